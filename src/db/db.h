@@ -126,6 +126,7 @@ struct db_row {
 
     enum db_origin origin;
     int64_t when_ms; /* UTC, ms since 1970 */
+    const char *device;                        /* name of the device it ran on, "": this machine */
     const char *who, *generator, *toolchain;
     const char *env; /* "key=value" lines: clock, governor, load, kernel, sandbox layers */
 };

@@ -1,0 +1,4 @@
+-- Version 1 is schema.sql itself, so this step is empty. Rules for the next ones:
+-- NNNN_what.sql brings a file from version NNNN-1 to NNNN and runs inside one transaction, in which quern
+-- also sets user_version = NNNN; schema.sql is edited to say the same, and DB_SCHEMA_VERSION is raised.
+-- A step that was released is never edited. Before the first step the file is copied to FILE.vN.bak.
