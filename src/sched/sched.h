@@ -1,0 +1,117 @@
+/* sched: schedules as text. A trace is the only identity a candidate has: it parses, prints, hashes, replays.
+ *
+ *     algorithm direct
+ *     split y.k 32 pad y.ko y.ki
+ *     split y.q 14 peel y.qo y.qi
+ *     reorder y.ko y.n y.p y.qo y.qi y.ki
+ *     compute_at y.acc y.qo reg
+ *     reorder y.acc.r y.acc.s y.acc.c y.acc.q y.acc.k
+ *     split y.acc.k 16 exact y.acc.kv y.acc.kl
+ *     vectorize y.acc.kl
+ *     unroll y.acc.kv
+ *     pack w y.ko
+ *     cache x y.p scratch
+ *     codegen misched=off
+ *
+ * "May I?" is legal.c (no edits), "do it" is prim_*.c (edits only), which to try is space.c and tune.
+ * One row of prims.def a primitive: name, argument kinds, legality, apply, one-line doc. */
+#ifndef QN_SCHED_H
+#define QN_SCHED_H
+
+#include "ir/ir.h"
+
+enum prim {
+#define X(e, s, args, doc) PRIM_##e,
+#include "sched/prims.def"
+#undef X
+    PRIM_COUNT
+};
+
+/* Why a step was refused. X(enum, "code", "sentence"). */
+enum reject {
+    REJECT_NONE,
+#define X(e, code, sentence) REJECT_##e,
+#include "sched/rejects.def"
+#undef X
+    REJECT_COUNT
+};
+
+struct rejection {
+    enum reject code;
+    int step; /* 0-based; -1 = whole trace */
+    char detail[400]; /* names the loop or tensor and what to do */
+};
+const char *reject_name(enum reject r);     /* "split_factor" */
+const char *reject_sentence(enum reject r);
+
+enum { STEP_ARGS = 12 };
+struct step {
+    enum prim prim;
+    int n;
+    const char *arg[STEP_ARGS]; /* as written; integers are decimal */
+};
+
+/* A code-generation choice of the last line: misched=on|off, addr=hoist|plain, ... */
+struct choice {
+    const char *key, *value;
+};
+
+struct trace {
+    struct arena *arena; /* owns everything below */
+    const char *algorithm;
+    int nparam;
+    const char *param[8]; /* of the algorithm, as written */
+    struct step *step;
+    int n, cap;
+    struct choice choice[8];
+    int nchoice;
+};
+
+struct trace *trace_new(const char *algorithm);
+void trace_free(struct trace *t);
+struct trace *trace_clone(const struct trace *t);
+enum rc trace_parse(const char *file, const char *text, size_t len, struct trace **out, struct err *e);
+void trace_print(struct buf *b, const struct trace *t); /* canonical; parse∘print is identity */
+void trace_add(struct trace *t, enum prim prim, int n, const char *const *args);
+const char *trace_choice(const struct trace *t, const char *key, const char *fallback);
+
+/* Apply all steps to a naive nest in place (the nest's context is the candidate's), then finish: drop guards
+ * that protect nothing (see tails), check what only the whole shows. RC_OK, or RC_INPUT with *r filled; the nest
+ * is then half edited: throw its context away. */
+enum rc sched_apply(struct nest *n, const struct trace *t, struct rejection *r);
+enum rc sched_apply_step(struct nest *n, const struct step *s, struct rejection *r); /* legality + edit, no finish */
+enum rc sched_finish(struct nest *n, struct rejection *r);
+/* The rejection as text for a person: step, sentence, the nest with a mark at the loop. */
+void sched_explain(struct buf *b, const struct nest *n, const struct trace *t, const struct rejection *r);
+
+/* ---- spaces ----------------------------------------------------------------------------------- */
+
+/* Named integers a space may use: the task's attributes and extents (N, K, stride...), target facts
+ * (target.vregs, target.lanes, target.l1 ...). Plain data: sched knows neither tasks nor targets. */
+struct facts {
+    int n;
+    const char *name[96];
+    int64_t value[96];
+    char owned[96][32];
+};
+void facts_put(struct facts *f, const char *name, int64_t value);
+bool facts_get(const struct facts *f, const char *name, int64_t *value);
+
+struct space; /* a parsed .sched family bound to facts: ordered knob values, a template of steps */
+/* Language in SCHED.txt. `when` false: *out = NULL and RC_OK. */
+enum rc space_parse(const char *file, const char *text, size_t len, const struct facts *f, struct space **out, struct err *e);
+/* From the op's own structure, for any naive nest; never empty, never only divisors. algorithm: its name. */
+enum rc space_derive(const struct nest *naive, const char *algorithm, const struct facts *f, struct space **out, struct err *e);
+void space_free(struct space *s);
+const char *space_name(const struct space *s);
+int space_knobs(const struct space *s);
+const char *space_knob_name(const struct space *s, int knob);
+int space_knob_values(const struct space *s, int knob);
+int64_t space_knob_value(const struct space *s, int knob, int i); /* ordered; words are 0..n-1 */
+void space_knob_text(const struct space *s, int knob, int i, struct buf *out);
+double space_size(const struct space *s); /* product of knob counts */
+/* choice[k] indexes knob k's values. NULL if a `require` fails. */
+struct trace *space_trace(const struct space *s, const int *choice);
+bool space_allows(const struct space *s, const int *choice);
+
+#endif
