@@ -13,6 +13,8 @@
 #ifndef QN_MEASURE_CLIENT_H
 #define QN_MEASURE_CLIENT_H
 
+#include <sys/types.h>
+
 #include "base/err.h"
 #include "measure/race.h"
 #include "wire/wire.h"
