@@ -247,6 +247,14 @@ enum rc target_load(const char *name, struct target **out, struct err *e)
     return target_load_with(name, out, &f, e);
 }
 
+enum rc target_from_text(const char *text, size_t len, struct target **out, struct err *e)
+{
+    struct target_file f;
+    enum rc rc = target_parse("(target)", text, len, out, &f, e);
+    if (rc == RC_OK) (*out)->name = (*out)->part;
+    return rc;
+}
+
 int target_lanes(const struct target *t, int dtype_bits)
 {
     return (int)i64_max(1, t->vector_bits / dtype_bits);

@@ -48,6 +48,8 @@ void target_free(struct target *t);
 int target_lanes(const struct target *t, int dtype_bits); /* vector_bits / dtype_bits, >= 1 */
 /* Canonical text of every fact (sorted key = value lines): hashed into the log's key. */
 void target_text(const struct target *t, struct buf *out);
+/* Reads target_text back: parse(print(t)) prints the same. */
+enum rc target_from_text(const char *text, size_t len, struct target **out, struct err *e);
 /* "<part>;<isa flags>;l1=..;l2=..;l3=..": the device class of the key. */
 void target_device_class(const struct target *t, struct buf *out);
 /* With origins, for `quern targets NAME`. */
