@@ -39,7 +39,6 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/map.h"
 
 /* ---- types ------------------------------------------------------------------------------------ */
 
@@ -95,6 +94,7 @@ struct expr {
     uint16_t n;  /* children */
     struct type type;
     uint32_t id; /* dense, in order of creation: children have smaller ids */
+    uint64_t vars; /* bit (var id % 64) for each variable inside: a quick "surely not" for uses and subst */
     union {
         int64_t i;
         double f;
@@ -107,7 +107,8 @@ struct expr {
 /* One per candidate: arena, intern table, symbols. Everything below lives in it. */
 struct ir {
     struct arena *arena;
-    struct map *interned;
+    struct expr_table *interned;
+    struct expr_memo *memo; /* scratch of expr_map */
     uint32_t next_expr, next_var, next_tensor;
 };
 
@@ -219,6 +220,7 @@ struct stmt {
         struct {
             struct stmt **p;
             int n, cap;
+            struct arena *arena; /* the block's own, so that edits can grow it */
         } block;
         struct {
             const char *name; /* of the stage: the tensor it defines, or tensor#2 for a second equation */
@@ -234,7 +236,7 @@ struct stmt {
             struct stmt *body;
         } loop;
         struct {
-            const struct expr *cond; /* b1 */
+            const struct expr *cond; /* b1; in a kernel may have lanes: then it masks the vector STOREs below */
             struct stmt *then;
         } cond;
         struct {
@@ -276,9 +278,11 @@ struct nest {
 };
 
 struct nest *nest_new(struct ir *ir, const char *name);
-void nest_add_tensor(struct nest *n, struct tensor *t);
+void nest_add_tensor(struct nest *n, struct tensor *t); /* keeps the order above: packed ones before temps */
+void nest_add_dyn(struct nest *n, const struct var *v);
 struct tensor *nest_tensor(const struct nest *n, const char *name); /* NULL if none */
 
+/* A body given as NULL becomes an empty block, to be filled with block_append(ir, *stmt_body(s), ..). */
 struct stmt *stmt_block(struct ir *ir);
 struct stmt *stmt_stage(struct ir *ir, const char *name, struct stmt *body);
 struct stmt *stmt_for(struct ir *ir, const struct var *v, const struct expr *lo, const struct expr *hi, struct stmt *body);
@@ -292,7 +296,9 @@ struct stmt *stmt_update(struct ir *ir, enum reduce op, struct tensor *t, const 
 /* Tree editing; all keep parent links and flatten nested blocks. */
 void block_append(struct ir *ir, struct stmt *block, struct stmt *s);
 void block_insert(struct ir *ir, struct stmt *block, int at, struct stmt *s);
-void stmt_replace(struct stmt *old, struct stmt *by); /* in old's parent; by's parent becomes it */
+/* In old's parent; by's parent becomes it. To wrap: w = stmt_if(ir, c, NULL); stmt_replace(s, w); then
+ * block_append(ir, *stmt_body(w), s). */
+void stmt_replace(struct stmt *old, struct stmt *by);
 void stmt_remove(struct ir *ir, struct stmt *s);      /* an emptied FOR/IF/STAGE goes too */
 struct stmt **stmt_child_slot(struct stmt *parent, struct stmt *child);
 /* The single body of STAGE FOR IF LET ALLOC, or NULL. */
@@ -302,7 +308,8 @@ struct stmt *stmt_clone(struct ir *ir, const struct stmt *s, const char *suffix)
 void stmt_subst(struct ir *ir, struct stmt *s, const struct var *v, const struct expr *by);
 /* Replace every expression e below s by fn's mapping (subscripts, bounds, conditions, values). */
 void stmt_map_exprs(struct ir *ir, struct stmt *s, expr_map_fn *fn, void *ctx);
-/* Preorder; fn returns false to stop descending into that node. */
+/* Preorder; fn returns false to stop descending into that node. fn may replace or remove the node it got
+ * (then it returns false); what it put there is not visited. */
 void stmt_walk(struct stmt *s, bool (*fn)(struct stmt *s, void *ctx), void *ctx);
 /* Each top expression of this one statement (not of children). */
 void stmt_exprs(struct stmt *s, void (*fn)(const struct expr **slot, void *ctx), void *ctx);
@@ -315,6 +322,7 @@ bool stmt_is_ancestor(const struct stmt *a, const struct stmt *s);
 /* ---- text ------------------------------------------------------------------------------------- */
 
 void expr_print(struct buf *b, const struct expr *e);
+void stmt_print(struct buf *b, const struct stmt *s); /* from depth 0; for messages and dumps */
 void nest_print(struct buf *b, const struct nest *n);
 /* parse(print(n)) prints the same text and is structurally equal. RC_INPUT with position otherwise. */
 enum rc nest_parse(struct ir *ir, const char *file, const char *text, size_t len, struct nest **out, struct err *e);

@@ -1,0 +1,82 @@
+/* ir's own parts that other rooms do not see: the intern table, the per-context memo used by
+ * expr_map, a small set of nodes for walks without a context, and scalar arithmetic shared by the
+ * folder and the interpreter (so folding a constant can never change what a nest means). */
+#ifndef QN_IR_PRIVATE_H
+#define QN_IR_PRIVATE_H
+
+#include "ir/ir.h"
+
+/* NULL if the node is well typed, else a static sentence. `leaf` as in expr_make. */
+const char *expr_type_error(enum op op, struct type type, const struct expr *const *a, int n,
+                            const void *leaf);
+
+/* Open addressing over the nodes themselves: the node is the key, so nothing is copied. */
+struct expr_table {
+    const struct expr **slot;
+    uint32_t cap, n; /* cap is a power of two */
+};
+
+/* Memo of one expr_map call, indexed by expression id; `gen` makes clearing free. Nested calls (a
+ * map function that maps) take the next level. */
+struct expr_memo {
+    uint32_t *stamp;
+    const struct expr **value;
+    uint32_t cap, gen;
+    struct expr_memo *next;
+};
+
+/* A set or map keyed by expression pointer, living on the stack until it grows. */
+enum { NODESET_INLINE = 64 };
+struct nodeset {
+    const struct expr **slot;
+    const struct expr *inl[NODESET_INLINE];
+    uint32_t cap, n;
+};
+void nodeset_init(struct nodeset *s);
+void nodeset_fini(struct nodeset *s);
+bool nodeset_add(struct nodeset *s, const struct expr *e); /* false: was there */
+
+char op_form(enum op op); /* L I C S of ops.def */
+
+/* Map from small ids (of variables, tensors, expressions) to pointers; on the heap, zero = empty. */
+struct idmap {
+    uint32_t *key; /* id + 1, 0 = free */
+    const void **value;
+    uint32_t cap, n;
+};
+void idmap_put(struct idmap *m, uint32_t id, const void *value);
+const void *idmap_get(const struct idmap *m, uint32_t id); /* NULL if none */
+void idmap_clear(struct idmap *m);                         /* empties, keeps memory */
+void idmap_fini(struct idmap *m);
+
+union scalar {
+    int64_t i; /* ints and b1, wrapped to their type (u64: the bits) */
+    double f;  /* floats, exactly representable in their type */
+};
+/* op on scalars of type `from`, result of type `to` (they differ for CAST, BITCAST and predicates).
+ * mode: enum cast_mode. false: division by zero, a shift out of range, or not a scalar operation. */
+bool scalar_eval(enum op op, enum dtype to, enum dtype from, int mode, const union scalar *a,
+                 union scalar *out);
+int64_t int_wrap(enum dtype d, int64_t v);
+double real_round(enum dtype d, double v); /* to the nearest value of a float type, ties to even */
+int64_t dtype_int_min(enum dtype d);
+int64_t dtype_int_max(enum dtype d); /* u64: INT64_MAX is returned; see scalar.c */
+uint16_t f16_from_double(double v);
+double f16_to_double(uint16_t h);
+uint16_t bf16_from_double(double v);
+double bf16_to_double(uint16_t h);
+
+/* `e` with other children, through the folding constructors. */
+const struct expr *expr_rebuild(struct ir *ir, const struct expr *e, const struct expr *const *a);
+/* expr_map that leaves nodes without any of the variable bits alone. */
+const struct expr *expr_map_vars(struct ir *ir, const struct expr *e, expr_map_fn *fn, void *ctx, uint64_t vars);
+
+/* Text of one statement line and declarations, shared by print.c and error messages. */
+void tensor_print(struct buf *b, const struct tensor *t);
+void name_print(struct buf *b, const char *name);
+void type_print(struct buf *b, struct type t);
+extern const char *const cast_names[6];   /* cast, cast_sat, ... by enum cast_mode */
+extern const char *const reduce_names[8]; /* spelled before '=': + * max min | argmax argmin user */
+extern const char *const loop_kind_names[4], *const tail_names[4];
+
+#endif
