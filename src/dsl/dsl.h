@@ -159,7 +159,7 @@ enum rc dsl_lower(struct ir *ir, const struct task *t, const char *algorithm, co
 bool dsl_stage_is_const(const struct nest *n, const struct stmt *stage);
 
 /* How to verify: derived from a naive nest, so it is per algorithm. */
-struct recipe {
+struct data_recipe {
     bool exact;           /* data of integers in [-magnitude, magnitude] give exact integer results in the op's types */
     int64_t magnitude;    /* largest such bound <= 8 with every partial result below 2^24 (f32), 2^53, 2^11, 2^8 */
     int64_t depth;        /* elements reduced into one output element, product over nested reductions */
@@ -169,6 +169,6 @@ struct recipe {
     bool fractional;      /* a table or constant that is no small integer, or a division */
     double tol;           /* rel-L2 bound for the task's tol key */
 };
-void dsl_recipe(const struct nest *naive, const struct task *t, struct recipe *out);
+void dsl_recipe(const struct nest *naive, const struct task *t, struct data_recipe *out);
 
 #endif

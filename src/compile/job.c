@@ -1,0 +1,105 @@
+/* job: fills the wire's task from a dsl task. What "correct" means is decided here, once:
+ *
+ *   recipe.exact            small integers, compared bit for bit at tier 1
+ *   outputs of integers     bitwise on every recipe
+ *   sums of f32 products    per-element bound 8 2^-24 sqrt(K) sqrt(sum (ab)^2) on real data
+ *   everything else         rel-L2 within the task's tolerance */
+#include "compile/job.h"
+
+#include <string.h>
+
+static enum arch arch_of(const struct target *t)
+{
+    if (strncmp(t->triple, "aarch64", 7) == 0) return ARCH_AARCH64;
+    if (strncmp(t->triple, "riscv64", 7) == 0) return ARCH_RISCV64;
+    if (strncmp(t->triple, "thumb", 5) == 0) return ARCH_CORTEX_M;
+    if (strncmp(t->triple, "arm", 3) == 0) return ARCH_ARMV7;
+    return ARCH_X86_64;
+}
+
+void job_blob(struct wire_blob *out, const struct compile_result *r, const struct target *target, struct arena *a)
+{
+    memset(out, 0, sizeof *out);
+    out->arch = (uint8_t)arch_of(target);
+    out->code.p = r->art.blob;
+    out->code.n = (uint32_t)r->art.blob_n;
+    out->kernel = (uint32_t)r->art.kernel_at;
+    out->pack = r->art.pack_at;
+    out->scratch_a = (uint64_t)r->art.scratch_a;
+    out->scratch_b = (uint64_t)r->art.scratch_b;
+    out->packed.p = ARENA_ARRAY(a, int64_t, r->npacked);
+    out->packed.n = (uint32_t)r->npacked;
+    memcpy(out->packed.p, r->packed_bytes, sizeof r->packed_bytes[0] * (size_t)r->npacked);
+}
+
+static enum check check_of(const struct task_tensor *t, const struct data_recipe *r)
+{
+    if (!dtype_is_float(t->dtype)) return CHECK_BITS;
+    if (t->dtype == TYPE_F32 && r->sum_of_products && !r->fractional && !r->transcendental) return CHECK_SUMPROD;
+    return CHECK_REL_L2;
+}
+
+static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t, const struct data_recipe *r, struct err *e)
+{
+    static const enum role role_of[] = {[SCOPE_IN] = ROLE_IN, [SCOPE_CONST] = ROLE_CONST, [SCOPE_OUT] = ROLE_OUT};
+    enum wire_dtype dtype;
+    if (!wire_dtype_find(dtype_name(t->dtype), &dtype) || dtype_bits(t->dtype) < 8)
+        return err_set(e, RC_INPUT, "job.dtype", "tensor '%s': %s cannot be measured yet", t->name, dtype_name(t->dtype));
+    *b = (struct wire_buffer){
+        .name = t->name,
+        .role = (uint8_t)role_of[t->scope],
+        .dtype = (uint8_t)dtype,
+        .count = (uint64_t)t->elements,
+        .bytes = (uint64_t)t->bytes,
+        .int_lo = t->ranged ? t->lo : r->exact ? -r->magnitude : -4,
+        .int_hi = t->ranged ? t->hi - 1 : r->exact ? r->magnitude : 4,
+        .check = (uint8_t)(t->scope == SCOPE_OUT ? check_of(t, r) : CHECK_BITS),
+        .reduce_k = (double)i64_max(1, r->depth),
+    };
+    if (!dtype_is_float(t->dtype) && !dtype_is_signed(t->dtype) && b->int_lo < 0) b->int_lo = 0;
+    return RC_OK;
+}
+
+enum rc job_task(struct wire_task *out, const struct task *task, const struct data_recipe *recipe,
+                 const struct compile_result *reference, const struct target *target, struct arena *a, struct err *e)
+{
+    memset(out, 0, sizeof *out);
+    if (task->ntensor > WIRE_MAX_BUFFERS)
+        return err_set(e, RC_INPUT, "job.buffers", "%s has %d tensors; the runner takes %d", task->token, task->ntensor,
+                       WIRE_MAX_BUFFERS);
+    out->token = task->token;
+    out->buffers = ARENA_ARRAY(a, struct wire_buffer, task->ntensor);
+    out->buffers_n = (uint32_t)task->ntensor;
+    for (int i = 0; i < task->ntensor; i++) {
+        enum rc rc = fill_buffer(&out->buffers[i], &task->tensor[i], recipe, e);
+        if (rc != RC_OK) return rc;
+    }
+    out->dyn.p = ARENA_ARRAY(a, int64_t, task->ndyn);
+    out->dyn.n = (uint32_t)task->ndyn;
+    if (task->ndyn) memcpy(out->dyn.p, task->dyn, sizeof task->dyn[0] * (size_t)task->ndyn);
+    job_blob(&out->ref, reference, target, a);
+    out->exact = recipe->exact;
+    out->tol = recipe->tol;
+    return RC_OK;
+}
+
+enum rc job_recipe(const struct task *task, const char *algorithm, const char *params, struct data_recipe *out,
+                   struct err *e)
+{
+    struct ir *ir = ir_new();
+    struct nest *n;
+    enum rc rc = dsl_lower(ir, task, algorithm, params, &n, e);
+    if (rc == RC_OK) dsl_recipe(n, task, out);
+    ir_free(ir);
+    return rc;
+}
+
+enum rc job_work(const struct task *task, double *flops, double *bytes, struct err *e)
+{
+    struct ir *ir = ir_new();
+    struct nest *n;
+    enum rc rc = dsl_lower(ir, task, "direct", "", &n, e);
+    if (rc == RC_OK) nest_work(n, task->dyn, flops, bytes);
+    ir_free(ir);
+    return rc;
+}
