@@ -34,7 +34,7 @@ struct sums {
 
 static void add_element(struct compare *c, struct sums *s, int64_t i, double err, double bound, bool bad)
 {
-    double ratio = err == 0 && !bad ? 0 : bound > 0 ? err / bound : INFINITY;
+    double ratio = err == 0 && !bad ? 0 : bound > 0 && !isinf(err) ? err / bound : INFINITY;
     if (bad) c->bad++;
     bool worse = ratio > s->worst_ratio || (isinf(ratio) && isinf(s->worst_ratio) && err > c->max_err);
     if (c->worst_at < 0 ? ratio > 0 : worse) {
