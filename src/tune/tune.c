@@ -1,0 +1,324 @@
+/* tune: the loop. Proposals come from search.c; this file builds, screens, records and finally races them.
+ *
+ *   batch of points ──submit──► builder ──receive──► screen ──► record ──► search_result
+ *                                  (builds the next one while this one is screened)
+ *
+ * The invariants are those of tune.h. */
+#include "tune/tune.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/proc.h"
+#include "tune/search.h"
+
+const char *const tune_effort_names[4] = {"estimate", "quick", "default", "full"};
+
+bool tune_effort(const char *word, struct tune_options *out)
+{
+    static const struct tune_options table[] = {
+        {.effort = "estimate", .trials = 0, .draft = 400, .first = 1, .starts = 0, .finalists = 0, .good_pct = 100},
+        {.effort = "quick", .trials = 16, .draft = 300, .first = 8, .starts = 1, .finalists = 4, .good_pct = 97},
+        {.effort = "default", .trials = 96, .draft = 800, .first = 16, .starts = 2, .finalists = 8, .good_pct = 99},
+        {.effort = "full", .trials = 2000, .draft = 3000, .first = 64, .starts = 6, .finalists = 16, .good_pct = 101},
+    };
+    for (size_t i = 0; i < QN_COUNT(table); i++)
+        if (strcmp(table[i].effort, word) == 0) {
+            *out = table[i];
+            return true;
+        }
+    return false;
+}
+
+struct loop {
+    const struct tune_ops *ops;
+    const struct tune_options *o;
+    struct search search;
+    struct map *blobs; /* blob hash -> the point that was measured with it */
+    struct tune_summary *out;
+    double incumbent_ns;
+    int64_t start_ns;
+    bool interrupted;
+};
+
+static double elapsed_s(const struct loop *l)
+{
+    return (double)(clock_ns() - l->start_ns) * 1e-9;
+}
+
+static void count_verdict(struct tune_summary *out, const char *name)
+{
+    int i = 0;
+    while (i < out->nverdict && strcmp(out->verdict[i].name, name) != 0) i++;
+    if (i == (int)QN_COUNT(out->verdict)) return;
+    if (i == out->nverdict) snprintf(out->verdict[out->nverdict++].name, sizeof out->verdict[i].name, "%s", name);
+    out->verdict[i].n++;
+}
+
+static void report(struct loop *l, const char *phase)
+{
+    if (!l->ops->progress) return;
+    int64_t failures = 0;
+    for (int i = 0; i < l->out->nverdict; i++) failures += l->out->verdict[i].n;
+    struct tune_progress p = {
+        .candidates = l->out->candidates,
+        .measurements = l->out->measurements,
+        .failures = failures,
+        .duplicates = l->out->duplicates,
+        .trials = l->o->trials,
+        .step = l->out->steps,
+        .best_ns = l->incumbent_ns,
+        .phase = phase,
+        .elapsed_s = elapsed_s(l),
+    };
+    l->ops->progress(l->ops->ctx, &p);
+}
+
+static bool is(const struct tune_measured *m, const char *verdict)
+{
+    return strcmp(m->verdict, verdict) == 0;
+}
+
+/* One result into the search and the counters. "slow" is a valid, correct candidate that will not lead. */
+static void account(struct loop *l, struct point *p, const char *blob_hash, const struct tune_measured *m)
+{
+    double ns = is(m, "ok") || is(m, "slow") ? m->ns : NAN;
+    if (!is(m, "ok")) count_verdict(l->out, m->verdict);
+    if (*blob_hash) {
+        map_put(l->blobs, blob_hash, p);
+        l->out->candidates++;
+    }
+    if (!isnan(m->ns)) l->out->measurements++;
+    l->out->steps++;
+    search_result(&l->search, p, ns);
+    if (is(m, "ok") && (l->incumbent_ns == 0 || ns < l->incumbent_ns)) l->incumbent_ns = ns;
+}
+
+static void refusal(struct tune_measured *m, const struct tune_built *b)
+{
+    bool illegal = strncmp(b->code, "worker.", 7) != 0 && strncmp(b->code, "llvm.", 5) != 0;
+    memset(m, 0, sizeof *m);
+    m->ns = m->lo = m->hi = m->fma = m->max_err = m->bound = m->worst = NAN;
+    m->crc = m->verify_ns = m->run_ns = -1;
+    snprintf(m->verdict, sizeof m->verdict, "%s", illegal ? "illegal" : "compile_error");
+    snprintf(m->error, sizeof m->error, "%.40s: %.340s", b->code, b->msg);
+}
+
+/* A built candidate: a duplicate, a refusal, or something to screen. */
+static enum rc take_built(struct loop *l, struct point *p, const struct tune_built *b, struct err *e)
+{
+    struct tune_measured m;
+    enum rc rc = RC_OK;
+    if (!b->ok) {
+        refusal(&m, b);
+    } else {
+        const struct point *same = map_get(l->blobs, b->hash);
+        if (same) {
+            l->out->duplicates++;
+            search_result(&l->search, p, NAN); /* the first of them stands for it */
+            return RC_OK;
+        }
+        for (int tries = 0; tries < 3; tries++) {
+            rc = l->ops->screen(l->ops->ctx, p->trace, b, l->incumbent_ns, &m, e);
+            if (rc != RC_OK || !m.world) break;
+        }
+        if (rc != RC_OK) return rc;
+    }
+    rc = l->ops->record(l->ops->ctx, l->out->steps, b->ok ? TUNE_SCREEN : TUNE_BUILD, p->trace, b, &m, e);
+    if (rc == RC_OK) account(l, p, b->ok ? b->hash : "", &m);
+    return rc;
+}
+
+/* The result of an earlier life of this run: looked up, not consumed. */
+static bool find_recorded(struct loop *l, const struct point *p, char blob_hash[33], struct tune_measured *m)
+{
+    return l->ops->recorded(l->ops->ctx, TUNE_SCREEN, p->hash, blob_hash, m) ||
+           l->ops->recorded(l->ops->ctx, TUNE_BUILD, p->hash, blob_hash, m);
+}
+
+static bool is_recorded(struct loop *l, const struct point *p)
+{
+    struct tune_measured m;
+    char blob_hash[33];
+    return find_recorded(l, p, blob_hash, &m);
+}
+
+static void take_recorded(struct loop *l, struct point *p)
+{
+    struct tune_measured m;
+    char blob_hash[33];
+    find_recorded(l, p, blob_hash, &m);
+    l->out->replayed++;
+    account(l, p, blob_hash, &m);
+}
+
+/* Results are taken in the batch's order, replayed ones in their place among the new ones. */
+static enum rc run_batch(struct loop *l, struct point **batch, int n, struct err *e)
+{
+    enum rc rc = RC_OK;
+    int sent = 0, done = 0;
+    bool recorded[SEARCH_BATCH];
+    while (done < n && rc == RC_OK) {
+        if (l->ops->stop && l->ops->stop(l->ops->ctx)) l->interrupted = true;
+        while (sent < n && sent - done < l->ops->queue && !l->interrupted) {
+            recorded[sent] = is_recorded(l, batch[sent]);
+            if (!recorded[sent]) rc = l->ops->submit(l->ops->ctx, (uint64_t)sent, batch[sent]->trace, e);
+            if (rc != RC_OK) return rc;
+            sent++;
+        }
+        if (done == sent) break; /* interrupted with nothing in flight */
+        if (recorded[done]) {
+            take_recorded(l, batch[done]);
+        } else {
+            uint64_t id;
+            struct tune_built b = {0};
+            rc = l->ops->receive(l->ops->ctx, &id, &b, e);
+            if (rc == RC_OK && !l->interrupted) rc = take_built(l, batch[done], &b, e);
+            if (b.handle) l->ops->drop(l->ops->ctx, b.handle);
+        }
+        done++;
+        report(l, search_phase_name(&l->search));
+    }
+    enum rc saved = l->ops->commit(l->ops->ctx, rc == RC_OK ? e : NULL);
+    return rc == RC_OK ? saved : rc;
+}
+
+static bool out_of_budget(struct loop *l)
+{
+    if (l->out->steps >= l->o->trials) l->out->why = "trials";
+    else if (l->o->time_s > 0 && elapsed_s(l) >= l->o->time_s) l->out->why = "time";
+    else if (l->o->roof_ns > 0 && l->incumbent_ns > 0 && l->o->roof_ns / l->incumbent_ns * 100 >= l->o->good_pct)
+        l->out->why = "roofline";
+    else return false;
+    return true;
+}
+
+/* ---- the final -------------------------------------------------------------------------------- */
+
+struct final {
+    int n;
+    const char *trace[16];
+    struct tune_built built[16];
+    struct tune_measured m[16];
+};
+
+static void final_drop(struct loop *l, struct final *f)
+{
+    for (int i = 0; i < f->n; i++)
+        if (f->built[i].handle) l->ops->drop(l->ops->ctx, f->built[i].handle);
+}
+
+/* Builds the best few again, one after the other. */
+static enum rc final_build(struct loop *l, struct final *f, struct err *e)
+{
+    for (int rank = 0; f->n < l->o->finalists && f->n < (int)QN_COUNT(f->trace); rank++) {
+        struct point *p = search_best(&l->search, rank);
+        if (!p || (rank > 0 && p->ns > 1.15 * search_best(&l->search, 0)->ns)) break;
+        uint64_t id;
+        struct tune_built *b = &f->built[f->n];
+        memset(b, 0, sizeof *b);
+        enum rc rc = l->ops->submit(l->ops->ctx, 0, p->trace, e);
+        if (rc == RC_OK) rc = l->ops->receive(l->ops->ctx, &id, b, e);
+        if (rc != RC_OK) return rc;
+        if (b->ok)
+            f->trace[f->n++] = p->trace;
+        else if (b->handle)
+            l->ops->drop(l->ops->ctx, b->handle);
+    }
+    return RC_OK;
+}
+
+/* A finished race of this run is replayed whole or not at all. */
+static bool final_recorded(struct loop *l, struct final *f, int *winner)
+{
+    *winner = -1;
+    for (int i = 0; i < f->n; i++) {
+        char hash[33], blob[33];
+        hash_id(hash, f->trace[i], strlen(f->trace[i]));
+        if (!l->ops->recorded(l->ops->ctx, TUNE_RACE, hash, blob, &f->m[i])) return false;
+        if (is(&f->m[i], "ok") && (*winner < 0 || f->m[i].ns < f->m[*winner].ns)) *winner = i;
+    }
+    return f->n > 0;
+}
+
+static enum rc final_race(struct loop *l, struct err *e)
+{
+    struct final *f = mem_new(sizeof *f);
+    int winner = -1;
+    bool separated = false;
+    enum rc rc = final_build(l, f, e);
+    if (rc == RC_OK && f->n == 0) rc = err_set(e, RC_FAIL, "tune.none", "no candidate survived; `quern log` has the verdicts");
+    if (rc == RC_OK && !final_recorded(l, f, &winner)) {
+        report(l, "race");
+        rc = l->ops->race(l->ops->ctx, f->n, f->trace, f->built, f->m, &winner, &separated, e);
+        for (int i = 0; i < f->n && rc == RC_OK; i++) {
+            rc = l->ops->record(l->ops->ctx, l->out->steps, TUNE_RACE, f->trace[i], &f->built[i], &f->m[i], e);
+            if (!is(&f->m[i], "ok")) count_verdict(l->out, f->m[i].verdict);
+            l->out->steps++;
+        }
+        if (rc == RC_OK) rc = l->ops->commit(l->ops->ctx, e);
+    }
+    if (rc == RC_OK && winner < 0)
+        rc = err_set(e, RC_FAIL, "tune.none", "no finalist passed the last verification (%s: %.200s)", f->m[0].verdict, f->m[0].error);
+    if (rc == RC_OK) {
+        l->out->trace = mem_strdup(f->trace[winner]);
+        l->out->best = f->m[winner];
+        l->out->built = f->built[winner];
+        l->out->built.handle = NULL;
+        l->out->separated = separated;
+    }
+    final_drop(l, f);
+    mem_free(f);
+    return rc;
+}
+
+/* effort estimate: the analytically best point, not measured. */
+static enum rc estimate_only(struct loop *l, struct err *e)
+{
+    struct point *batch[SEARCH_BATCH];
+    if (search_batch(&l->search, batch) == 0) return err_set(e, RC_FAIL, "tune.none", "no legal schedule was found");
+    l->out->trace = mem_strdup(batch[0]->trace);
+    l->out->best.ns = batch[0]->estimate;
+    l->out->best.lo = l->out->best.hi = l->out->best.fma = NAN;
+    l->out->why = "estimate";
+    return RC_OK;
+}
+
+enum rc tune_run(struct space *const *spaces, int nspace, const char *const *seeds, int nseed, const struct tune_ops *ops,
+                 const struct tune_options *o, struct tune_summary *out, struct err *e)
+{
+    struct loop l = {.ops = ops, .o = o, .out = out, .blobs = map_new(), .start_ns = clock_ns()};
+    struct point *batch[SEARCH_BATCH];
+    enum rc rc = RC_OK;
+    memset(out, 0, sizeof *out);
+    out->why = "converged";
+    search_init(&l.search, spaces, nspace, seeds, nseed, o, ops->estimate, ops->ctx);
+    if (o->trials == 0) {
+        rc = estimate_only(&l, e);
+    } else {
+        while (rc == RC_OK && !l.interrupted && !out_of_budget(&l)) {
+            int n = search_batch(&l.search, batch);
+            if (n == 0) break;
+            if (strcmp(o->effort, "full") != 0 && l.search.phase == SEARCH_EXPLORE && o->trials <= 96) break;
+            rc = run_batch(&l, batch, (int)i64_min(n, o->trials - out->steps), e);
+        }
+        if (rc == RC_OK && l.interrupted) {
+            out->interrupted = true;
+            out->why = "interrupted";
+            rc = err_set(e, RC_INTERRUPTED, "tune.interrupted", "interrupted; everything measured is saved");
+        }
+        if (rc == RC_OK) rc = final_race(&l, e);
+    }
+    out->wall_s = elapsed_s(&l);
+    search_fini(&l.search);
+    map_free(l.blobs);
+    return rc;
+}
+
+void tune_summary_fini(struct tune_summary *s)
+{
+    mem_free(s->trace);
+    s->trace = NULL;
+}
