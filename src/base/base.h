@@ -1,6 +1,7 @@
 /* base: words every room uses. No domain knowledge lives here; depends on libc only.
  *
- *   QN_CHECK(n > 0, "split factor %d", n);     our bug: prints where and what, aborts, always compiled in
+ *   QN_CHECK(n > 0, "split factor %d", n);     our bug: prints where and what, aborts, always
+ * compiled in
  *
  * Three kinds of failure, three mechanisms: our bug -> QN_CHECK; a bad candidate -> an ordinary
  * result (enum reject, enum verdict); the world -> enum rc + struct err (err.h). */
@@ -12,8 +13,8 @@
 #include <stdint.h>
 
 #define QN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define QN_NORETURN __attribute__((noreturn))
-#define QN_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define QN_NORETURN          __attribute__((noreturn))
+#define QN_COUNT(a)          (sizeof(a) / sizeof((a)[0]))
 
 /* Version of quern as a whole; goes into banners and rows. */
 #define QN_VERSION "0.1.0"
@@ -21,9 +22,9 @@
 QN_NORETURN void qn_bug(const char *file, int line, const char *cond, const char *fmt, ...)
     QN_PRINTF(4, 5);
 
-#define QN_CHECK(cond, ...)                                                                        \
-    do {                                                                                           \
-        if (!(cond)) qn_bug(__FILE__, __LINE__, #cond, __VA_ARGS__);                               \
+#define QN_CHECK(cond, ...)                                          \
+    do {                                                             \
+        if (!(cond)) qn_bug(__FILE__, __LINE__, #cond, __VA_ARGS__); \
     } while (0)
 #define QN_UNREACHABLE(...) qn_bug(__FILE__, __LINE__, "unreachable", __VA_ARGS__)
 

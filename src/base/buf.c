@@ -88,7 +88,10 @@ size_t utf8_step(const char *s, size_t n, uint32_t *cp)
         *cp = u[0];
         return 1;
     }
-    size_t len = u[0] >= 0xF0 && u[0] < 0xF5 ? 4 : u[0] >= 0xE0 && u[0] < 0xF0 ? 3 : u[0] >= 0xC2 && u[0] < 0xE0 ? 2 : 0;
+    size_t len = u[0] >= 0xF0 && u[0] < 0xF5   ? 4
+                 : u[0] >= 0xE0 && u[0] < 0xF0 ? 3
+                 : u[0] >= 0xC2 && u[0] < 0xE0 ? 2
+                                               : 0;
     if (len == 0 || len > n) return 0;
     uint32_t c = u[0] & (0xFFu >> (len + 1));
     for (size_t i = 1; i < len; i++) {
@@ -101,7 +104,8 @@ size_t utf8_step(const char *s, size_t n, uint32_t *cp)
     return len;
 }
 
-/* What could drive a terminal or reorder what a reader sees: C0, DEL, C1, bidirectional controls. */
+/* What could drive a terminal or reorder what a reader sees: C0, DEL, C1, bidirectional controls.
+ */
 static bool is_control(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x202A && c <= 0x202E) ||
@@ -132,7 +136,8 @@ void buf_escape_c_comment(struct buf *b, const char *s, size_t n)
     char last = 0;
     for (size_t i = 0; i < n;) {
         char c = s[i];
-        bool joins = (last == '*' && c == '/') || (last == '/' && (c == '*' || c == '/')) || (last == '?' && c == '?');
+        bool joins = (last == '*' && c == '/') || (last == '/' && (c == '*' || c == '/')) ||
+                     (last == '?' && c == '?');
         if (joins) buf_putc(b, ' ');
         last = c;
         if (c == '\\' && i + 1 == n) { /* would splice the line */

@@ -32,11 +32,13 @@ struct sums {
     int64_t finite;
 };
 
-static void add_element(struct compare *c, struct sums *s, int64_t i, double err, double bound, bool bad)
+static void add_element(struct compare *c, struct sums *s, int64_t i, double err, double bound,
+                        bool bad)
 {
     double ratio = err == 0 && !bad ? 0 : bound > 0 && !isinf(err) ? err / bound : INFINITY;
     if (bad) c->bad++;
-    bool worse = ratio > s->worst_ratio || (isinf(ratio) && isinf(s->worst_ratio) && err > c->max_err);
+    bool worse =
+        ratio > s->worst_ratio || (isinf(ratio) && isinf(s->worst_ratio) && err > c->max_err);
     if (c->worst_at < 0 ? ratio > 0 : worse) {
         c->worst_at = i;
         c->worst_bound = bound;
@@ -46,7 +48,10 @@ static void add_element(struct compare *c, struct sums *s, int64_t i, double err
     s->err2 += err * err;
 }
 
-static double rms_of(const struct sums *s) { return s->finite ? sqrt(s->want2 / (double)s->finite) : 0; }
+static double rms_of(const struct sums *s)
+{
+    return s->finite ? sqrt(s->want2 / (double)s->finite) : 0;
+}
 
 static void finish(struct compare *c, const struct sums *s)
 {
@@ -58,33 +63,34 @@ static void finish(struct compare *c, const struct sums *s)
 }
 
 /* The two float types differ only in the type and in how bits are read. */
-#define DEFINE_COMPARE(NAME, T, BITS)                                                              \
-    void NAME(struct compare *c, const T *got, const T *want, const double *bound, int64_t n)      \
-    {                                                                                              \
-        QN_CHECK(c->mode != CMP_BOUND || bound || n == 0, "no bounds for %lld elements", (long long)n); \
-        start(c);                                                                                  \
-        struct sums s = {0};                                                                       \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            double w = (double)want[i];                                                            \
-            if (!isfinite(w)) continue;                                                            \
-            s.want2 += w * w;                                                                      \
-            s.finite++;                                                                            \
-        }                                                                                          \
-        double all = c->mode == CMP_REL_L2 ? 10 * c->tol * rms_of(&s) : 0;                         \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            double limit = c->mode == CMP_BOUND ? bound[i] : all;                                  \
-            double err = element_err((double)got[i], (double)want[i]);                             \
-            bool bad = !(err <= limit) || isinf(err);                                              \
-            if (c->mode == CMP_BITS) {                                                             \
-                BITS g, w;                                                                         \
-                memcpy(&g, &got[i], sizeof g);                                                     \
-                memcpy(&w, &want[i], sizeof w);                                                    \
-                bad = g != w && !(got[i] == 0 && want[i] == 0);                                    \
-                if (bad && err == 0) err = INFINITY; /* NaNs with different bits */                \
-            }                                                                                      \
-            add_element(c, &s, i, err, limit, bad);                                                \
-        }                                                                                          \
-        finish(c, &s);                                                                             \
+#define DEFINE_COMPARE(NAME, T, BITS)                                                         \
+    void NAME(struct compare *c, const T *got, const T *want, const double *bound, int64_t n) \
+    {                                                                                         \
+        QN_CHECK(c->mode != CMP_BOUND || bound || n == 0, "no bounds for %lld elements",      \
+                 (long long)n);                                                               \
+        start(c);                                                                             \
+        struct sums s = {0};                                                                  \
+        for (int64_t i = 0; i < n; i++) {                                                     \
+            double w = (double)want[i];                                                       \
+            if (!isfinite(w)) continue;                                                       \
+            s.want2 += w * w;                                                                 \
+            s.finite++;                                                                       \
+        }                                                                                     \
+        double all = c->mode == CMP_REL_L2 ? 10 * c->tol * rms_of(&s) : 0;                    \
+        for (int64_t i = 0; i < n; i++) {                                                     \
+            double limit = c->mode == CMP_BOUND ? bound[i] : all;                             \
+            double err = element_err((double)got[i], (double)want[i]);                        \
+            bool bad = !(err <= limit) || isinf(err);                                         \
+            if (c->mode == CMP_BITS) {                                                        \
+                BITS g, w;                                                                    \
+                memcpy(&g, &got[i], sizeof g);                                                \
+                memcpy(&w, &want[i], sizeof w);                                               \
+                bad = g != w && !(got[i] == 0 && want[i] == 0);                               \
+                if (bad && err == 0) err = INFINITY; /* NaNs with different bits */           \
+            }                                                                                 \
+            add_element(c, &s, i, err, limit, bad);                                           \
+        }                                                                                     \
+        finish(c, &s);                                                                        \
     }
 
 DEFINE_COMPARE(compare_f32, float, uint32_t)

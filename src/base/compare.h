@@ -25,8 +25,10 @@ struct compare {
     double rel_l2;
 };
 
-void compare_f32(struct compare *c, const float *got, const float *want, const double *bound, int64_t n);
-void compare_f64(struct compare *c, const double *got, const double *want, const double *bound, int64_t n);
+void compare_f32(struct compare *c, const float *got, const float *want, const double *bound,
+                 int64_t n);
+void compare_f64(struct compare *c, const double *got, const double *want, const double *bound,
+                 int64_t n);
 /* Raw elements of `size` bytes, always bitwise. */
 void compare_raw(struct compare *c, const void *got, const void *want, size_t size, int64_t n);
 

@@ -2,8 +2,8 @@
  *
  *   slots: [ -, 2, -, 0, 1, ... ]      entries: [ {"k",v}, {"b",v}, {"a",v} ]
  *
- * Invariants: at most 2/3 of the slots are used, so a search ends at an empty one; entries are never
- * removed or moved; keys are copies with a NUL behind them (byte keys may hold NULs). */
+ * Invariants: at most 2/3 of the slots are used, so a search ends at an empty one; entries are
+ * never removed or moved; keys are copies with a NUL behind them (byte keys may hold NULs). */
 #include "base/map.h"
 
 #include <string.h>
@@ -91,7 +91,10 @@ void *map_get_bytes(const struct map *m, const void *key, size_t n)
     return i ? m->entries.p[i - 1].value : NULL;
 }
 
-void map_put(struct map *m, const char *key, void *value) { map_put_bytes(m, key, strlen(key), value); }
+void map_put(struct map *m, const char *key, void *value)
+{
+    map_put_bytes(m, key, strlen(key), value);
+}
 
 void *map_get(const struct map *m, const char *key) { return map_get_bytes(m, key, strlen(key)); }
 

@@ -9,7 +9,7 @@
 struct map;
 
 struct map *map_new(void);
-void map_free(struct map *m); /* values are the caller's */
+void map_free(struct map *m);                              /* values are the caller's */
 void map_put(struct map *m, const char *key, void *value); /* replaces */
 void *map_get(const struct map *m, const char *key);
 void map_put_bytes(struct map *m, const void *key, size_t n, void *value);

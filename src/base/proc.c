@@ -2,9 +2,9 @@
  *
  *   parent ──fork──► child: own process group, stdin /dev/null, descriptor 3 = our socket ──► exec
  *
- * Invariants: between fork and exec only async-signal-safe calls; a failed exec is reported through a
- * close-on-exec pipe, so proc_spawn tells it; everything but 0..3 is closed in the child; the child
- * is its own group, so killing it kills what it started, and Ctrl-C reaches only us. */
+ * Invariants: between fork and exec only async-signal-safe calls; a failed exec is reported through
+ * a close-on-exec pipe, so proc_spawn tells it; everything but 0..3 is closed in the child; the
+ * child is its own group, so killing it kills what it started, and Ctrl-C reaches only us. */
 #include "base/proc.h"
 
 #include <errno.h>
@@ -73,7 +73,8 @@ static enum rc start_child(struct child_setup *c, pid_t *pid, struct err *e)
 {
     int report[2];
     if (pipe2(report, O_CLOEXEC) != 0)
-        return err_set(e, RC_FAIL, "proc.pipe", "cannot start '%s': %s", c->argv[0], strerror(errno));
+        return err_set(e, RC_FAIL, "proc.pipe", "cannot start '%s': %s", c->argv[0],
+                       strerror(errno));
     c->status = report[1];
     sigset_t all, before;
     sigfillset(&all);
@@ -106,7 +107,8 @@ enum rc proc_spawn(struct proc *p, const char *const *argv, int flags, struct er
     *p = (struct proc){.fd = -1};
     int pair[2] = {-1, -1}, null = -1;
     if ((flags & PROC_SOCKET) && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-        return err_set(e, RC_FAIL, "proc.socket", "cannot start '%s': %s", argv[0], strerror(errno));
+        return err_set(e, RC_FAIL, "proc.socket", "cannot start '%s': %s", argv[0],
+                       strerror(errno));
     if (flags & PROC_QUIET) null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     struct child_setup c = {.argv = argv, .channel = pair[1], .output = null};
     enum rc rc = start_child(&c, &p->pid, e);
@@ -150,7 +152,10 @@ static int left_ms(int64_t deadline_ns)
     return left <= 0 ? 0 : (int)i64_min((left + 999999) / 1000000, 1 << 30);
 }
 
-static int64_t deadline_in(int timeout_ms) { return timeout_ms < 0 ? -1 : clock_ns() + (int64_t)timeout_ms * 1000000; }
+static int64_t deadline_in(int timeout_ms)
+{
+    return timeout_ms < 0 ? -1 : clock_ns() + (int64_t)timeout_ms * 1000000;
+}
 
 /* True once the child has ended; it stays unreaped, so its pid (and group) cannot be reused. */
 static bool has_ended(pid_t pid)
@@ -183,8 +188,8 @@ static bool capture_some(struct capture *c)
     return true;
 }
 
-/* Follows the child until it ends (true) or the deadline passes (false). A grandchild that keeps the
- * pipe open does not keep us: what it has written when the child ends is read, then we stop. */
+/* Follows the child until it ends (true) or the deadline passes (false). A grandchild that keeps
+ * the pipe open does not keep us: what it has written when the child ends is read, then we stop. */
 static bool follow(struct capture *c, pid_t pid, int64_t deadline)
 {
     bool open_end = true;
@@ -197,14 +202,16 @@ static bool follow(struct capture *c, pid_t pid, int64_t deadline)
         if (nap < 20) nap++;
         struct pollfd f = {.fd = open_end ? c->fd : -1, .events = POLLIN};
         int r = poll(&f, 1, slice);
-        if (r > 0) open_end = capture_some(c);
-        else if (ended) return true;
+        if (r > 0)
+            open_end = capture_some(c);
+        else if (ended)
+            return true;
         if (ended && !open_end) return true;
     }
 }
 
-enum rc proc_run(const char *const *argv, const char *cwd, int timeout_ms, size_t max, char **output,
-                 int *exit_code, struct err *e)
+enum rc proc_run(const char *const *argv, const char *cwd, int timeout_ms, size_t max,
+                 char **output, int *exit_code, struct err *e)
 {
     int out[2];
     if (output) *output = NULL;
@@ -227,8 +234,10 @@ enum rc proc_run(const char *const *argv, const char *cwd, int timeout_ms, size_
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
     close(out[0]);
     if (ended) *exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    if (output) *output = cap.text;
-    else mem_free(cap.text);
+    if (output)
+        *output = cap.text;
+    else
+        mem_free(cap.text);
     return RC_OK;
 }
 
@@ -251,8 +260,10 @@ static enum rc wait_for(int fd, short events, int64_t deadline, int timeout_ms, 
         int r = poll(&f, 1, left_ms(deadline));
         if (r > 0) return RC_OK; /* errors and hang-ups are told by the read or write */
         if (r == 0 && left_ms(deadline) == 0)
-            return err_set(e, RC_DEADLINE, "io.timeout", "no %s within %d ms", events == POLLIN ? "data" : "room", timeout_ms);
-        if (r < 0 && errno != EINTR) return err_set(e, RC_FAIL, "io.poll", "poll: %s", strerror(errno));
+            return err_set(e, RC_DEADLINE, "io.timeout", "no %s within %d ms",
+                           events == POLLIN ? "data" : "room", timeout_ms);
+        if (r < 0 && errno != EINTR)
+            return err_set(e, RC_FAIL, "io.poll", "poll: %s", strerror(errno));
     }
 }
 
@@ -264,7 +275,8 @@ enum rc io_read(int fd, void *p, size_t n, int timeout_ms, struct err *e)
         if (rc != RC_OK) return rc;
         ssize_t r = read(fd, (char *)p + done, n - done);
         if (r < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (r < 0 && errno != ECONNRESET) return err_set(e, RC_FAIL, "io.read", "read: %s", strerror(errno));
+        if (r < 0 && errno != ECONNRESET)
+            return err_set(e, RC_FAIL, "io.read", "read: %s", strerror(errno));
         if (r <= 0) return err_set(e, RC_FAIL, "io.closed", "the other side closed the connection");
         done += (size_t)r;
     }

@@ -24,10 +24,10 @@ void proc_kill(struct proc *p);
 /* Blocks; *status as waitpid's. Closes p->fd, sets pid 0. */
 void proc_wait(struct proc *p, int *status);
 
-/* Run to the end with a time limit, capturing stdout+stderr (truncated at max bytes, NUL-terminated,
- * free with mem_free). *exit_code: exit status, 128+signal, or -1 on timeout. */
-enum rc proc_run(const char *const *argv, const char *cwd, int timeout_ms, size_t max, char **output,
-                 int *exit_code, struct err *e);
+/* Run to the end with a time limit, capturing stdout+stderr (truncated at max bytes,
+ * NUL-terminated, free with mem_free). *exit_code: exit status, 128+signal, or -1 on timeout. */
+enum rc proc_run(const char *const *argv, const char *cwd, int timeout_ms, size_t max,
+                 char **output, int *exit_code, struct err *e);
 
 /* Directory of the running program (for siblings quern-runner, schedules/, targets/). */
 enum rc proc_self_dir(char *out, size_t n, struct err *e);

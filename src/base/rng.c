@@ -46,7 +46,7 @@ int64_t rng_range(struct rng *r, int64_t lo, int64_t hi)
 {
     QN_CHECK(lo <= hi, "range %lld..%lld", (long long)lo, (long long)hi);
     uint64_t span = (uint64_t)hi - (uint64_t)lo + 1;
-    if (span == 0) return (int64_t)rng_u64(r); /* all of int64 */
+    if (span == 0) return (int64_t)rng_u64(r);          /* all of int64 */
     uint64_t low_part = (UINT64_C(0) - span) % span, x; /* 2^64 mod span: the part to reject */
     do {
         x = rng_u64(r);

@@ -10,10 +10,10 @@ struct rng {
 };
 
 void rng_seed(struct rng *r, uint64_t seed);
-struct rng rng_split(struct rng *r);             /* independent child stream */
+struct rng rng_split(struct rng *r); /* independent child stream */
 uint64_t rng_u64(struct rng *r);
 int64_t rng_range(struct rng *r, int64_t lo, int64_t hi); /* uniform in [lo, hi], lo <= hi */
-double rng_unit(struct rng *r);                  /* [0, 1) */
+double rng_unit(struct rng *r);                           /* [0, 1) */
 bool rng_chance(struct rng *r, double p);
 void rng_shuffle(struct rng *r, void *base, size_t n, size_t size);
 

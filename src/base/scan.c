@@ -49,8 +49,8 @@ static void put_line_and_caret(struct buf *out, const char *line, size_t n, int 
     buf_putc(out, '^');
 }
 
-static enum rc render(struct err *e, const char *file, const char *text, size_t len, int line, int col,
-                      const char *code, const char *fmt, va_list ap)
+static enum rc render(struct err *e, const char *file, const char *text, size_t len, int line,
+                      int col, const char *code, const char *fmt, va_list ap)
 {
     char msg[700];
     vsnprintf(msg, sizeof msg, fmt, ap);
@@ -70,8 +70,8 @@ static enum rc render(struct err *e, const char *file, const char *text, size_t 
     return RC_INPUT;
 }
 
-enum rc scan_error_at(struct err *e, const char *file, const char *text, size_t len, int line, int col,
-                      const char *code, const char *fmt, ...)
+enum rc scan_error_at(struct err *e, const char *file, const char *text, size_t len, int line,
+                      int col, const char *code, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -107,7 +107,8 @@ static bool check_text(struct scan *s)
     size_t full = s->len;
     if (full > SCAN_MAX) {
         s->len = 0;
-        scan_error(s, &at, "scan.too_long", "the text has %zu bytes; the limit is %d", full, SCAN_MAX);
+        scan_error(s, &at, "scan.too_long", "the text has %zu bytes; the limit is %d", full,
+                   SCAN_MAX);
         return false;
     }
     for (size_t i = 0; i < full;) {
@@ -117,9 +118,11 @@ static bool check_text(struct scan *s)
         if (step == 0 || control) {
             s->len = i; /* shows the line up to the bad byte */
             if (step == 0)
-                scan_error(s, &at, "scan.utf8", "byte 0x%02X is not valid UTF-8 here", (unsigned char)s->text[i]);
+                scan_error(s, &at, "scan.utf8", "byte 0x%02X is not valid UTF-8 here",
+                           (unsigned char)s->text[i]);
             else
-                scan_error(s, &at, "scan.control", "control byte 0x%02X is not allowed", (unsigned)c);
+                scan_error(s, &at, "scan.control", "control byte 0x%02X is not allowed",
+                           (unsigned)c);
             return false;
         }
         at.col += (int)step;
@@ -135,8 +138,16 @@ static bool check_text(struct scan *s)
 void scan_init_with(struct scan *s, const char *file, const char *text, size_t len, bool dotted,
                     bool newlines)
 {
-    *s = (struct scan){.file = file, .text = len ? text : "", .len = len, .line = 1, .dotted = dotted, .newlines = newlines};
-    s->tok = (struct tok){.kind = TOK_EOL, .p = s->text, .line = 1, .col = 1}; /* swallows leading line ends */
+    *s = (struct scan){.file = file,
+                       .text = len ? text : "",
+                       .len = len,
+                       .line = 1,
+                       .dotted = dotted,
+                       .newlines = newlines};
+    s->tok = (struct tok){.kind = TOK_EOL,
+                          .p = s->text,
+                          .line = 1,
+                          .col = 1}; /* swallows leading line ends */
     if (check_text(s)) scan_next(s);
     s->prev = (struct tok){.kind = TOK_END, .p = s->text, .line = 1, .col = 1};
 }
@@ -153,7 +164,12 @@ static bool skip_space(struct scan *s, struct tok *first_eol)
     for (; s->at < s->len; s->at++) {
         char c = s->text[s->at];
         if (c == '\n') {
-            if (!passed) *first_eol = (struct tok){.kind = TOK_EOL, .p = s->text + s->at, .n = 1, .line = s->line, .col = (int)(s->at - s->line_start) + 1};
+            if (!passed)
+                *first_eol = (struct tok){.kind = TOK_EOL,
+                                          .p = s->text + s->at,
+                                          .n = 1,
+                                          .line = s->line,
+                                          .col = (int)(s->at - s->line_start) + 1};
             passed = true;
             s->line++;
             s->line_start = s->at + 1;
@@ -206,7 +222,8 @@ static void lex_number(struct scan *s, struct tok *t)
     t->n = run - s->at;
     t->kind = real ? TOK_REAL : TOK_INT;
     if (run != end || t->n >= sizeof text) {
-        scan_error(s, t, "scan.number", "'%.*s' is not a number", (int)(t->n < 80 ? t->n : 80), t->p);
+        scan_error(s, t, "scan.number", "'%.*s' is not a number", (int)(t->n < 80 ? t->n : 80),
+                   t->p);
         return;
     }
     memcpy(text, t->p, t->n);
@@ -215,7 +232,8 @@ static void lex_number(struct scan *s, struct tok *t)
     errno = 0;
     t->f = strtod(text, &stop_at);
     if (real) {
-        if (*stop_at) scan_error(s, t, "scan.number", "'%s' is not a number", text);
+        if (*stop_at)
+            scan_error(s, t, "scan.number", "'%s' is not a number", text);
         else if (errno == ERANGE && (t->f > 1 || t->f < -1))
             scan_error(s, t, "scan.range", "'%s' is too large for a 64-bit real", text);
         return;
@@ -223,8 +241,10 @@ static void lex_number(struct scan *s, struct tok *t)
     bool hex = text[0] == '0' && (text[1] | 32) == 'x';
     errno = 0;
     long long v = strtoll(text, &stop_at, hex ? 16 : 10);
-    if (*stop_at) scan_error(s, t, "scan.number", "'%s' is not a number", text);
-    else if (errno == ERANGE) scan_error(s, t, "scan.range", "'%s' does not fit in 64 bits", text);
+    if (*stop_at)
+        scan_error(s, t, "scan.number", "'%s' is not a number", text);
+    else if (errno == ERANGE)
+        scan_error(s, t, "scan.range", "'%s' does not fit in 64 bits", text);
     t->i = v;
     t->f = (double)v;
 }
@@ -268,8 +288,9 @@ static void lex_punct(struct scan *s, struct tok *t)
     if (ispunct((unsigned char)t->p[0])) return;
     uint32_t cp = 0;
     size_t step = utf8_step(t->p, s->len - s->at, &cp);
-    scan_error(s, t, "scan.character", "unexpected character '%.*s' (names are ASCII letters, digits and _)",
-               (int)step, t->p);
+    scan_error(s, t, "scan.character",
+               "unexpected character '%.*s' (names are ASCII letters, digits and _)", (int)step,
+               t->p);
 }
 
 void scan_next(struct scan *s)
@@ -283,14 +304,21 @@ void scan_next(struct scan *s)
         s->tok = eol;
         return;
     }
-    struct tok t = {.kind = TOK_END, .p = s->text + s->at, .line = s->line, .col = (int)(s->at - s->line_start) + 1};
+    struct tok t = {.kind = TOK_END,
+                    .p = s->text + s->at,
+                    .line = s->line,
+                    .col = (int)(s->at - s->line_start) + 1};
     if (s->at < s->len) {
         char c = s->text[s->at];
         s->tok = t; /* an error in the middle of a token finds a position */
-        if (is_ident_start(c)) lex_ident(s, &t);
-        else if (is_digit(c)) lex_number(s, &t);
-        else if (c == '"') lex_string(s, &t);
-        else lex_punct(s, &t);
+        if (is_ident_start(c))
+            lex_ident(s, &t);
+        else if (is_digit(c))
+            lex_number(s, &t);
+        else if (c == '"')
+            lex_string(s, &t);
+        else
+            lex_punct(s, &t);
         if (s->err.rc != RC_OK) return;
         s->at = (size_t)(t.p - s->text) + t.n + (t.kind == TOK_STRING ? 1 : 0);
     }
@@ -321,7 +349,8 @@ static void unexpected(struct scan *s, const char *code, const char *wanted)
     else if (t->kind == TOK_EOL)
         scan_error(s, t, code, "expected %s but the line ends here", wanted);
     else
-        scan_error(s, t, code, "expected %s but found '%.*s'", wanted, (int)(t->n < 60 ? t->n : 60), t->p);
+        scan_error(s, t, code, "expected %s but found '%.*s'", wanted, (int)(t->n < 60 ? t->n : 60),
+                   t->p);
 }
 
 bool scan_expect(struct scan *s, const char *code, const char *spelling)
@@ -341,7 +370,8 @@ bool scan_ident(struct scan *s, const char *code, char *out, size_t n)
         return false;
     }
     if (s->tok.n >= n) {
-        scan_error(s, &s->tok, code, "the name '%.*s...' is too long (limit %zu characters)", 20, s->tok.p, n - 1);
+        scan_error(s, &s->tok, code, "the name '%.*s...' is too long (limit %zu characters)", 20,
+                   s->tok.p, n - 1);
         if (n) out[0] = 0;
         return false;
     }
@@ -388,7 +418,8 @@ static int edit_distance(const char *a, const char *b)
     return d[n % 3][m];
 }
 
-const char *did_you_mean(char *out, size_t out_n, const char *word, const char *const *names, size_t n)
+const char *did_you_mean(char *out, size_t out_n, const char *word, const char *const *names,
+                         size_t n)
 {
     const char *nearest = NULL;
     int best = 3;
@@ -400,7 +431,9 @@ const char *did_you_mean(char *out, size_t out_n, const char *word, const char *
             nearest = names[i];
         }
     }
-    if (nearest) snprintf(out, out_n, " (did you mean '%s'?)", nearest);
-    else if (out_n) out[0] = 0;
+    if (nearest)
+        snprintf(out, out_n, " (did you mean '%s'?)", nearest);
+    else if (out_n)
+        out[0] = 0;
     return out;
 }

@@ -18,7 +18,8 @@ enum tok_kind { TOK_END, TOK_IDENT, TOK_INT, TOK_REAL, TOK_STRING, TOK_PUNCT, TO
 
 struct tok {
     enum tok_kind kind;
-    const char *p; /* spelling, inside the input (for strings: without quotes, escapes not allowed) */
+    const char
+        *p; /* spelling, inside the input (for strings: without quotes, escapes not allowed) */
     size_t n;
     int line, col; /* 1-based; col counts bytes */
     int64_t i;     /* TOK_INT */
@@ -35,13 +36,14 @@ struct scan {
     struct err err;
 };
 
-void scan_init(struct scan *s, const char *file, const char *text, size_t len); /* reads first token */
+void scan_init(struct scan *s, const char *file, const char *text,
+               size_t len); /* reads first token */
 /* The same with both switches set before the first token is read. */
 void scan_init_with(struct scan *s, const char *file, const char *text, size_t len, bool dotted,
                     bool newlines);
 void scan_next(struct scan *s);
-bool scan_is(const struct scan *s, const char *spelling);     /* punct or identifier */
-bool scan_accept(struct scan *s, const char *spelling);       /* and step over it */
+bool scan_is(const struct scan *s, const char *spelling); /* punct or identifier */
+bool scan_accept(struct scan *s, const char *spelling);   /* and step over it */
 bool scan_expect(struct scan *s, const char *code, const char *spelling);
 /* Copies the identifier into out (size n); error `code` if the token is not one or is too long. */
 bool scan_ident(struct scan *s, const char *code, char *out, size_t n);
@@ -52,10 +54,11 @@ bool tok_is(const struct tok *t, const char *spelling);
 void scan_error(struct scan *s, const struct tok *at, const char *code, const char *fmt, ...)
     QN_PRINTF(4, 5);
 /* Same rendering for positions found after parsing (checkers keep line and col in their nodes). */
-enum rc scan_error_at(struct err *e, const char *file, const char *text, size_t len, int line, int col,
-                      const char *code, const char *fmt, ...) QN_PRINTF(8, 9);
+enum rc scan_error_at(struct err *e, const char *file, const char *text, size_t len, int line,
+                      int col, const char *code, const char *fmt, ...) QN_PRINTF(8, 9);
 
 /* " (did you mean 'conv2d'?)" or "": nearest of n names within edit distance 2. */
-const char *did_you_mean(char *out, size_t out_n, const char *word, const char *const *names, size_t n);
+const char *did_you_mean(char *out, size_t out_n, const char *word, const char *const *names,
+                         size_t n);
 
 #endif

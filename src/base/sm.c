@@ -10,7 +10,8 @@ void sm_init(struct sm *m, const struct sm_state *table, int n, int start)
     QN_CHECK(n > 0 && n <= 64 && start >= 0 && start < n, "%d states, start %d", n, start);
     for (int i = 0; i < n; i++) {
         QN_CHECK(table[i].name, "state %d has no name", i);
-        QN_CHECK(n == 64 || table[i].next >> n == 0, "state %s moves outside the table", table[i].name);
+        QN_CHECK(n == 64 || table[i].next >> n == 0, "state %s moves outside the table",
+                 table[i].name);
     }
     *m = (struct sm){.table = table, .n = n, .state = start};
 }

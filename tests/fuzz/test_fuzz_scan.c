@@ -2,8 +2,8 @@
  *
  *   planted(): aborts on any input that holds "][", which no input of its corpus does.
  *
- * Invariants tested on every input: tokens lie inside the text, positions grow, the scan ends, and an
- * error has a position and a code. */
+ * Invariants tested on every input: tokens lie inside the text, positions grow, the scan ends, and
+ * an error has a position and a code. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,13 +24,15 @@ static int scan_all(const uint8_t *p, size_t n, bool dotted, bool newlines)
     size_t steps = 0, last = 0;
     while (s.tok.kind != TOK_END) {
         size_t at = (size_t)(s.tok.p - (const char *)p);
-        QN_CHECK(s.tok.p >= (const char *)p && at + s.tok.n <= n, "token at %zu, %zu bytes of %zu", at, s.tok.n, n);
+        QN_CHECK(s.tok.p >= (const char *)p && at + s.tok.n <= n, "token at %zu, %zu bytes of %zu",
+                 at, s.tok.n, n);
         QN_CHECK(at >= last && s.tok.line >= 1 && s.tok.col >= 1, "token went back");
         QN_CHECK(++steps <= n, "more tokens than bytes");
         last = at;
         scan_next(&s);
     }
-    QN_CHECK(s.err.rc == RC_OK || (s.err.rc == RC_INPUT && s.err.code[0] && strncmp(s.err.msg, "fuzz:", 5) == 0),
+    QN_CHECK(s.err.rc == RC_OK ||
+                 (s.err.rc == RC_INPUT && s.err.code[0] && strncmp(s.err.msg, "fuzz:", 5) == 0),
              "error without a position: %s", s.err.msg);
     return s.err.rc == RC_OK;
 }
@@ -43,10 +45,7 @@ static int scan_one(const uint8_t *p, size_t n)
     return plain;
 }
 
-START_TEST(scanner_survives)
-{
-    ck_assert_int_gt(fuzz_run("scan", scan_one, fuzz_seconds()), 1000);
-}
+START_TEST(scanner_survives) { ck_assert_int_gt(fuzz_run("scan", scan_one, fuzz_seconds()), 1000); }
 END_TEST
 
 static int planted(const uint8_t *p, size_t n)

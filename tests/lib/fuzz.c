@@ -2,8 +2,8 @@
  *
  *   parent ──fork──► loop: pick, mutate, publish in shared memory, run     parent polls the counter
  *
- * Invariants: an input is in shared memory, whole, before it runs, so a crash never loses it; the pool
- * only grows, up to POOL_MAX; mutated inputs never exceed FUZZ_INPUT_MAX. */
+ * Invariants: an input is in shared memory, whole, before it runs, so a crash never loses it; the
+ * pool only grows, up to POOL_MAX; mutated inputs never exceed FUZZ_INPUT_MAX. */
 #include "lib/fuzz.h"
 
 #include <errno.h>
@@ -68,7 +68,8 @@ static struct input input_copy(const uint8_t *p, size_t n)
 
 static int byte_class(uint8_t c)
 {
-    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_') return 0;
+    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_')
+        return 0;
     return c <= ' ' ? 1 : 2;
 }
 
@@ -95,7 +96,10 @@ static void harvest_words(struct fuzzer *f, const struct input *in)
     }
 }
 
-static size_t pick(struct fuzzer *f, size_t n) { return n ? (size_t)rng_range(&f->rng, 0, (int64_t)n - 1) : 0; }
+static size_t pick(struct fuzzer *f, size_t n)
+{
+    return n ? (size_t)rng_range(&f->rng, 0, (int64_t)n - 1) : 0;
+}
 
 /* Replaces work[at..at+old) by p[0..n), cutting at the limit. */
 static void replace(struct fuzzer *f, size_t at, size_t old, const uint8_t *p, size_t n)
@@ -115,14 +119,19 @@ static void mutate_bit(struct fuzzer *f)
 
 static void mutate_byte(struct fuzzer *f)
 {
-    static const uint8_t ODD[] = {0, 1, 0x7F, 0x80, 0xFF, '\n', '"', '#', '-', '0', '9', '(', ')', 0xC3};
-    if (f->n) f->work[pick(f, f->n)] = rng_chance(&f->rng, 0.5) ? ODD[pick(f, sizeof ODD)] : (uint8_t)pick(f, 256);
+    static const uint8_t ODD[] = {0,   1,   0x7F, 0x80, 0xFF, '\n', '"',
+                                  '#', '-', '0',  '9',  '(',  ')',  0xC3};
+    if (f->n)
+        f->work[pick(f, f->n)] =
+            rng_chance(&f->rng, 0.5) ? ODD[pick(f, sizeof ODD)] : (uint8_t)pick(f, 256);
 }
 
 /* A binary integer at the edges, for doors that read lengths and counts. */
 static void mutate_binary_int(struct fuzzer *f)
 {
-    static const uint64_t EDGES[] = {0, 1, 127, 128, 255, 256, 32767, 65535, 65536, INT32_MAX, UINT32_MAX, INT64_MAX, UINT64_MAX};
+    static const uint64_t EDGES[] = {0,          1,         127,       128,   255,
+                                     256,        32767,     65535,     65536, INT32_MAX,
+                                     UINT32_MAX, INT64_MAX, UINT64_MAX};
     uint64_t v = EDGES[pick(f, QN_COUNT(EDGES))] + (rng_chance(&f->rng, 0.3) ? pick(f, 16) : 0);
     size_t size = (size_t)1 << pick(f, 4);
     uint8_t bytes[8];
@@ -134,8 +143,18 @@ static void mutate_binary_int(struct fuzzer *f)
 /* A decimal integer at the edges in place of a token. */
 static void mutate_decimal(struct fuzzer *f)
 {
-    static const char *const EDGES[] = {"0", "1", "-1", "2147483647", "4294967296", "9223372036854775807",
-                                        "9223372036854775808", "99999999999999999999", "1e999", "0x", "1.5", "65536"};
+    static const char *const EDGES[] = {"0",
+                                        "1",
+                                        "-1",
+                                        "2147483647",
+                                        "4294967296",
+                                        "9223372036854775807",
+                                        "9223372036854775808",
+                                        "99999999999999999999",
+                                        "1e999",
+                                        "0x",
+                                        "1.5",
+                                        "65536"};
     const char *s = EDGES[pick(f, QN_COUNT(EDGES))];
     size_t at = pick(f, f->n);
     replace(f, at, f->n ? token_end(f->work, f->n, at) - at : 0, (const uint8_t *)s, strlen(s));
@@ -147,7 +166,8 @@ static void mutate_delete(struct fuzzer *f) { replace(f, pick(f, f->n), 1 + pick
 
 static void mutate_repeat(struct fuzzer *f)
 {
-    size_t at = pick(f, f->n), n = 1 + pick(f, 32), times = rng_chance(&f->rng, 0.05) ? 500 : 1 + pick(f, 4);
+    size_t at = pick(f, f->n), n = 1 + pick(f, 32),
+           times = rng_chance(&f->rng, 0.05) ? 500 : 1 + pick(f, 4);
     uint8_t part[64];
     if (n > f->n - at) n = f->n - at;
     memcpy(part, f->work + at, n);
@@ -208,7 +228,8 @@ static void fuzz_loop(struct fuzzer *f, int seconds, int64_t max_execs)
         struct input *base = &f->pool.p[pick(f, f->pool.n)];
         memcpy(f->work, base->p, base->n);
         f->n = base->n;
-        for (size_t k = 1 + pick(f, rng_chance(&f->rng, 0.2) ? 12 : 3); k > 0; k--) MUTATIONS[pick(f, QN_COUNT(MUTATIONS))](f);
+        for (size_t k = 1 + pick(f, rng_chance(&f->rng, 0.2) ? 12 : 3); k > 0; k--)
+            MUTATIONS[pick(f, QN_COUNT(MUTATIONS))](f);
         if (run_input(f, f->work, f->n)) pool_add(f, f->work, f->n);
     }
 }
@@ -222,7 +243,9 @@ static void keep_input(const char *door, const struct shared *sh, const char *ho
     snprintf(path, sizeof path, "%s/quern-fuzz-%s-%.12s", dir, door, id);
     struct err e = {0};
     if (fs_write(path, sh->bytes, sh->n, &e) != RC_OK) fprintf(stderr, "%s\n", e.msg);
-    fprintf(stderr, "fuzz %s: %s after %lld inputs, on %zu bytes kept in %s\n  run it alone: QUERN_FUZZ_FILE=%s and this suite\n",
+    fprintf(stderr,
+            "fuzz %s: %s after %lld inputs, on %zu bytes kept in %s\n  run it alone: "
+            "QUERN_FUZZ_FILE=%s and this suite\n",
             door, how, (long long)sh->execs, sh->n, path, path);
 }
 
@@ -236,8 +259,10 @@ static bool watch(const char *door, pid_t child, const struct shared *sh)
         if (got == child) {
             if (WIFEXITED(status) && WEXITSTATUS(status) == LOOP_DONE) return true;
             char how[64];
-            if (WIFSIGNALED(status)) snprintf(how, sizeof how, "signal %d", WTERMSIG(status));
-            else snprintf(how, sizeof how, "exit %d", WEXITSTATUS(status));
+            if (WIFSIGNALED(status))
+                snprintf(how, sizeof how, "signal %d", WTERMSIG(status));
+            else
+                snprintf(how, sizeof how, "exit %d", WEXITSTATUS(status));
             keep_input(door, sh, how);
             return false;
         }
@@ -287,7 +312,8 @@ static struct fuzzer *fuzzer_new(int (*one)(const uint8_t *, size_t))
     struct fuzzer *f = mem_new(sizeof *f);
     f->one = one;
     rng_seed(&f->rng, fuzz_seed());
-    f->shared = mmap(NULL, sizeof *f->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    f->shared =
+        mmap(NULL, sizeof *f->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     QN_CHECK(f->shared != MAP_FAILED, "shared memory for the fuzzer: %s", strerror(errno));
     return f;
 }
@@ -296,8 +322,8 @@ static int64_t fuzzer_finish(struct fuzzer *f, const char *door, int seconds, in
 {
     size_t seeds = f->pool.n;
     int64_t execs = fuzz_pool(f, door, seconds, max_execs);
-    printf("fuzz %s: %lld inputs in %d s, corpus %zu, seed %llu\n", door, (long long)execs, seconds, seeds,
-           (unsigned long long)fuzz_seed());
+    printf("fuzz %s: %lld inputs in %d s, corpus %zu, seed %llu\n", door, (long long)execs, seconds,
+           seeds, (unsigned long long)fuzz_seed());
     fflush(stdout);
     for (size_t i = 0; i < f->pool.n; i++) mem_free(f->pool.p[i].p);
     for (size_t i = 0; i < f->words.n; i++) mem_free(f->words.p[i].p);
@@ -312,7 +338,8 @@ int64_t fuzz_run_inputs(const char *door, int (*one)(const uint8_t *, size_t), i
                         const char *const *inputs, size_t input_count, int64_t max_execs)
 {
     struct fuzzer *f = fuzzer_new(one);
-    for (size_t i = 0; i < input_count; i++) pool_add(f, (const uint8_t *)inputs[i], strlen(inputs[i]));
+    for (size_t i = 0; i < input_count; i++)
+        pool_add(f, (const uint8_t *)inputs[i], strlen(inputs[i]));
     return fuzzer_finish(f, door, seconds, max_execs);
 }
 

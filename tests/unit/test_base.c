@@ -181,10 +181,10 @@ START_TEST(buf_escapes)
         {"plain caf\xc3\xa9", "plain caf\xc3\xa9", "plain caf\xc3\xa9"},
         {"a\x1b[31mb\n", "a\\x1B[31mb\\x0A", "a\\x1B[31mb\\x0A"},
         {"\xff\xc3(", "\\xFF\\xC3(", "\\xFF\\xC3("},
-        {"\xc2\x9b", "\\xC2\\x9B", "\\xC2\\x9B"},                           /* C1 control */
-        {"\xe2\x80\xae", "\\xE2\\x80\\xAE", "\\xE2\\x80\\xAE"},             /* right-to-left override */
-        {"\xed\xa0\x80", "\\xED\\xA0\\x80", "\\xED\\xA0\\x80"},             /* a surrogate is not UTF-8 */
-        {"\xc0\xaf", "\\xC0\\xAF", "\\xC0\\xAF"},                           /* overlong */
+        {"\xc2\x9b", "\\xC2\\x9B", "\\xC2\\x9B"},               /* C1 control */
+        {"\xe2\x80\xae", "\\xE2\\x80\\xAE", "\\xE2\\x80\\xAE"}, /* right-to-left override */
+        {"\xed\xa0\x80", "\\xED\\xA0\\x80", "\\xED\\xA0\\x80"}, /* a surrogate is not UTF-8 */
+        {"\xc0\xaf", "\\xC0\\xAF", "\\xC0\\xAF"},               /* overlong */
         {"x*/y/*z//w", "x*/y/*z//w", "x* /y/ *z/ /w"},
         {"a?\?/b", "a?\?/b", "a? ?/b"},
         {"end\\", "end\\", "end\\x5C"},
@@ -264,7 +264,8 @@ START_TEST(sha256_known_answers)
         {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
         {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
-        {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu",
+        {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrl"
+         "mnopqrsmnopqrstnopqrstu",
          "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"},
     };
     char hex[65], id[HASH_ID_LEN + 1];
@@ -374,7 +375,8 @@ START_TEST(rng_ranges)
     }
     ck_assert_int_eq(rng_range(&r, -3, -3), -3);
     for (int i = 0; i < 1000; i++) {
-        int64_t v = rng_range(&r, INT64_MIN, INT64_MAX), w = rng_range(&r, INT64_MIN, INT64_MIN + 1);
+        int64_t v = rng_range(&r, INT64_MIN, INT64_MAX),
+                w = rng_range(&r, INT64_MIN, INT64_MIN + 1);
         ck_assert(w == INT64_MIN || w == INT64_MIN + 1);
         (void)v;
         double u = rng_unit(&r);
@@ -614,7 +616,9 @@ START_TEST(run_exit_codes)
     ck_assert_int_eq(run_shell("pwd; cat", 10000, 1000, &out), 0); /* stdin is empty */
     ck_assert_str_eq(out, "/\n");
     mem_free(out);
-    ck_assert_int_eq(run_shell("i=0; while [ $i -lt 3000 ]; do echo 123456789; i=$((i+1)); done", 20000, 25, &out), 0);
+    ck_assert_int_eq(run_shell("i=0; while [ $i -lt 3000 ]; do echo 123456789; i=$((i+1)); done",
+                               20000, 25, &out),
+                     0);
     ck_assert_str_eq(out, "123456789\n123456789\n12345"); /* the rest is read and dropped */
     mem_free(out);
 }
@@ -624,7 +628,8 @@ START_TEST(run_timeout_kills_the_group)
 {
     char *out;
     int64_t start = clock_ns();
-    ck_assert_int_eq(run_shell("echo begun; (sleep 30; echo late) & sleep 30", 300, 1000, &out), -1);
+    ck_assert_int_eq(run_shell("echo begun; (sleep 30; echo late) & sleep 30", 300, 1000, &out),
+                     -1);
     ck_assert_str_eq(out, "begun\n");
     mem_free(out);
     /* a grandchild holding the pipe does not hold us */
@@ -659,7 +664,9 @@ END_TEST
 START_TEST(spawn_talks_over_descriptor_3)
 {
     int leaked = dup(1); /* not close-on-exec: must still not reach the child */
-    const char *const argv[] = {"sh", "-c", "read line <&3; echo \"got $line $(ls /proc/self/fd | tr '\\n' ' ')\" >&3", NULL};
+    const char *const argv[] = {
+        "sh", "-c", "read line <&3; echo \"got $line $(ls /proc/self/fd | tr '\\n' ' ')\" >&3",
+        NULL};
     struct proc p;
     struct err e = {0};
     ck_assert_int_eq(proc_spawn(&p, argv, PROC_SOCKET | PROC_QUIET, &e), RC_OK);
@@ -791,7 +798,8 @@ START_TEST(files_failed_write_leaves_nothing)
     char **names;
     size_t n;
     ck_assert_int_eq(fs_mkdirs(in_folder("target/sub"), &e), RC_OK);
-    ck_assert_int_eq(fs_write(in_folder("target"), "x", 1, &e), RC_STORE); /* a folder is in the way */
+    ck_assert_int_eq(fs_write(in_folder("target"), "x", 1, &e),
+                     RC_STORE); /* a folder is in the way */
     ck_assert_str_eq(e.code, "fs.write");
     ck_assert_int_eq(fs_list(folder, "", &names, &n, &e), RC_OK);
     ck_assert_uint_eq(n, 1);
@@ -811,7 +819,8 @@ START_TEST(files_lists_and_folders)
     ck_assert(fs_exists(in_folder("p/q/r")));
     ck_assert(!fs_exists(in_folder("p/x")));
     static const char *const NAMES[] = {"p/b.op", "p/a.op", "p/c.sched", "p/.hidden.op", "p/op"};
-    for (size_t i = 0; i < QN_COUNT(NAMES); i++) ck_assert_int_eq(fs_write(in_folder(NAMES[i]), "", 0, &e), RC_OK);
+    for (size_t i = 0; i < QN_COUNT(NAMES); i++)
+        ck_assert_int_eq(fs_write(in_folder(NAMES[i]), "", 0, &e), RC_OK);
     ck_assert_int_eq(fs_list(in_folder("p"), ".op", &names, &n, &e), RC_OK);
     ck_assert_uint_eq(n, 2);
     ck_assert_str_eq(names[0], "a.op");
@@ -829,7 +838,8 @@ START_TEST(data_folders)
     char dir[512], want[512];
     unsetenv("QUERN_DATA");
     ck_assert_int_eq(fs_data_dir(dir, sizeof dir, "targets", &e), RC_OK);
-    snprintf(want, sizeof want, "%s/targets", QN_SOURCE_DIR); /* upwards from the build's tests folder */
+    snprintf(want, sizeof want, "%s/targets",
+             QN_SOURCE_DIR); /* upwards from the build's tests folder */
     struct stat a, b;
     ck_assert_int_eq(stat(dir, &a), 0);
     ck_assert_int_eq(stat(want, &b), 0);
@@ -865,7 +875,8 @@ START_TEST(log_levels)
     ck_assert_int_eq(kept, ENOENT);
     char *text;
     ck_assert_int_eq(fs_read(in_folder("log"), 1000, &text, NULL, NULL), RC_OK);
-    ck_assert_str_eq(text, "quern: warning: w 1\nquern: debug: d\nquern: error: e: No such file or directory\n");
+    ck_assert_str_eq(
+        text, "quern: warning: w 1\nquern: debug: d\nquern: error: e: No such file or directory\n");
     mem_free(text);
 }
 END_TEST

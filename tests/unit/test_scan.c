@@ -37,13 +37,15 @@ static char *spell(const char *text, bool dotted, bool newlines)
 START_TEST(tokens)
 {
     ck_assert_str_eq(spell("a->b 1.5", 0, 0), "I:a P:-> I:b R:1.5");
-    ck_assert_str_eq(spell("x==y!=z<=w>=v<<1>>2&&a||b..c", 0, 0),
-                     "I:x P:== I:y P:!= I:z P:<= I:w P:>= I:v P:<< i:1 P:>> i:2 P:&& I:a P:|| I:b P:.. I:c");
+    ck_assert_str_eq(
+        spell("x==y!=z<=w>=v<<1>>2&&a||b..c", 0, 0),
+        "I:x P:== I:y P:!= I:z P:<= I:w P:>= I:v P:<< i:1 P:>> i:2 P:&& I:a P:|| I:b P:.. I:c");
     ck_assert_str_eq(spell("0..8 1e3 2.5e-1 0x1F 0x1p-3 0x1.8p1", 0, 0),
                      "i:0 P:.. i:8 R:1e3 R:2.5e-1 i:0x1F R:0x1p-3 R:0x1.8p1");
     ck_assert_str_eq(spell("\"a b\" \"\" _x9", 0, 0), "S:a b S: I:_x9");
     ck_assert_str_eq(spell("!\"x\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~", 0, 0),
-                     "P:! S:x P:$ P:% P:& P:' P:( P:) P:* P:+ P:, P:- P:. P:/ P:: P:; P:<= P:> P:? P:@ P:[ P:\\ P:] "
+                     "P:! S:x P:$ P:% P:& P:' P:( P:) P:* P:+ P:, P:- P:. P:/ P:: P:; P:<= P:> P:? "
+                     "P:@ P:[ P:\\ P:] "
                      "P:^ I:_ P:` P:{ P:| P:} P:~");
     ck_assert_str_eq(spell("", 0, 0), "");
     ck_assert_str_eq(spell("  # only a comment", 0, 0), "");
@@ -158,23 +160,34 @@ START_TEST(error_texts)
         const char *text, *want, *msg;
         bool newlines;
     } CASES[] = {
-        {"a = \"bc\nd", NULL, "my.op:1:5: this string has no closing '\"' on its line\n  a = \"bc\n      ^", 0},
-        {"a\n  \"b\\n\"", NULL, "my.op:2:5: escapes are not allowed in a string\n    \"b\\n\"\n      ^", 0},
+        {"a = \"bc\nd", NULL,
+         "my.op:1:5: this string has no closing '\"' on its line\n  a = \"bc\n      ^", 0},
+        {"a\n  \"b\\n\"", NULL,
+         "my.op:2:5: escapes are not allowed in a string\n    \"b\\n\"\n      ^", 0},
         {"x\ty = 12ab", NULL, "my.op:1:7: '12ab' is not a number\n  x\ty = 12ab\n   \t    ^", 0},
         {"k = \xc3\xa9", NULL,
-         "my.op:1:5: unexpected character '\xc3\xa9' (names are ASCII letters, digits and _)\n  k = \xc3\xa9\n      ^", 0},
+         "my.op:1:5: unexpected character '\xc3\xa9' (names are ASCII letters, digits and _)\n  k "
+         "= \xc3\xa9\n      ^",
+         0},
         /* the caret counts characters, the column bytes */
-        {"\"\xc3\xa9\xe2\x82\xac\" 1x", NULL, "my.op:1:9: '1x' is not a number\n  \"\xc3\xa9\xe2\x82\xac\" 1x\n       ^", 0},
+        {"\"\xc3\xa9\xe2\x82\xac\" 1x", NULL,
+         "my.op:1:9: '1x' is not a number\n  \"\xc3\xa9\xe2\x82\xac\" 1x\n       ^", 0},
         {"op x {\n", "}", "my.op:2:1: expected '}' but the text ends here\n  \n  ^", 0},
-        {"split n\nnext", ",", "my.op:1:8: expected ',' but the line ends here\n  split n\n         ^", 1},
+        {"split n\nnext", ",",
+         "my.op:1:8: expected ',' but the line ends here\n  split n\n         ^", 1},
         {"a \xff", NULL, "my.op:1:3: byte 0xFF is not valid UTF-8 here\n  a \n    ^", 0},
         {"a\n b\x1b[0m", NULL, "my.op:2:3: control byte 0x1B is not allowed\n   b\n    ^", 0},
         {"x = 99999999999999999999", NULL,
-         "my.op:1:5: '99999999999999999999' does not fit in 64 bits\n  x = 99999999999999999999\n      ^", 0},
+         "my.op:1:5: '99999999999999999999' does not fit in 64 bits\n  x = 99999999999999999999\n  "
+         "    ^",
+         0},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++)
-        ck_assert_str_eq(error_of(CASES[i].text, strlen(CASES[i].text), CASES[i].newlines, CASES[i].want), CASES[i].msg);
-    ck_assert_str_eq(error_of("a\0b", 3, false, NULL), "my.op:1:2: control byte 0x00 is not allowed\n  a\n   ^");
+        ck_assert_str_eq(error_of(CASES[i].text, strlen(CASES[i].text), CASES[i].newlines,
+                                  CASES[i].want),
+                         CASES[i].msg);
+    ck_assert_str_eq(error_of("a\0b", 3, false, NULL),
+                     "my.op:1:2: control byte 0x00 is not allowed\n  a\n   ^");
 }
 END_TEST
 
@@ -182,7 +195,9 @@ START_TEST(error_found_later)
 {
     struct err e = {0};
     const char *text = "one\ntwo three\r\nfour";
-    ck_assert_int_eq(scan_error_at(&e, "f.op", text, strlen(text), 2, 5, "dsl.unknown", "unknown name '%s'", "three"), RC_INPUT);
+    ck_assert_int_eq(scan_error_at(&e, "f.op", text, strlen(text), 2, 5, "dsl.unknown",
+                                   "unknown name '%s'", "three"),
+                     RC_INPUT);
     ck_assert_str_eq(e.msg, "f.op:2:5: unknown name 'three'\n  two three\n      ^");
     ck_assert_str_eq(e.code, "dsl.unknown");
     /* positions that do not exist are clamped, not read */
@@ -220,7 +235,8 @@ START_TEST(limits)
     memset(big, ' ', n);
     struct scan s;
     scan_init(&s, "big", big, n);
-    ck_assert_str_eq(s.err.msg, "big:1:1: the text has 1048577 bytes; the limit is 1048576\n  \n  ^");
+    ck_assert_str_eq(s.err.msg,
+                     "big:1:1: the text has 1048577 bytes; the limit is 1048576\n  \n  ^");
     scan_init(&s, "big", big, n - 1);
     ck_assert_int_eq(s.err.rc, RC_OK);
     ck_assert_int_eq(s.tok.kind, TOK_END);
@@ -236,10 +252,14 @@ START_TEST(suggestions)
     static const struct {
         const char *word, *want;
     } CASES[] = {
-        {"cov2d", " (did you mean 'conv2d'?)"},   {"covn2d", " (did you mean 'conv2d'?)"},
-        {"mat_mul", " (did you mean 'matmul'?)"}, {"strides", " (did you mean 'stride'?)"},
-        {"sotfmxa", " (did you mean 'softmax'?)"}, {"M", ""},
-        {"pooling", ""},                           {"", ""},
+        {"cov2d", " (did you mean 'conv2d'?)"},
+        {"covn2d", " (did you mean 'conv2d'?)"},
+        {"mat_mul", " (did you mean 'matmul'?)"},
+        {"strides", " (did you mean 'stride'?)"},
+        {"sotfmxa", " (did you mean 'softmax'?)"},
+        {"M", ""},
+        {"pooling", ""},
+        {"", ""},
     };
     char out[64];
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++)
