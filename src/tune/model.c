@@ -15,6 +15,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/map.h"
 #include "base/vec.h"
 
 enum { MODEL_DEPTH = 40, MODEL_ACCESS = 512 };
