@@ -6,10 +6,10 @@
  * kinds allowed the lower it gets (nest_verify's stage). One printer, parser, verifier, interpreter.
  *
  *     nest matmul
- *     in    a: f32[7,3]
- *     in    b: f32[3,5]
- *     out   y: f32[7,5]
- *     temp  y.sum: f32[7,5]
+ *     in     a: f32[7, 3]
+ *     in     b: f32[3, 5]
+ *     out    y: f32[7, 5]
+ *     temp   y.sum: f32[7, 5]
  *     stage y.sum
  *       for y.sum.m in 0..7
  *         for y.sum.n in 0..5
@@ -255,7 +255,8 @@ struct stmt {
         } store;
         struct {
             enum reduce op;
-            int n; /* targets; 1 unless ARGMAX, ARGMIN, USER */
+            bool started; /* its start is explicit: nest_place_inits has stored the identities; prints `started` */
+            int n;        /* targets; 1 unless ARGMAX, ARGMIN, USER */
             struct tensor *tensor[UPDATE_TARGETS];
             const struct expr **idx; /* shared subscripts, rank of tensor[0] */
             const struct expr *value[UPDATE_TARGETS];
@@ -333,17 +334,19 @@ struct nest *nest_clone(struct ir *into, const struct nest *n); /* into may be a
 enum nest_stage { NEST_NAIVE, NEST_SCHEDULED, NEST_KERNEL };
 enum rc nest_verify(const struct nest *n, enum nest_stage stage, struct err *e); /* RC_INTERNAL, names I1..I8 */
 
-/* Makes I5 explicit: stores the identities (argmax, user: all targets) before the outermost reduce loop,
- * copying the kinds of the pure loops inside and the guards (IFs) that do not use reduce variables. */
+/* Makes I5 explicit: stores the identities (argmax, user: all targets) before the outermost reduce loop that
+ * is below the target's ALLOC (before the UPDATE itself if there is none), copying the kinds of the pure loops
+ * inside, LETs, and the guards (conjuncts of IFs) that do not use reduce variables; marks the UPDATE `started`.
+ * New loops are named `<old>.init`. */
 void nest_place_inits(struct nest *n);
 /* The identity of an update's target i, as a constant of its element type. */
 const struct expr *reduce_identity(struct ir *ir, const struct stmt *update, int i);
-/* old (+) value for target i of a plain reduction (not USER): sum -> old + value, ... */
+/* old (+) value for target i: sum -> old + value, argmax -> select(better, value, old), user -> combine[i]. */
 const struct expr *reduce_combine(struct ir *ir, const struct stmt *update, int i, const struct expr *const *old,
                                   const struct expr *const *value);
 
 /* The oracle: slow, obvious, follows the tree. bufs[i] belongs to n->tensor[i] for IN CONST OUT PACKED (NULL
- * elsewhere). entry 0 kernel, 1 pack. Any form of nest. RC_INPUT "interp.oob" on an out-of-bounds access (with
+ * elsewhere). entry 0 kernel, 1 pack. Any form of nest. Fresh temp, stack and reg memory is all ones. RC_INPUT "interp.oob" on an out-of-bounds access (with
  * tensor and subscript), "interp.budget" after max_steps stores. */
 enum rc nest_interp(const struct nest *n, int entry, void *const *bufs, const int64_t *dyn, int64_t max_steps, struct err *e);
 

@@ -18,8 +18,16 @@ const char *const reduce_names[8] = {"+", "*", "max", "min", "|", "argmax", "arg
 const char *const loop_kind_names[4] = {"", "parallel", "vector", "unroll"};
 const char *const tail_names[4] = {"", "guard", "peel", "mask"};
 
+/* Words that mean something at a place where a name can stand; as names they are quoted. */
+static const char *const reserved[] = {"nest",  "dyn",    "in",     "const",   "out",     "temp",   "stack", "reg",
+                                       "table", "packed", "pack",   "stage",   "for",     "if",     "else",  "let",
+                                       "alloc", "store",  "vector", "unroll",  "parallel", "reduce", "guard", "peel",
+                                       "mask",  "from",   "with",   "ordered", "started", "true",   "false"};
+
 static bool name_is_plain(const char *s)
 {
+    for (size_t i = 0; i < QN_COUNT(reserved); i++)
+        if (s[0] == reserved[i][0] && strcmp(s, reserved[i]) == 0) return false;
     if (!((*s >= 'A' && *s <= 'Z') || (*s >= 'a' && *s <= 'z') || *s == '_')) return false;
     for (; *s; s++) {
         bool alpha = (*s >= 'A' && *s <= 'Z') || (*s >= 'a' && *s <= 'z') || *s == '_';
@@ -89,10 +97,12 @@ static void print_int(struct buf *b, const struct expr *e)
 {
     if (e->type.dtype == TYPE_B1)
         buf_puts(b, e->u.i ? "true" : "false");
+    else if (e->type.dtype == TYPE_S64 && e->u.i == INT64_MIN) /* its digits alone are no s64 */
+        buf_puts(b, "s64(min)");
     else if (e->type.dtype == TYPE_S64)
         buf_printf(b, "%lld", (long long)e->u.i);
     else
-        buf_printf(b, "%s(%lld)", dtype_name(e->type.dtype), (long long)e->u.i);
+        buf_printf(b, e->u.i == INT64_MIN ? "%s(min)" : "%s(%lld)", dtype_name(e->type.dtype), (long long)e->u.i);
 }
 
 static void print_list(struct buf *b, const struct expr *const *a, int n)
@@ -197,9 +207,8 @@ static void print_table(struct buf *b, const struct tensor *t)
     buf_putc(b, '}');
 }
 
-void tensor_print(struct buf *b, const struct tensor *t)
+static void print_tensor(struct buf *b, const struct tensor *t)
 {
-    buf_printf(b, "%-6s ", scope_names[t->scope]);
     name_print(b, t->name);
     buf_puts(b, ": ");
     type_print(b, t->type);
@@ -247,6 +256,11 @@ static void print_exprs(struct buf *b, const struct expr *const *e, int n)
     buf_putc(b, '}');
 }
 
+static void print_started(struct buf *b, const struct stmt *s)
+{
+    buf_puts(b, s->u.update.started ? " started\n" : "\n");
+}
+
 static void print_update(struct buf *b, const struct stmt *s)
 {
     int n = s->u.update.n, op = s->u.update.op;
@@ -254,7 +268,7 @@ static void print_update(struct buf *b, const struct stmt *s)
         print_idx(b, s->u.update.tensor[0], s->u.update.idx);
         buf_printf(b, " %s= ", reduce_names[op]);
         expr_print(b, s->u.update.value[0]);
-        buf_putc(b, '\n');
+        print_started(b, s);
         return;
     }
     buf_putc(b, '{');
@@ -276,7 +290,7 @@ static void print_update(struct buf *b, const struct stmt *s)
         buf_puts(b, ": ");
         print_exprs(b, s->u.update.combine, n);
     }
-    buf_putc(b, '\n');
+    print_started(b, s);
 }
 
 static void print_line(struct buf *b, const struct stmt *s)
@@ -301,8 +315,8 @@ static void print_line(struct buf *b, const struct stmt *s)
         buf_putc(b, '\n');
         break;
     case ST_ALLOC:
-        buf_puts(b, "alloc ");
-        tensor_print(b, s->u.alloc.tensor);
+        buf_printf(b, "alloc %s ", scope_names[s->u.alloc.tensor->scope]);
+        print_tensor(b, s->u.alloc.tensor);
         break;
     case ST_STORE:
         print_idx(b, s->u.store.tensor, s->u.store.idx);
@@ -339,7 +353,10 @@ void nest_print(struct buf *b, const struct nest *n)
         name_print(b, n->dyn[i]->name);
         buf_putc(b, '\n');
     }
-    for (int i = 0; i < n->ntensor; i++) tensor_print(b, n->tensor[i]);
+    for (int i = 0; i < n->ntensor; i++) {
+        buf_printf(b, "%-6s ", scope_names[n->tensor[i]->scope]);
+        print_tensor(b, n->tensor[i]);
+    }
     print_stmt(b, n->body, 0);
     if (n->pack->u.block.n == 0) return;
     buf_puts(b, "pack\n");

@@ -72,7 +72,6 @@ const struct expr *expr_rebuild(struct ir *ir, const struct expr *e, const struc
 const struct expr *expr_map_vars(struct ir *ir, const struct expr *e, expr_map_fn *fn, void *ctx, uint64_t vars);
 
 /* Text of one statement line and declarations, shared by print.c and error messages. */
-void tensor_print(struct buf *b, const struct tensor *t);
 void name_print(struct buf *b, const char *name);
 void type_print(struct buf *b, struct type t);
 extern const char *const cast_names[6];   /* cast, cast_sat, ... by enum cast_mode */
