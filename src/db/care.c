@@ -13,14 +13,17 @@
 
 #include "db/db_int.h"
 
-static enum rc first_text(struct db *d, sqlite3 *sql, const char *ask, char *out, size_t n, struct err *e)
+static enum rc first_text(struct db *d, sqlite3 *sql, const char *ask, char *out, size_t n,
+                          struct err *e)
 {
     sqlite3_stmt *s;
     *out = 0;
     int rc = sqlite3_prepare_v2(sql, ask, -1, &s, NULL);
     if (rc != SQLITE_OK) return db_fail_sql(d, e, rc, "check");
     rc = sqlite3_step(s);
-    if (rc == SQLITE_ROW) snprintf(out, n, "%s", sqlite3_column_text(s, 0) ? (const char *)sqlite3_column_text(s, 0) : "");
+    if (rc == SQLITE_ROW)
+        snprintf(out, n, "%s",
+                 sqlite3_column_text(s, 0) ? (const char *)sqlite3_column_text(s, 0) : "");
     sqlite3_finalize(s);
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? RC_OK : db_fail_sql(d, e, rc, "check");
 }
@@ -30,10 +33,13 @@ static enum rc check_file(struct db *d, sqlite3 *sql, struct err *e)
     char text[600];
     enum rc rc = first_text(d, sql, "PRAGMA integrity_check(5)", text, sizeof text, e);
     if (rc) return rc;
-    if (strcmp(text, "ok") != 0) return db_fail(e, DB_E_CORRUPT, "log '%s' is damaged: %s", d->path, text);
+    if (strcmp(text, "ok") != 0)
+        return db_fail(e, DB_E_CORRUPT, "log '%s' is damaged: %s", d->path, text);
     rc = first_text(d, sql, "PRAGMA foreign_key_check", text, sizeof text, e);
     if (rc) return rc;
-    if (*text) return db_fail(e, DB_E_CORRUPT, "log '%s': a row of table '%s' refers to nothing", d->path, text);
+    if (*text)
+        return db_fail(e, DB_E_CORRUPT, "log '%s': a row of table '%s' refers to nothing", d->path,
+                       text);
     return RC_OK;
 }
 
@@ -47,7 +53,8 @@ enum rc db_stats(struct db *d, struct db_stats *out, struct err *e)
     } NUMBERS[] = {
         {"SELECT count(*) FROM record", offsetof(struct db_stats, records)},
         {"SELECT count(*) FROM record WHERE verdict = 'ok'", offsetof(struct db_stats, ok)},
-        {"SELECT count(*) FROM record WHERE origin <> 'local'", offsetof(struct db_stats, imported)},
+        {"SELECT count(*) FROM record WHERE origin <> 'local'",
+         offsetof(struct db_stats, imported)},
         {"SELECT count(*) FROM task_key", offsetof(struct db_stats, keys)},
         {"SELECT count(*) FROM run", offsetof(struct db_stats, runs)},
         {"SELECT count(*) FROM run WHERE state = 'open'", offsetof(struct db_stats, open_runs)},
@@ -69,7 +76,8 @@ enum rc db_stats(struct db *d, struct db_stats *out, struct err *e)
 static enum rc copy_pages(struct db *d, sqlite3 *to, struct err *e)
 {
     sqlite3_backup *b = sqlite3_backup_init(to, "main", d->sql, "main");
-    if (!b) return db_fail(e, DB_E_WRITE, "cannot back up log '%s': %s", d->path, sqlite3_errmsg(to));
+    if (!b)
+        return db_fail(e, DB_E_WRITE, "cannot back up log '%s': %s", d->path, sqlite3_errmsg(to));
     int rc;
     do {
         rc = sqlite3_backup_step(b, 256);
@@ -77,7 +85,8 @@ static enum rc copy_pages(struct db *d, sqlite3 *to, struct err *e)
     } while (rc == SQLITE_OK || rc == SQLITE_BUSY || rc == SQLITE_LOCKED);
     sqlite3_backup_finish(b);
     if (rc == SQLITE_DONE) return RC_OK;
-    return db_fail(e, db_classify(rc, sqlite3_system_errno(to)) == DB_E_FULL ? DB_E_FULL : DB_E_WRITE,
+    return db_fail(e,
+                   db_classify(rc, sqlite3_system_errno(to)) == DB_E_FULL ? DB_E_FULL : DB_E_WRITE,
                    "cannot back up log '%s': %s", d->path, sqlite3_errstr(rc));
 }
 
@@ -100,17 +109,22 @@ enum rc db_backup(struct db *d, const char *to, struct err *e)
     if (stat(to, &st) == 0) return db_fail(e, DB_E_WRITE, "'%s' exists and is not overwritten", to);
     unlink(part);
     int rc = sqlite3_open_v2(part, &copy, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
-    enum rc out = rc == SQLITE_OK ? RC_OK : db_fail(e, DB_E_WRITE, "cannot create '%s': %s", part, sqlite3_errstr(rc));
+    enum rc out = rc == SQLITE_OK
+                      ? RC_OK
+                      : db_fail(e, DB_E_WRITE, "cannot create '%s': %s", part, sqlite3_errstr(rc));
     if (out == RC_OK) out = copy_pages(d, copy, e);
     /* A copy of a WAL file is one itself; a single file is wanted. */
-    if (out == RC_OK && sqlite3_exec(copy, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL) != SQLITE_OK)
+    if (out == RC_OK &&
+        sqlite3_exec(copy, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL) != SQLITE_OK)
         out = db_fail(e, DB_E_WRITE, "cannot finish '%s': %s", part, sqlite3_errmsg(copy));
     if (out == RC_OK) out = check_file(d, copy, e);
     sqlite3_close(copy);
     snprintf(dir, sizeof dir, "%s", to);
     char *slash = strrchr(dir, '/');
-    if (slash) slash[slash == dir] = 0;
-    else snprintf(dir, sizeof dir, ".");
+    if (slash)
+        slash[slash == dir] = 0;
+    else
+        snprintf(dir, sizeof dir, ".");
     if (out == RC_OK && (!sync_path(part) || rename(part, to) != 0 || !sync_path(dir)))
         out = db_fail(e, DB_E_WRITE, "cannot save '%s': %s", to, strerror(errno));
     if (out != RC_OK) unlink(part);
@@ -143,16 +157,21 @@ static void block(struct buf *b, const char *name, const char *text)
 static void numbers(struct buf *b, const struct db_row *r)
 {
     const char *unit = db_unit(r->k.objective) ? db_unit(r->k.objective) : "";
-    if (!isnan(r->max_err)) buf_printf(b, "%-12s max_err %.6g, bound %.6g, tier %d\n", "check", r->max_err, r->bound, r->tier);
-    else buf_printf(b, "%-12s none, tier %d\n", "check", r->tier);
+    if (!isnan(r->max_err))
+        buf_printf(b, "%-12s max_err %.6g, bound %.6g, tier %d\n", "check", r->max_err, r->bound,
+                   r->tier);
+    else
+        buf_printf(b, "%-12s none, tier %d\n", "check", r->tier);
     if (!isnan(r->median)) {
         buf_printf(b, "%-12s %.6g %s", "median", r->median, unit);
         if (!isnan(r->ci_lo)) buf_printf(b, " [%.6g, %.6g]", r->ci_lo, r->ci_hi);
         buf_printf(b, ", %s of %zu samples\n", db_phase_name(r->phase), r->sample_n);
     }
     if (!isnan(r->gflops)) buf_printf(b, "%-12s %.4g GFLOP/s", "speed", r->gflops);
-    if (!isnan(r->gflops) && !isnan(r->executed_gflops)) buf_printf(b, ", %.4g executed", r->executed_gflops);
-    if (!isnan(r->gflops) && !isnan(r->roofline_pct)) buf_printf(b, ", %.1f %% of the %s roof", r->roofline_pct, r->roof);
+    if (!isnan(r->gflops) && !isnan(r->executed_gflops))
+        buf_printf(b, ", %.4g executed", r->executed_gflops);
+    if (!isnan(r->gflops) && !isnan(r->roofline_pct))
+        buf_printf(b, ", %.1f %% of the %s roof", r->roofline_pct, r->roof);
     if (!isnan(r->gflops)) buf_putc(b, '\n');
     buf_printf(b, "%-12s", "cost");
     static const char *const NAMES[] = {"build", "verify", "run"};
@@ -163,7 +182,8 @@ static void numbers(struct buf *b, const struct db_row *r)
     if (r->sample_n == 0) return;
     buf_printf(b, "samples (%s)\n", unit);
     for (size_t i = 0; i < r->sample_n; i++)
-        buf_printf(b, "%s%.6g%s", i % 8 ? " " : "  ", r->samples[i], i % 8 == 7 || i + 1 == r->sample_n ? "\n" : "");
+        buf_printf(b, "%s%.6g%s", i % 8 ? " " : "  ", r->samples[i],
+                   i % 8 == 7 || i + 1 == r->sample_n ? "\n" : "");
 }
 
 enum rc db_why(struct db *d, const char *id, struct buf *out, struct err *e)
@@ -181,7 +201,8 @@ enum rc db_why(struct db *d, const char *id, struct buf *out, struct err *e)
         line(out, "task", r.k.task);
         line(out, "target", r.k.target);
         line(out, "device", *r.device ? r.device : "this machine");
-        buf_printf(out, "%-12s %d, cache %s, objective %s\n", "threads", r.k.threads, r.k.cache_mode, r.k.objective);
+        buf_printf(out, "%-12s %d, cache %s, objective %s\n", "threads", r.k.threads,
+                   r.k.cache_mode, r.k.objective);
         line(out, "verdict", r.verdict);
         if (r.world) line(out, "", "(about the machine, not about the candidate)");
         block(out, "error", r.error);
@@ -198,7 +219,9 @@ enum rc db_why(struct db *d, const char *id, struct buf *out, struct err *e)
         buf_printf(out, "%-12s %llu, attempt %s\n", "seed", (unsigned long long)r.seed, hex);
         block(out, "environment", r.env);
         block(out, "device class", r.k.device_class);
-        buf_printf(out, "reproduce\n  save the schedule above as %.8s.sched, then\n  quern verify '", r.id);
+        buf_printf(out,
+                   "reproduce\n  save the schedule above as %.8s.sched, then\n  quern verify '",
+                   r.id);
         buf_escape_term(out, r.k.task, strlen(r.k.task));
         buf_printf(out, "' --schedule %.8s.sched\n", r.id);
     }

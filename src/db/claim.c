@@ -3,8 +3,8 @@
  *   claim row (pid 4711, started 123456, boot b1...) -> pid 4711 exists and started then: alive
  *
  * Advisory only: the epoch of a run is what keeps two processes from adding rows to one run.
- * Invariants: a claim is never taken from a living, unexpired process of this machine; a claim left by
- * a killed process or an earlier boot never blocks anyone. */
+ * Invariants: a claim is never taken from a living, unexpired process of this machine; a claim left
+ * by a killed process or an earlier boot never blocks anyone. */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -29,7 +29,10 @@ static int64_t process_start(int64_t pid)
     if (fs_read(path, 4096, &text, NULL, NULL) != RC_OK) return -1;
     /* The name in parentheses may hold anything; the rest begins after the last one. */
     const char *p = strrchr(text, ')');
-    if (!p || sscanf(p, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld", &state, &start) != 2 ||
+    if (!p ||
+        sscanf(p,
+               ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld",
+               &state, &start) != 2 ||
         state == 'Z' || state == 'X')
         start = -1;
     mem_free(text);
@@ -58,7 +61,8 @@ static bool is_alive(const struct holder *h, const struct holder *me, int64_t no
     return process_start(h->pid) == h->started;
 }
 
-static enum rc get_claim(struct db *d, const char *key, struct holder *h, bool *found, struct err *e)
+static enum rc get_claim(struct db *d, const char *key, struct holder *h, bool *found,
+                         struct err *e)
 {
     sqlite3_stmt *s = db_stmt(d, DB_S_CLAIM_GET, e);
     if (!s) return e->rc;
@@ -105,8 +109,8 @@ static void tell(struct db_claim *c, const struct holder *h)
     snprintf(c->who, sizeof c->who, "%s", h->who);
 }
 
-static enum rc claim_in_txn(struct db *d, const struct db_key *k, const char *key, int64_t ttl_ms, struct db_claim *c,
-                            struct err *e)
+static enum rc claim_in_txn(struct db *d, const struct db_key *k, const char *key, int64_t ttl_ms,
+                            struct db_claim *c, struct err *e)
 {
     struct holder h, me;
     bool found;
@@ -135,7 +139,8 @@ static struct db_claimed *claimed(struct db *d, const char *key)
     return NULL;
 }
 
-enum rc db_claim(struct db *d, const struct db_key *k, int64_t ttl_ms, struct db_claim *c, struct err *e)
+enum rc db_claim(struct db *d, const struct db_key *k, int64_t ttl_ms, struct db_claim *c,
+                 struct err *e)
 {
     struct err local;
     if (!e) e = &local;
@@ -152,8 +157,10 @@ enum rc db_claim(struct db *d, const struct db_key *k, int64_t ttl_ms, struct db
         return rc;
     }
     struct db_claimed *old = claimed(d, mine.key);
-    if (c->mine && old) *old = mine;
-    else if (c->mine) vec_push(&d->claims, mine);
+    if (c->mine && old)
+        *old = mine;
+    else if (c->mine)
+        vec_push(&d->claims, mine);
     return RC_OK;
 }
 

@@ -1,9 +1,10 @@
-/* copy: reading a log in a folder that may not be written (a shared archive, a read-only mount). SQLite
- * needs a WAL index beside the file, so the reader gets a private copy of file and WAL.
+/* copy: reading a log in a folder that may not be written (a shared archive, a read-only mount).
+ * SQLite needs a WAL index beside the file, so the reader gets a private copy of file and WAL.
  *
- * Nothing is locked, so the copy must be consistent by its order: the WAL's header, then the file, then
- * the WAL. A checkpoint in between only moves frames into the file that the WAL copied afterwards still
- * holds, unless the WAL was restarted, and that changes its header (salts): then it is done again. */
+ * Nothing is locked, so the copy must be consistent by its order: the WAL's header, then the file,
+ * then the WAL. A checkpoint in between only moves frames into the file that the WAL copied
+ * afterwards still holds, unless the WAL was restarted, and that changes its header (salts): then
+ * it is done again. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -20,9 +21,12 @@ bool db_folder_writable(const char *path)
     char dir[4096];
     snprintf(dir, sizeof dir, "%s", path);
     char *slash = strrchr(dir, '/');
-    if (slash == dir) slash[1] = 0;
-    else if (slash) *slash = 0;
-    else snprintf(dir, sizeof dir, ".");
+    if (slash == dir)
+        slash[1] = 0;
+    else if (slash)
+        *slash = 0;
+    else
+        snprintf(dir, sizeof dir, ".");
     return access(dir, W_OK) == 0;
 }
 
@@ -85,8 +89,10 @@ enum rc db_copy_private(const char *path, char *copy, size_t n, struct err *e)
     char dir[2048], wal[4200], wal_copy[4200];
     snprintf(dir, sizeof dir, "%s/quern-log-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     if (!mkdtemp(dir))
-        return db_fail(e, DB_E_CANTOPEN, "log '%s' is in a read-only folder and no private copy can be made in '%s': %s", path,
-                       dir, strerror(errno));
+        return db_fail(
+            e, DB_E_CANTOPEN,
+            "log '%s' is in a read-only folder and no private copy can be made in '%s': %s", path,
+            dir, strerror(errno));
     snprintf(copy, n, "%s/log.db", dir);
     snprintf(wal, sizeof wal, "%s-wal", path);
     snprintf(wal_copy, sizeof wal_copy, "%s-wal", copy);
@@ -94,15 +100,18 @@ enum rc db_copy_private(const char *path, char *copy, size_t n, struct err *e)
         uint8_t before[WAL_HEADER], after[WAL_HEADER], copied[WAL_HEADER];
         errno = 0;
         unlink(wal_copy);
-        if (!wal_header(wal, before) || !copy_file(path, copy, false) || !copy_file(wal, wal_copy, true) ||
-            !wal_header(wal, after) || !wal_header(wal_copy, copied)) {
+        if (!wal_header(wal, before) || !copy_file(path, copy, false) ||
+            !copy_file(wal, wal_copy, true) || !wal_header(wal, after) ||
+            !wal_header(wal_copy, copied)) {
             int why = errno;
             db_copy_forget(copy);
-            return db_fail(e, why == ENOSPC ? DB_E_FULL : DB_E_CANTOPEN, "cannot copy log '%s' to '%s': %s", path, dir,
-                           strerror(why));
+            return db_fail(e, why == ENOSPC ? DB_E_FULL : DB_E_CANTOPEN,
+                           "cannot copy log '%s' to '%s': %s", path, dir, strerror(why));
         }
-        if (memcmp(before, after, WAL_HEADER) == 0 && memcmp(before, copied, WAL_HEADER) == 0) return RC_OK;
+        if (memcmp(before, after, WAL_HEADER) == 0 && memcmp(before, copied, WAL_HEADER) == 0)
+            return RC_OK;
     }
     db_copy_forget(copy);
-    return db_fail(e, DB_E_LOCKED, "log '%s' changed %d times while it was copied for reading", path, COPY_TRIES);
+    return db_fail(e, DB_E_LOCKED, "log '%s' changed %d times while it was copied for reading",
+                   path, COPY_TRIES);
 }

@@ -3,38 +3,43 @@
  *
  *   struct db *d;  struct db_run run;  struct arena *a = arena_new();
  *   db_open(&d, NULL, DB_WRITE, &e);                             default path, created if missing
- *   db_run_open(d, &key, seed, options, a, &run, &e);            fresh, resumed (run.rows) or finished
- *   while (the search, fed with run.rows first, proposes a batch) {
- *       for each result: db_put(d, &run, &row, &e);              buffered; row.id is set
- *       db_run_cursor(d, &run, state, sizeof state);             optional, same transaction
- *       db_commit(d, &e);                                        RC_OK: these rows are on disk
+ *   db_run_open(d, &key, seed, options, a, &run, &e);            fresh, resumed (run.rows) or
+ * finished while (the search, fed with run.rows first, proposes a batch) { for each result:
+ * db_put(d, &run, &row, &e);              buffered; row.id is set db_run_cursor(d, &run, state,
+ * sizeof state);             optional, same transaction db_commit(d, &e); RC_OK: these rows are on
+ * disk
  *   }
  *   db_run_finish(d, &run, champion_id, "converged", &e);
  *   db_close(d);
  *
- * Words. A *key* says what was tuned where (struct db_key); its id is the hash of its canonical text.
- * A *record* (struct db_row) is one attempt at one candidate, immutable; its id is the hash of its
- * canonical JSON, the same after export and import. An *attempt* is 16 random bytes made when the
- * measurement is put: counted once, ever. A *run* is one search: (key, seed, options text). A *step* is
- * the n-th result that a run's search consumed; a screening, a race entry and a confirmation are a
- * step each, so feeding the rows in step order replays the search without a device.
+ * Words. A *key* says what was tuned where (struct db_key); its id is the hash of its canonical
+ * text. A *record* (struct db_row) is one attempt at one candidate, immutable; its id is the hash
+ * of its canonical JSON, the same after export and import. An *attempt* is 16 random bytes made
+ * when the measurement is put: counted once, ever. A *run* is one search: (key, seed, options
+ * text). A *step* is the n-th result that a run's search consumed; a screening, a race entry and a
+ * confirmation are a step each, so feeding the rows in step order replays the search without a
+ * device.
  *
- * Resuming. db_run_open of an unfinished run gives all its counted rows in step order (steps may have a
- * hole at the very end only if the caller put them out of order within its last batch) and raises the
- * run's epoch: a process that still holds the older epoch can no longer put rows ("db.stale_run").
+ * Resuming. db_run_open of an unfinished run gives all its counted rows in step order (steps may
+ * have a hole at the very end only if the caller put them out of order within its last batch) and
+ * raises the run's epoch: a process that still holds the older epoch can no longer put rows
+ * ("db.stale_run").
  *
- * Group commit. db_put copies the row into memory; the group is written in one transaction at 64 rows,
- * at the first db_put or db_tick 5 ms after its first row, or by db_commit. Only db_acked() rows are
- * saved. After "db.full" or "db.locked" the group is kept and the next db_commit tries again; after
- * "db.io" or "db.corrupt" the handle is dead (fail-stop, no retry of a failed sync): open it anew.
+ * Group commit. db_put copies the row into memory; the group is written in one transaction at 64
+ * rows, at the first db_put or db_tick 5 ms after its first row, or by db_commit. Only db_acked()
+ * rows are saved. After "db.full" or "db.locked" the group is kept and the next db_commit tries
+ * again; after "db.io" or "db.corrupt" the handle is dead (fail-stop, no retry of a failed sync):
+ * open it anew.
  *
- * Locks (side file PATH.lock, OFD locks, close-on-exec): byte 0 `write`, exclusive around every write
- * transaction, checkpoint and close; byte 1 `use`, shared for a CLI that writes, exclusive for a
- * daemon. Readers open read-only, never lock, never checkpoint; in an unwritable folder they read a
- * private copy of the file and its WAL. One handle belongs to one thread; open as many as needed.
+ * Locks (side file PATH.lock, OFD locks, close-on-exec): byte 0 `write`, exclusive around every
+ * write transaction, checkpoint and close; byte 1 `use`, shared for a CLI that writes, exclusive
+ * for a daemon. Readers open read-only, never lock, never checkpoint; in an unwritable folder they
+ * read a private copy of the file and its WAL. One handle belongs to one thread; open as many as
+ * needed.
  *
- * Invariants: no pointer of a returned row dies before the arena it was asked with; NULL strings read
- * as "" and never as NULL; a number that was not measured is NAN (reals) or -1 (out_crc, times). */
+ * Invariants: no pointer of a returned row dies before the arena it was asked with; NULL strings
+ * read as "" and never as NULL; a number that was not measured is NAN (reals) or -1 (out_crc,
+ * times). */
 #ifndef QN_DB_H
 #define QN_DB_H
 
@@ -64,8 +69,9 @@ struct db;
 
 enum db_mode { DB_READ, DB_WRITE, DB_DAEMON };
 
-/* path NULL: $QUERN_DB, else $XDG_DATA_HOME/quern/quern.db, else ~/.local/share/quern/quern.db. DB_WRITE
- * and DB_DAEMON create file and folder and run pending migrations (with a backup beside the file). */
+/* path NULL: $QUERN_DB, else $XDG_DATA_HOME/quern/quern.db, else ~/.local/share/quern/quern.db.
+ * DB_WRITE and DB_DAEMON create file and folder and run pending migrations (with a backup beside
+ * the file). */
 enum rc db_open(struct db **out, const char *path, enum db_mode mode, struct err *e);
 enum rc db_path(char *out, size_t n, const char *path, struct err *e); /* the rule above */
 const char *db_name(const struct db *d);                               /* path as opened */
@@ -82,7 +88,7 @@ struct db_key {
     const char *device_class; /* CPU part and stepping, ISA flags, cache sizes */
     int threads;              /* >= 1 */
     const char *cache_mode;   /* "hot" or "cold" */
-    const char *objective;    /* "time" (ns), "instructions" (count), "energy" (nJ), "size" (bytes) */
+    const char *objective; /* "time" (ns), "instructions" (count), "energy" (nJ), "size" (bytes) */
 };
 
 /* id = hash of the canonical text of all fields but `target`. */
@@ -93,22 +99,22 @@ const char *db_unit(const char *objective); /* "ns" ...; NULL if unknown */
 enum db_phase { DB_BUILD, DB_SCREEN, DB_RACE, DB_CONFIRM };
 enum db_origin { DB_LOCAL, DB_IMPORT, DB_SEED };
 
-/* On put, `id`, `key`, `trace_hash`, `when_ms` and `attempt` are filled in when they are zero; `k` is
- * the run's (fill it only when putting without a run); NULL who/generator/toolchain/env mean the
+/* On put, `id`, `key`, `trace_hash`, `when_ms` and `attempt` are filled in when they are zero; `k`
+ * is the run's (fill it only when putting without a run); NULL who/generator/toolchain/env mean the
  * session's. Reals may be NAN. */
 struct db_row {
     char id[HASH_ID_LEN + 1], key[HASH_ID_LEN + 1];
     uint8_t attempt[DB_ATTEMPT_LEN];
     struct db_key k;
 
-    const char *trace;                 /* the schedule, whole */
-    char trace_hash[HASH_ID_LEN + 1];  /* hash_id(trace) */
-    const char *blob_hash;             /* hex, "" when nothing was built */
+    const char *trace;                /* the schedule, whole */
+    char trace_hash[HASH_ID_LEN + 1]; /* hash_id(trace) */
+    const char *blob_hash;            /* hex, "" when nothing was built */
 
     char run[HASH_ID_LEN + 1]; /* "" without a run */
     int64_t step;              /* place in the run, >= 0; -1 without a run */
     enum db_phase phase;
-    uint64_t seed;             /* of the data the candidate was checked and timed with */
+    uint64_t seed; /* of the data the candidate was checked and timed with */
 
     const char *verdict; /* a wire verdict name: "ok", "wrong_result", ... */
     bool world;          /* the verdict is about the world (retry it), not about the candidate */
@@ -125,8 +131,8 @@ struct db_row {
     int64_t build_ns, verify_ns, run_ns; /* what it cost; -1: not done */
 
     enum db_origin origin;
-    int64_t when_ms; /* UTC, ms since 1970 */
-    const char *device;                        /* name of the device it ran on, "": this machine */
+    int64_t when_ms;    /* UTC, ms since 1970 */
+    const char *device; /* name of the device it ran on, "": this machine */
     const char *who, *generator, *toolchain;
     const char *env; /* "key=value" lines: clock, governor, load, kernel, sandbox layers */
 };
@@ -153,10 +159,10 @@ struct db_run {
     char id[HASH_ID_LEN + 1], key[HASH_ID_LEN + 1];
     enum db_run_state state;
     uint64_t seed;
-    int64_t epoch;          /* how often this run was opened */
-    struct db_row *rows;    /* counted rows in step order (also of a finished run) */
+    int64_t epoch;       /* how often this run was opened */
+    struct db_row *rows; /* counted rows in step order (also of a finished run) */
     size_t row_n;
-    const void *cursor;     /* what db_run_cursor stored last, "" if nothing */
+    const void *cursor; /* what db_run_cursor stored last, "" if nothing */
     size_t cursor_n;
     char champion[HASH_ID_LEN + 1]; /* finished: the winning record, "" if none */
     const char *why;                /* finished: reason text */
@@ -176,8 +182,9 @@ enum rc db_run_finish(struct db *d, struct db_run *run, const char *champion, co
 
 /* ---- putting ---- */
 
-/* RC_INPUT "db.row" if the row is malformed (nothing buffered). May commit the group (see above), and
- * then fails as db_commit does; the row itself is buffered in that case. run NULL: r->k is the key. */
+/* RC_INPUT "db.row" if the row is malformed (nothing buffered). May commit the group (see above),
+ * and then fails as db_commit does; the row itself is buffered in that case. run NULL: r->k is the
+ * key. */
 enum rc db_put(struct db *d, const struct db_run *run, struct db_row *r, struct err *e);
 enum rc db_tick(struct db *d, struct err *e);   /* commits a group older than DB_GROUP_MS */
 enum rc db_commit(struct db *d, struct err *e); /* RC_OK: every row put so far is on disk */
@@ -189,29 +196,30 @@ uint64_t db_pending(const struct db *d); /* rows put and not yet on disk */
 /* ---- claims: who is tuning what; advisory ---- */
 
 struct db_claim {
-    bool mine;          /* false: another living process holds it, described below */
-    bool taken_over;    /* mine, and a dead or expired claim was in the way */
+    bool mine;       /* false: another living process holds it, described below */
+    bool taken_over; /* mine, and a dead or expired claim was in the way */
     int64_t pid;
     char who[64];
     int64_t since_ms, expires_ms;
 };
 
-/* Claims of dead processes (same boot, pid gone or reused; another boot; expired) are taken over. Our
- * own claims are renewed by every commit and by claiming again, and released by db_close. */
-enum rc db_claim(struct db *d, const struct db_key *k, int64_t ttl_ms, struct db_claim *c, struct err *e);
+/* Claims of dead processes (same boot, pid gone or reused; another boot; expired) are taken over.
+ * Our own claims are renewed by every commit and by claiming again, and released by db_close. */
+enum rc db_claim(struct db *d, const struct db_key *k, int64_t ttl_ms, struct db_claim *c,
+                 struct err *e);
 enum rc db_release(struct db *d, const struct db_key *k, struct err *e);
 
 /* ---- asking; all work on every kind of handle, and see committed rows only ---- */
 
-/* Fastest row for this key that was verified and timed here: origin local, verdict ok, tier 3, phase
- * race or confirm. *found false: none. */
+/* Fastest row for this key that was verified and timed here: origin local, verdict ok, tier 3,
+ * phase race or confirm. *found false: none. */
 enum rc db_best(struct db *d, const char *key, struct arena *a, struct db_row *r, bool *found,
                 struct err *e);
 /* Same with a lower bar, for progress lines and resumed runs; still local and ok only. */
 enum rc db_best_at(struct db *d, const char *key, int min_tier, enum db_phase min_phase,
                    struct arena *a, struct db_row *r, bool *found, struct err *e);
-/* Seeds: for each key of the op (name before ':'), its `per_key` fastest distinct traces that were ok
- * anywhere (any origin, any target), fastest first. Distances between tasks are the caller's. */
+/* Seeds: for each key of the op (name before ':'), its `per_key` fastest distinct traces that were
+ * ok anywhere (any origin, any target), fastest first. Distances between tasks are the caller's. */
 enum rc db_seeds(struct db *d, const char *op, int per_key, struct arena *a, struct db_rows *rows,
                  struct err *e);
 
@@ -221,11 +229,11 @@ struct db_filter {
     const char *objective;
     int threads;
     int min_tier;
-    bool local_only;   /* origin = local */
-    bool best_only;    /* one row a key: what db_best answers */
-    bool by_time;      /* fastest first; default: oldest first (when, then id) */
-    bool no_samples;   /* leave samples out: lighter */
-    int64_t limit;     /* 0: all */
+    bool local_only; /* origin = local */
+    bool best_only;  /* one row a key: what db_best answers */
+    bool by_time;    /* fastest first; default: oldest first (when, then id) */
+    bool no_samples; /* leave samples out: lighter */
+    int64_t limit;   /* 0: all */
 };
 enum rc db_query(struct db *d, const struct db_filter *f, struct arena *a, struct db_rows *rows,
                  struct err *e);

@@ -24,7 +24,12 @@ enum db_stmt {
     DB_STMTS
 };
 
-enum { DB_APPLICATION_ID = 0x5175726e, DB_BUSY_MS = 30000, DB_CHECKPOINT_PAGES = 1000, DB_CLAIM_TTL_MS = 600000 };
+enum {
+    DB_APPLICATION_ID = 0x5175726e,
+    DB_BUSY_MS = 30000,
+    DB_CHECKPOINT_PAGES = 1000,
+    DB_CLAIM_TTL_MS = 600000
+};
 
 struct db_pend_cursor {
     char run[HASH_ID_LEN + 1];
@@ -48,11 +53,11 @@ struct db {
     sqlite3 *sql;
     char *path;
     enum db_mode mode;
-    int lock_fd;      /* PATH.lock; -1 for readers */
+    int lock_fd; /* PATH.lock; -1 for readers */
     int busy_ms;
-    int locked;       /* depth of the write lock */
+    int locked; /* depth of the write lock */
     bool private_copy;
-    bool dead;        /* fail-stop: dead_err answers every later write */
+    bool dead; /* fail-stop: dead_err answers every later write */
     struct err dead_err;
     int wal_pages;
     sqlite3_stmt *stmt[DB_STMTS];
@@ -78,8 +83,8 @@ enum db_error db_classify(int sqlite_rc, int system_errno);
 const char *db_error_code(enum db_error which);
 
 /* open.c; vfs NULL: the default. busy_ms 0: the default. */
-enum rc db_open_with(struct db **out, const char *path, enum db_mode mode, const char *vfs, int busy_ms,
-                     struct err *e);
+enum rc db_open_with(struct db **out, const char *path, enum db_mode mode, const char *vfs,
+                     int busy_ms, struct err *e);
 int64_t db_now_ms(void);
 
 /* lock.c */
@@ -105,16 +110,18 @@ enum rc db_exec(struct db *d, const char *sql, const char *doing, struct err *e)
 enum rc db_pragma_int(struct db *d, const char *sql, int64_t *v, struct err *e);
 
 /* txn.c */
-enum rc db_alive(struct db *d, struct err *e);                       /* writable and not dead */
+enum rc db_alive(struct db *d, struct err *e); /* writable and not dead */
 enum rc db_txn_begin(struct db *d, struct err *e);
 /* rc is how the body went: commits on RC_OK, else rolls back and returns rc with *e untouched. */
 enum rc db_txn_end(struct db *d, enum rc rc, struct err *e);
 void db_checkpoint(struct db *d); /* needs the write lock */
-sqlite3_stmt *db_stmt(struct db *d, enum db_stmt which, struct err *e); /* reset and unbound, or NULL */
+sqlite3_stmt *db_stmt(struct db *d, enum db_stmt which,
+                      struct err *e); /* reset and unbound, or NULL */
 enum rc db_step_done(struct db *d, sqlite3_stmt *s, const char *doing, struct err *e);
 void db_bind_text(sqlite3_stmt *s, int i, const char *text);
 
-/* fields.c: the columns of a record, once. Sorted by name, which is the order of the canonical JSON. */
+/* fields.c: the columns of a record, once. Sorted by name, which is the order of the canonical
+ * JSON. */
 enum db_field_kind {
     F_TEXT,    /* const char *, valid UTF-8, lo..hi bytes */
     F_HEX,     /* const char *, lower-case hex digits */
@@ -148,7 +155,8 @@ enum rc db_key_check(const struct db_key *k, struct err *e);
 enum rc db_row_check(const struct db_row *r, struct err *e);
 /* Columns of a row for "SELECT ..." with aliases r (record), k (task_key), e (env). */
 void db_select(struct buf *b);
-enum rc db_row_read(struct db *d, sqlite3_stmt *s, struct arena *a, bool samples, struct db_row *r, struct err *e);
+enum rc db_row_read(struct db *d, sqlite3_stmt *s, struct arena *a, bool samples, struct db_row *r,
+                    struct err *e);
 /* "INSERT INTO record ..."; and its parameters. */
 void db_insert_sql(struct buf *b);
 void db_row_bind(sqlite3_stmt *s, const struct db_row *r, const char *env_id);
@@ -165,7 +173,8 @@ bool hex_to(uint8_t *out, size_t n, const char *s);
 
 /* json.c */
 void db_row_id(char id[HASH_ID_LEN + 1], const struct db_row *r);
-/* One line to a row (strings in the arena). RC_INPUT "db.row" with what is wrong; id_claimed: the line's. */
+/* One line to a row (strings in the arena). RC_INPUT "db.row" with what is wrong; id_claimed: the
+ * line's. */
 enum rc db_row_parse(const char *line, size_t n, struct arena *a, struct db_row *r,
                      char id_claimed[HASH_ID_LEN + 1], struct err *e);
 
@@ -178,8 +187,8 @@ enum rc db_insert_key(struct db *d, const struct db_key *k, const char *id, stru
 enum rc db_run_fence(struct db *d, const char *run, int64_t epoch, struct err *e);
 
 /* query.c: reads all rows of a prepared statement and finalizes it. */
-enum rc db_read_all(struct db *d, sqlite3_stmt *s, struct arena *a, bool samples, struct db_rows *rows,
-                    struct err *e);
+enum rc db_read_all(struct db *d, sqlite3_stmt *s, struct arena *a, bool samples,
+                    struct db_rows *rows, struct err *e);
 
 /* claim.c */
 void db_claims_renew(struct db *d, int64_t now_ms); /* inside a transaction */

@@ -1,6 +1,7 @@
 /* fields: the columns of a record as one table, from which checking, SQL and JSON follow.
  *
- *   {"tier", F_INT32, H_RECORD, at tier, 0, 3}  ->  column r.tier, JSON "tier":2, "tier is 7, not in 0..3"
+ *   {"tier", F_INT32, H_RECORD, at tier, 0, 3}  ->  column r.tier, JSON "tier":2, "tier is 7, not
+ * in 0..3"
  *
  * Invariants: sorted by name; whatever db_row_check accepts the schema accepts too. */
 #include <float.h>
@@ -10,7 +11,7 @@
 
 #define R(name) offsetof(struct db_row, name)
 #define K(name) offsetof(struct db_row, k.name)
-#define ANY INT64_MAX
+#define ANY     INT64_MAX
 
 const struct db_field DB_FIELDS[] = {
     {"attempt", F_ATTEMPT, H_RECORD, R(attempt), 0, 0, false},
@@ -82,12 +83,20 @@ const char *db_unit(const char *objective)
 
 void db_row_init(struct db_row *r)
 {
-    *r = (struct db_row){.step = -1, .phase = DB_BUILD, .out_crc = -1, .build_ns = -1, .verify_ns = -1, .run_ns = -1};
+    *r = (struct db_row){.step = -1,
+                         .phase = DB_BUILD,
+                         .out_crc = -1,
+                         .build_ns = -1,
+                         .verify_ns = -1,
+                         .run_ns = -1};
     r->median = r->ci_lo = r->ci_hi = r->gflops = r->executed_gflops = r->roofline_pct = NAN;
     r->max_err = r->bound = NAN;
 }
 
-static const void *at(const struct db_field *f, const struct db_row *r) { return (const char *)r + f->at; }
+static const void *at(const struct db_field *f, const struct db_row *r)
+{
+    return (const char *)r + f->at;
+}
 static const char *text_of(const struct db_field *f, const struct db_row *r)
 {
     const char *s = f->kind == F_HASHBUF ? at(f, r) : *(const char *const *)at(f, r);
@@ -100,13 +109,19 @@ bool db_field_unset(const struct db_field *f, const struct db_row *r)
     case F_TEXT:
     case F_HEX:
     case F_NAME:
-    case F_HASHBUF: return *text_of(f, r) == 0;
-    case F_REAL: return isnan(*(const double *)at(f, r));
+    case F_HASHBUF:
+        return *text_of(f, r) == 0;
+    case F_REAL:
+        return isnan(*(const double *)at(f, r));
     case F_INT:
-    case F_STEP: return *(const int64_t *)at(f, r) < f->lo;
-    case F_BOOL: return !*(const bool *)at(f, r);
-    case F_SAMPLES: return r->sample_n == 0;
-    default: return false;
+    case F_STEP:
+        return *(const int64_t *)at(f, r) < f->lo;
+    case F_BOOL:
+        return !*(const bool *)at(f, r);
+    case F_SAMPLES:
+        return r->sample_n == 0;
+    default:
+        return false;
     }
 }
 
@@ -120,12 +135,16 @@ static enum rc check_text(const struct db_field *f, const struct db_row *r, stru
     const char *s = text_of(f, r);
     size_t n = strlen(s);
     if (f->kind == F_HASHBUF)
-        return n == 0 || hex_is(s, 32, 32) ? RC_OK : db_fail(e, DB_E_ROW, "field '%s' is not an id of 32 hex digits", f->name);
+        return n == 0 || hex_is(s, 32, 32)
+                   ? RC_OK
+                   : db_fail(e, DB_E_ROW, "field '%s' is not an id of 32 hex digits", f->name);
     if (f->kind == F_HEX && !hex_is(s, 0, SIZE_MAX))
         return db_fail(e, DB_E_ROW, "field '%s' is not lower-case hex", f->name);
-    if (f->kind == F_NAME && !name_is(s)) return db_fail(e, DB_E_ROW, "field '%s' is not a name of [a-z0-9_]", f->name);
+    if (f->kind == F_NAME && !name_is(s))
+        return db_fail(e, DB_E_ROW, "field '%s' is not a name of [a-z0-9_]", f->name);
     if ((int64_t)n < f->lo || (int64_t)n > f->hi)
-        return db_fail(e, DB_E_ROW, "field '%s' has %zu bytes, not %lld..%lld", f->name, n, (long long)f->lo, (long long)f->hi);
+        return db_fail(e, DB_E_ROW, "field '%s' has %zu bytes, not %lld..%lld", f->name, n,
+                       (long long)f->lo, (long long)f->hi);
     if (!utf8_valid(s, n)) return db_fail(e, DB_E_ROW, "field '%s' is not valid UTF-8", f->name);
     return RC_OK;
 }
@@ -137,27 +156,40 @@ static enum rc check_field(const struct db_field *f, const struct db_row *r, str
     case F_TEXT:
     case F_HEX:
     case F_NAME:
-    case F_HASHBUF: return check_text(f, r, e);
+    case F_HASHBUF:
+        return check_text(f, r, e);
     case F_REAL: {
         double x = *(const double *)at(f, r);
-        return x >= 0 && x <= DBL_MAX ? RC_OK : db_fail(e, DB_E_ROW, "field '%s' is %g, not a finite number >= 0", f->name, x);
+        return x >= 0 && x <= DBL_MAX
+                   ? RC_OK
+                   : db_fail(e, DB_E_ROW, "field '%s' is %g, not a finite number >= 0", f->name, x);
     }
     case F_INT:
     case F_INT32:
     case F_STEP: {
         int64_t x = f->kind == F_INT32 ? *(const int *)at(f, r) : *(const int64_t *)at(f, r);
         if (x >= f->lo && x <= f->hi) return RC_OK;
-        return db_fail(e, DB_E_ROW, "field '%s' is %lld, not in %lld..%lld", f->name, (long long)x, (long long)f->lo, (long long)f->hi);
+        return db_fail(e, DB_E_ROW, "field '%s' is %lld, not in %lld..%lld", f->name, (long long)x,
+                       (long long)f->lo, (long long)f->hi);
     }
-    case F_PHASE: return (unsigned)r->phase < QN_COUNT(PHASES) ? RC_OK : db_fail(e, DB_E_ROW, "field 'phase' is %d", (int)r->phase);
+    case F_PHASE:
+        return (unsigned)r->phase < QN_COUNT(PHASES)
+                   ? RC_OK
+                   : db_fail(e, DB_E_ROW, "field 'phase' is %d", (int)r->phase);
     case F_UNIT:
-        return db_unit(r->k.objective ? r->k.objective : "") ? RC_OK : db_fail(e, DB_E_ROW, "objective '%s' is not known", r->k.objective);
+        return db_unit(r->k.objective ? r->k.objective : "")
+                   ? RC_OK
+                   : db_fail(e, DB_E_ROW, "objective '%s' is not known", r->k.objective);
     case F_SAMPLES:
-        if (r->sample_n > (size_t)f->hi) return db_fail(e, DB_E_ROW, "field 'samples' has %zu values, at most %lld", r->sample_n, (long long)f->hi);
+        if (r->sample_n > (size_t)f->hi)
+            return db_fail(e, DB_E_ROW, "field 'samples' has %zu values, at most %lld", r->sample_n,
+                           (long long)f->hi);
         for (size_t i = 0; i < r->sample_n; i++)
-            if (!(fabs(r->samples[i]) <= DBL_MAX)) return db_fail(e, DB_E_ROW, "sample %zu is not finite", i);
+            if (!(fabs(r->samples[i]) <= DBL_MAX))
+                return db_fail(e, DB_E_ROW, "sample %zu is not finite", i);
         return RC_OK;
-    default: return RC_OK;
+    default:
+        return RC_OK;
     }
 }
 
@@ -171,7 +203,9 @@ enum rc db_key_check(const struct db_key *k, struct err *e)
         if (rc) return rc;
     }
     for (const char *p = k->task; *p; p++)
-        if ((uint8_t)*p <= ' ' || *p == 0x7f) return db_fail(e, DB_E_ROW, "task token '%.60s' holds a blank or control byte", k->task);
+        if ((uint8_t)*p <= ' ' || *p == 0x7f)
+            return db_fail(e, DB_E_ROW, "task token '%.60s' holds a blank or control byte",
+                           k->task);
     if (strcmp(k->cache_mode, "hot") != 0 && strcmp(k->cache_mode, "cold") != 0)
         return db_fail(e, DB_E_ROW, "field 'cache_mode' is '%s', not hot or cold", k->cache_mode);
     return RC_OK;
@@ -183,9 +217,12 @@ enum rc db_row_check(const struct db_row *r, struct err *e)
     for (size_t i = 0; rc == RC_OK && i < DB_FIELD_N; i++)
         if (DB_FIELDS[i].home != H_KEY) rc = check_field(&DB_FIELDS[i], r, e);
     if (rc) return rc;
-    if (!isnan(r->median) && r->median <= 0) return db_fail(e, DB_E_ROW, "field 'median' is %g, not > 0", r->median);
-    if (isnan(r->ci_lo) != isnan(r->ci_hi) || (!isnan(r->ci_lo) && !(r->ci_lo <= r->median && r->median <= r->ci_hi)))
-        return db_fail(e, DB_E_ROW, "the interval [%g, %g] does not hold the median %g", r->ci_lo, r->ci_hi, r->median);
+    if (!isnan(r->median) && r->median <= 0)
+        return db_fail(e, DB_E_ROW, "field 'median' is %g, not > 0", r->median);
+    if (isnan(r->ci_lo) != isnan(r->ci_hi) ||
+        (!isnan(r->ci_lo) && !(r->ci_lo <= r->median && r->median <= r->ci_hi)))
+        return db_fail(e, DB_E_ROW, "the interval [%g, %g] does not hold the median %g", r->ci_lo,
+                       r->ci_hi, r->median);
     if (strcmp(r->verdict, "ok") != 0) return RC_OK;
     if (r->world) return db_fail(e, DB_E_ROW, "verdict 'ok' is never about the world");
     if (r->tier < 1 || isnan(r->max_err) || isnan(r->bound) || r->out_crc < 0)
@@ -203,8 +240,10 @@ void db_select(struct buf *b)
     for (size_t i = 0; i < DB_FIELD_N; i++) {
         const struct db_field *f = &DB_FIELDS[i];
         if (f->kind == F_UNIT) continue;
-        if (f->home == H_ENV) buf_puts(b, ", e.text");
-        else buf_printf(b, ", %c.%s", f->home == H_KEY ? 'k' : 'r', f->name);
+        if (f->home == H_ENV)
+            buf_puts(b, ", e.text");
+        else
+            buf_printf(b, ", %c.%s", f->home == H_KEY ? 'k' : 'r', f->name);
     }
 }
 
@@ -237,43 +276,79 @@ void db_row_bind(sqlite3_stmt *s, const struct db_row *r, const char *env_id)
         case F_TEXT:
         case F_HEX:
         case F_NAME:
-        case F_HASHBUF: db_bind_text(s, c, f->home == H_ENV ? env_id : text_of(f, r)); break;
+        case F_HASHBUF:
+            db_bind_text(s, c, f->home == H_ENV ? env_id : text_of(f, r));
+            break;
         case F_REAL: /* NAN is stored as NULL by SQLite */
             sqlite3_bind_double(s, c, *(const double *)at(f, r));
             break;
         case F_INT:
             if (!db_field_unset(f, r)) sqlite3_bind_int64(s, c, *(const int64_t *)at(f, r));
             break;
-        case F_STEP: sqlite3_bind_int64(s, c, i64_max(-1, r->step)); break;
-        case F_INT32: sqlite3_bind_int(s, c, *(const int *)at(f, r)); break;
-        case F_SEED: sqlite3_bind_int64(s, c, (int64_t)r->seed); break;
-        case F_ATTEMPT: sqlite3_bind_blob(s, c, r->attempt, DB_ATTEMPT_LEN, SQLITE_TRANSIENT); break;
-        case F_PHASE: db_bind_text(s, c, PHASES[r->phase]); break;
-        case F_BOOL: sqlite3_bind_int(s, c, *(const bool *)at(f, r)); break;
-        case F_SAMPLES:
-            if (r->sample_n) sqlite3_bind_blob(s, c, r->samples, (int)(r->sample_n * sizeof(double)), SQLITE_TRANSIENT);
+        case F_STEP:
+            sqlite3_bind_int64(s, c, i64_max(-1, r->step));
             break;
-        case F_UNIT: break;
+        case F_INT32:
+            sqlite3_bind_int(s, c, *(const int *)at(f, r));
+            break;
+        case F_SEED:
+            sqlite3_bind_int64(s, c, (int64_t)r->seed);
+            break;
+        case F_ATTEMPT:
+            sqlite3_bind_blob(s, c, r->attempt, DB_ATTEMPT_LEN, SQLITE_TRANSIENT);
+            break;
+        case F_PHASE:
+            db_bind_text(s, c, PHASES[r->phase]);
+            break;
+        case F_BOOL:
+            sqlite3_bind_int(s, c, *(const bool *)at(f, r));
+            break;
+        case F_SAMPLES:
+            if (r->sample_n)
+                sqlite3_bind_blob(s, c, r->samples, (int)(r->sample_n * sizeof(double)),
+                                  SQLITE_TRANSIENT);
+            break;
+        case F_UNIT:
+            break;
         }
     }
 }
 
 /* A file can be damaged in ways SQLite does not see: sizes and names are looked at again. */
-static bool read_field(const struct db_field *f, sqlite3_stmt *s, int c, struct arena *a, bool samples, struct db_row *r)
+static bool read_field(const struct db_field *f, sqlite3_stmt *s, int c, struct arena *a,
+                       bool samples, struct db_row *r)
 {
     void *to = (char *)r + f->at;
-    const char *text = (const char *)sqlite3_column_text(s, f->kind == F_SAMPLES || f->kind == F_ATTEMPT ? 0 : c);
+    const char *text =
+        (const char *)sqlite3_column_text(s, f->kind == F_SAMPLES || f->kind == F_ATTEMPT ? 0 : c);
     switch (f->kind) {
     case F_TEXT:
     case F_HEX:
-    case F_NAME: *(const char **)to = arena_strdup(a, text ? text : ""); return true;
-    case F_HASHBUF: snprintf(to, HASH_ID_LEN + 1, "%s", text ? text : ""); return true;
-    case F_REAL: *(double *)to = sqlite3_column_type(s, c) == SQLITE_NULL ? NAN : sqlite3_column_double(s, c); return true;
-    case F_INT: *(int64_t *)to = sqlite3_column_type(s, c) == SQLITE_NULL ? -1 : sqlite3_column_int64(s, c); return true;
-    case F_STEP: r->step = sqlite3_column_int64(s, c); return true;
-    case F_INT32: *(int *)to = sqlite3_column_int(s, c); return true;
-    case F_SEED: r->seed = (uint64_t)sqlite3_column_int64(s, c); return true;
-    case F_BOOL: *(bool *)to = sqlite3_column_int(s, c) != 0; return true;
+    case F_NAME:
+        *(const char **)to = arena_strdup(a, text ? text : "");
+        return true;
+    case F_HASHBUF:
+        snprintf(to, HASH_ID_LEN + 1, "%s", text ? text : "");
+        return true;
+    case F_REAL:
+        *(double *)to =
+            sqlite3_column_type(s, c) == SQLITE_NULL ? NAN : sqlite3_column_double(s, c);
+        return true;
+    case F_INT:
+        *(int64_t *)to = sqlite3_column_type(s, c) == SQLITE_NULL ? -1 : sqlite3_column_int64(s, c);
+        return true;
+    case F_STEP:
+        r->step = sqlite3_column_int64(s, c);
+        return true;
+    case F_INT32:
+        *(int *)to = sqlite3_column_int(s, c);
+        return true;
+    case F_SEED:
+        r->seed = (uint64_t)sqlite3_column_int64(s, c);
+        return true;
+    case F_BOOL:
+        *(bool *)to = sqlite3_column_int(s, c) != 0;
+        return true;
     case F_PHASE: {
         int p = db_phase_of(text);
         r->phase = p < 0 ? DB_BUILD : (enum db_phase)p;
@@ -295,23 +370,28 @@ static bool read_field(const struct db_field *f, sqlite3_stmt *s, int c, struct 
         r->sample_n = n / sizeof(double);
         return true;
     }
-    case F_UNIT: return true;
+    case F_UNIT:
+        return true;
     }
     return false;
 }
 
-enum rc db_row_read(struct db *d, sqlite3_stmt *s, struct arena *a, bool samples, struct db_row *r, struct err *e)
+enum rc db_row_read(struct db *d, sqlite3_stmt *s, struct arena *a, bool samples, struct db_row *r,
+                    struct err *e)
 {
     db_row_init(r);
-    const char *const ids[] = {(const char *)sqlite3_column_text(s, 0), (const char *)sqlite3_column_text(s, 1),
+    const char *const ids[] = {(const char *)sqlite3_column_text(s, 0),
+                               (const char *)sqlite3_column_text(s, 1),
                                (const char *)sqlite3_column_text(s, 3)};
     snprintf(r->id, sizeof r->id, "%s", ids[0] ? ids[0] : "");
     snprintf(r->key, sizeof r->key, "%s", ids[1] ? ids[1] : "");
     snprintf(r->trace_hash, sizeof r->trace_hash, "%s", ids[2] ? ids[2] : "");
-    int origin = index_of(ORIGINS, QN_COUNT(ORIGINS), (const char *)sqlite3_column_text(s, 2)), c = 3;
+    int origin = index_of(ORIGINS, QN_COUNT(ORIGINS), (const char *)sqlite3_column_text(s, 2)),
+        c = 3;
     bool ok = origin >= 0;
     if (ok) r->origin = (enum db_origin)origin;
     for (size_t i = 0; ok && i < DB_FIELD_N; i++)
         if (DB_FIELDS[i].kind != F_UNIT) ok = read_field(&DB_FIELDS[i], s, ++c, a, samples, r);
-    return ok ? RC_OK : db_fail(e, DB_E_CORRUPT, "log '%s': record '%.32s' is damaged", d->path, r->id);
+    return ok ? RC_OK
+              : db_fail(e, DB_E_CORRUPT, "log '%s': record '%.32s' is damaged", d->path, r->id);
 }

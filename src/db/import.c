@@ -2,8 +2,9 @@
  *
  *   seeds.jsonl:7: field 'tier' is 9, not in 0..3; nothing was imported
  *
- * Invariants: one transaction; a line is at most DB_MAX_LINE bytes and memory is bounded by one line; an
- * imported row is attached to no run, so it is never fed to a search as if it had been measured. */
+ * Invariants: one transaction; a line is at most DB_MAX_LINE bytes and memory is bounded by one
+ * line; an imported row is attached to no run, so it is never fed to a search as if it had been
+ * measured. */
 #include <string.h>
 
 #include "db/db_int.h"
@@ -31,14 +32,15 @@ static bool blank(const struct buf *line)
     return true;
 }
 
-static void refuse(struct db_import *im, const char *file, int64_t at, const char *id, const char *reason)
+static void refuse(struct db_import *im, const char *file, int64_t at, const char *id,
+                   const char *reason)
 {
     im->refused++;
     if (im->rejected) im->rejected(im->ctx, file, at, id, reason);
 }
 
-static enum rc take_line(struct db *d, const char *file, int64_t at, const struct buf *line, struct arena *a,
-                         struct db_import *im, struct err *e)
+static enum rc take_line(struct db *d, const char *file, int64_t at, const struct buf *line,
+                         struct arena *a, struct db_import *im, struct err *e)
 {
     struct db_row r;
     char claimed[HASH_ID_LEN + 1];
@@ -50,20 +52,25 @@ static enum rc take_line(struct db *d, const char *file, int64_t at, const struc
     if (rc) return rc;
     db_row_id(r.id, &r);
     if (strcmp(r.id, claimed) != 0) {
-        refuse(im, file, at, claimed, "its id is not the hash of its content: it was edited or damaged");
+        refuse(im, file, at, claimed,
+               "its id is not the hash of its content: it was edited or damaged");
         return RC_OK;
     }
     r.origin = im->origin;
     enum db_insert how;
     rc = db_insert_row(d, &r, NULL, 0, &how, e);
     if (rc) return rc;
-    if (how == DB_INSERTED) im->accepted++;
-    else if (how == DB_ALREADY) im->already_here++;
-    else refuse(im, file, at, r.id, "its attempt is already counted here, with another result");
+    if (how == DB_INSERTED)
+        im->accepted++;
+    else if (how == DB_ALREADY)
+        im->already_here++;
+    else
+        refuse(im, file, at, r.id, "its attempt is already counted here, with another result");
     return RC_OK;
 }
 
-static enum rc take_all(struct db *d, const char *file, FILE *in, struct db_import *im, struct err *e)
+static enum rc take_all(struct db *d, const char *file, FILE *in, struct db_import *im,
+                        struct err *e)
 {
     struct arena *a = arena_new();
     struct buf line;

@@ -1,7 +1,7 @@
-/* json: a record as one canonical line, and back. The line is an identity (the record's id is its hash),
- * so it is written here byte by byte: sorted keys, no spaces, shortest decimal that reads back to the
- * same double, unset fields left out. A library's choice of digits may change with its version; ours
- * may not. Reading is jansson's.
+/* json: a record as one canonical line, and back. The line is an identity (the record's id is its
+ * hash), so it is written here byte by byte: sorted keys, no spaces, shortest decimal that reads
+ * back to the same double, unset fields left out. A library's choice of digits may change with its
+ * version; ours may not. Reading is jansson's.
  *
  *   {"attempt":"00ff...","bound":0,...,"id":"3fa9...","task":"matmul:K=3,M=7,N=5",...,"v":1,...}
  *
@@ -20,11 +20,16 @@ static void put_string(struct buf *b, const char *s)
     buf_putc(b, '"');
     for (; *s; s++) {
         uint8_t c = (uint8_t)*s;
-        if (c == '"' || c == '\\') buf_printf(b, "\\%c", c);
-        else if (c == '\n') buf_puts(b, "\\n");
-        else if (c == '\t') buf_puts(b, "\\t");
-        else if (c < 0x20 || c == 0x7f) buf_printf(b, "\\u%04x", c);
-        else buf_putc(b, (char)c);
+        if (c == '"' || c == '\\')
+            buf_printf(b, "\\%c", c);
+        else if (c == '\n')
+            buf_puts(b, "\\n");
+        else if (c == '\t')
+            buf_puts(b, "\\t");
+        else if (c < 0x20 || c == 0x7f)
+            buf_printf(b, "\\u%04x", c);
+        else
+            buf_putc(b, (char)c);
     }
     buf_putc(b, '"');
 }
@@ -50,16 +55,34 @@ static void put_field(struct buf *b, const struct db_field *f, const struct db_r
     switch (f->kind) {
     case F_TEXT:
     case F_HEX:
-    case F_NAME: put_string(b, *(const char *const *)at ? *(const char *const *)at : ""); break;
-    case F_HASHBUF: put_string(b, at); break;
-    case F_REAL: put_real(b, *(const double *)at); break;
+    case F_NAME:
+        put_string(b, *(const char *const *)at ? *(const char *const *)at : "");
+        break;
+    case F_HASHBUF:
+        put_string(b, at);
+        break;
+    case F_REAL:
+        put_real(b, *(const double *)at);
+        break;
     case F_INT:
-    case F_STEP: buf_printf(b, "%lld", (long long)*(const int64_t *)at); break;
-    case F_INT32: buf_printf(b, "%d", *(const int *)at); break;
-    case F_SEED: buf_printf(b, "\"%llu\"", (unsigned long long)r->seed); break;
-    case F_BOOL: buf_puts(b, "true"); break;
-    case F_PHASE: put_string(b, db_phase_name(r->phase)); break;
-    case F_UNIT: put_string(b, db_unit(r->k.objective) ? db_unit(r->k.objective) : ""); break;
+    case F_STEP:
+        buf_printf(b, "%lld", (long long)*(const int64_t *)at);
+        break;
+    case F_INT32:
+        buf_printf(b, "%d", *(const int *)at);
+        break;
+    case F_SEED:
+        buf_printf(b, "\"%llu\"", (unsigned long long)r->seed);
+        break;
+    case F_BOOL:
+        buf_puts(b, "true");
+        break;
+    case F_PHASE:
+        put_string(b, db_phase_name(r->phase));
+        break;
+    case F_UNIT:
+        put_string(b, db_unit(r->k.objective) ? db_unit(r->k.objective) : "");
+        break;
     case F_ATTEMPT:
         hex_of(hex, r->attempt, DB_ATTEMPT_LEN);
         put_string(b, hex);
@@ -117,7 +140,8 @@ static enum rc wrong(struct err *e, const struct db_field *f, const char *want)
     return db_fail(e, DB_E_ROW, "field '%s' is not %s", f->name, want);
 }
 
-static enum rc read_text(const struct db_field *f, const json_t *v, struct arena *a, struct db_row *r, struct err *e)
+static enum rc read_text(const struct db_field *f, const json_t *v, struct arena *a,
+                         struct db_row *r, struct err *e)
 {
     void *to = (char *)r + f->at;
     const char *s = json_string_value(v);
@@ -131,20 +155,26 @@ static enum rc read_text(const struct db_field *f, const json_t *v, struct arena
     case F_SEED:
         r->seed = strtoull(s, &end, 10);
         /* Only the canonical spelling: no sign, no leading zeros, no overflow. */
-        return arena_printf(a, "%llu", (unsigned long long)r->seed) && strcmp(arena_printf(a, "%llu", (unsigned long long)r->seed), s) == 0
+        return arena_printf(a, "%llu", (unsigned long long)r->seed) &&
+                       strcmp(arena_printf(a, "%llu", (unsigned long long)r->seed), s) == 0
                    ? RC_OK
                    : wrong(e, f, "a decimal number below 2^64");
     case F_PHASE:
         if (db_phase_of(s) < 0) return wrong(e, f, "build, screen, race or confirm");
         r->phase = (enum db_phase)db_phase_of(s);
         return RC_OK;
-    case F_ATTEMPT: return hex_to(r->attempt, DB_ATTEMPT_LEN, s) ? RC_OK : wrong(e, f, "32 hex digits");
-    case F_UNIT: return RC_OK; /* compared once the objective is known */
-    default: *(const char **)to = arena_strdup(a, s); return RC_OK;
+    case F_ATTEMPT:
+        return hex_to(r->attempt, DB_ATTEMPT_LEN, s) ? RC_OK : wrong(e, f, "32 hex digits");
+    case F_UNIT:
+        return RC_OK; /* compared once the objective is known */
+    default:
+        *(const char **)to = arena_strdup(a, s);
+        return RC_OK;
     }
 }
 
-static enum rc read_samples(const struct db_field *f, const json_t *v, struct arena *a, struct db_row *r, struct err *e)
+static enum rc read_samples(const struct db_field *f, const json_t *v, struct arena *a,
+                            struct db_row *r, struct err *e)
 {
     size_t n = json_array_size(v);
     if (!json_is_array(v)) return wrong(e, f, "an array");
@@ -160,7 +190,8 @@ static enum rc read_samples(const struct db_field *f, const json_t *v, struct ar
     return RC_OK;
 }
 
-static enum rc read_value(const struct db_field *f, const json_t *v, struct arena *a, struct db_row *r, struct err *e)
+static enum rc read_value(const struct db_field *f, const json_t *v, struct arena *a,
+                          struct db_row *r, struct err *e)
 {
     void *to = (char *)r + f->at;
     switch (f->kind) {
@@ -174,17 +205,22 @@ static enum rc read_value(const struct db_field *f, const json_t *v, struct aren
         if (!json_is_integer(v)) return wrong(e, f, "an integer");
         int64_t x = json_integer_value(v);
         if (x < f->lo || x > f->hi)
-            return db_fail(e, DB_E_ROW, "field '%s' is %lld, not in %lld..%lld", f->name, (long long)x, (long long)f->lo, (long long)f->hi);
-        if (f->kind == F_INT32) *(int *)to = (int)x;
-        else *(int64_t *)to = x;
+            return db_fail(e, DB_E_ROW, "field '%s' is %lld, not in %lld..%lld", f->name,
+                           (long long)x, (long long)f->lo, (long long)f->hi);
+        if (f->kind == F_INT32)
+            *(int *)to = (int)x;
+        else
+            *(int64_t *)to = x;
         return RC_OK;
     }
     case F_BOOL:
         if (!json_is_boolean(v)) return wrong(e, f, "true or false");
         *(bool *)to = json_is_true(v);
         return RC_OK;
-    case F_SAMPLES: return read_samples(f, v, a, r, e);
-    default: return read_text(f, v, a, r, e);
+    case F_SAMPLES:
+        return read_samples(f, v, a, r, e);
+    default:
+        return read_text(f, v, a, r, e);
     }
 }
 
@@ -200,13 +236,17 @@ static enum rc read_object(json_t *o, struct arena *a, struct db_row *r, char *i
     const char *key, *shown;
     json_t *v;
     if (!json_is_object(o)) return db_fail(e, DB_E_ROW, "the line is not a JSON object");
-    if (!json_is_integer(json_object_get(o, "v"))) return db_fail(e, DB_E_ROW, "field 'v' (the version) is missing");
+    if (!json_is_integer(json_object_get(o, "v")))
+        return db_fail(e, DB_E_ROW, "field 'v' (the version) is missing");
     if (json_integer_value(json_object_get(o, "v")) != JSON_V)
-        return db_fail(e, DB_E_ROW, "record version %lld is not known, only %d", (long long)json_integer_value(json_object_get(o, "v")), JSON_V);
-    json_object_foreach(o, key, v) {
+        return db_fail(e, DB_E_ROW, "record version %lld is not known, only %d",
+                       (long long)json_integer_value(json_object_get(o, "v")), JSON_V);
+    json_object_foreach(o, key, v)
+    {
         if (strcmp(key, "v") == 0) continue;
         if (strcmp(key, "id") == 0) {
-            if (!json_is_string(v) || !hex_is(json_string_value(v), 32, 32)) return db_fail(e, DB_E_ROW, "field 'id' is not 32 hex digits");
+            if (!json_is_string(v) || !hex_is(json_string_value(v), 32, 32))
+                return db_fail(e, DB_E_ROW, "field 'id' is not 32 hex digits");
             snprintf(id, HASH_ID_LEN + 1, "%s", json_string_value(v));
             continue;
         }
@@ -221,7 +261,8 @@ static enum rc read_object(json_t *o, struct arena *a, struct db_row *r, char *i
     if (!*id) return db_fail(e, DB_E_ROW, "field 'id' is missing");
     const char *unit = db_unit(r->k.objective);
     if (!unit || strcmp(unit, json_string_value(json_object_get(o, "unit"))) != 0)
-        return db_fail(e, DB_E_ROW, "field 'unit' does not belong to objective '%s'", utf8_clean(a, r->k.objective, 40));
+        return db_fail(e, DB_E_ROW, "field 'unit' does not belong to objective '%s'",
+                       utf8_clean(a, r->k.objective, 40));
     return RC_OK;
 }
 
@@ -232,10 +273,13 @@ enum rc db_row_parse(const char *line, size_t n, struct arena *a, struct db_row 
     if (!e) e = &local;
     db_row_init(r);
     *id_claimed = 0;
-    if (n > DB_MAX_LINE) return db_fail(e, DB_E_ROW, "the line has more than %d bytes", DB_MAX_LINE);
+    if (n > DB_MAX_LINE)
+        return db_fail(e, DB_E_ROW, "the line has more than %d bytes", DB_MAX_LINE);
     json_error_t je;
     json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES, &je);
-    if (!o) return db_fail(e, DB_E_ROW, "not JSON: %s (column %d)", utf8_clean(a, je.text, 200), je.column);
+    if (!o)
+        return db_fail(e, DB_E_ROW, "not JSON: %s (column %d)", utf8_clean(a, je.text, 200),
+                       je.column);
     enum rc rc = read_object(o, a, r, id_claimed, e);
     json_decref(o);
     if (rc) return rc;

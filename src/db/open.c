@@ -2,8 +2,8 @@
  *
  *   file system ok -> lock file, `use` lock -> SQLite with our settings -> ours, right version
  *
- * Invariants: a failed open leaves nothing behind but perhaps an empty lock file; readers cannot write
- * by any path (READONLY open, no checkpoint on close); settings hold for every handle. */
+ * Invariants: a failed open leaves nothing behind but perhaps an empty lock file; readers cannot
+ * write by any path (READONLY open, no checkpoint on close); settings hold for every handle. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,11 +29,16 @@ enum rc db_path(char *out, size_t n, const char *path, struct err *e)
 {
     const char *env = getenv("QUERN_DB"), *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     int len;
-    if (path && *path) len = snprintf(out, n, "%s", path);
-    else if (env && *env) len = snprintf(out, n, "%s", env);
-    else if (xdg && *xdg == '/') len = snprintf(out, n, "%s/quern/quern.db", xdg);
-    else if (home && *home == '/') len = snprintf(out, n, "%s/.local/share/quern/quern.db", home);
-    else return db_fail(e, DB_E_CANTOPEN, "there is no $HOME to keep the log in");
+    if (path && *path)
+        len = snprintf(out, n, "%s", path);
+    else if (env && *env)
+        len = snprintf(out, n, "%s", env);
+    else if (xdg && *xdg == '/')
+        len = snprintf(out, n, "%s/quern/quern.db", xdg);
+    else if (home && *home == '/')
+        len = snprintf(out, n, "%s/.local/share/quern/quern.db", home);
+    else
+        return db_fail(e, DB_E_CANTOPEN, "there is no $HOME to keep the log in");
     if (len < 0 || (size_t)len >= n || len >= 4000)
         return db_fail(e, DB_E_CANTOPEN, "the log's path '%.40s...' is too long", out);
     return RC_OK;
@@ -68,10 +73,12 @@ static enum rc settings(struct db *d, struct err *e)
     if (d->mode == DB_READ) sqlite3_db_config(d->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_limit(d->sql, SQLITE_LIMIT_LENGTH, 64 << 20);
     sqlite3_wal_autocheckpoint(d->sql, 0);
-    enum rc rc = db_exec(d,
-                         "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; PRAGMA synchronous = FULL;"
-                         "PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY; PRAGMA recursive_triggers = OFF",
-                         "open", e);
+    enum rc rc =
+        db_exec(d,
+                "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; PRAGMA synchronous = FULL;"
+                "PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY; PRAGMA "
+                "recursive_triggers = OFF",
+                "open", e);
     if (d->mode != DB_READ) sqlite3_wal_hook(d->sql, on_wal, d);
     return rc;
 }
@@ -84,9 +91,11 @@ static enum rc open_sql(struct db *d, const char *file, const char *vfs, struct 
     int rc = sqlite3_open_v2(file, &d->sql, flags, vfs);
     if (rc != SQLITE_OK) {
         int why = d->sql ? sqlite3_system_errno(d->sql) : 0;
-        enum db_error which = why == EACCES || why == EROFS ? (d->mode == DB_READ ? DB_E_CANTOPEN : DB_E_READONLY)
-                                                            : db_classify(rc, why);
-        return db_fail(e, which, "cannot open log '%s': %s", d->path, why ? strerror(why) : sqlite3_errstr(rc));
+        enum db_error which = why == EACCES || why == EROFS
+                                  ? (d->mode == DB_READ ? DB_E_CANTOPEN : DB_E_READONLY)
+                                  : db_classify(rc, why);
+        return db_fail(e, which, "cannot open log '%s': %s", d->path,
+                       why ? strerror(why) : sqlite3_errstr(rc));
     }
     enum rc out = settings(d, e);
     if (out == RC_OK && d->mode != DB_READ && sqlite3_db_readonly(d->sql, "main") == 1)
@@ -132,7 +141,7 @@ static enum rc open_read(struct db *d, const char *vfs, struct err *e)
     if (rc) return rc;
     rc = open_sql(d, copy, vfs, e);
     if (rc == RC_OK) rc = db_schema_prepare(d, e); /* its first read opens WAL and index */
-    db_copy_forget(copy);                          /* the names; the open files live on until close */
+    db_copy_forget(copy); /* the names; the open files live on until close */
     return rc;
 }
 
@@ -185,8 +194,8 @@ static void default_who(char out[13])
     snprintf(out, 13, "%.12s", id);
 }
 
-enum rc db_open_with(struct db **out, const char *path, enum db_mode mode, const char *vfs, int busy_ms,
-                     struct err *e)
+enum rc db_open_with(struct db **out, const char *path, enum db_mode mode, const char *vfs,
+                     int busy_ms, struct err *e)
 {
     struct err local;
     if (!e) e = &local;
@@ -244,7 +253,8 @@ enum rc db_close(struct db *d, struct err *e)
         rc = db_commit(d, e);
         if (!d->dead) db_claims_drop(d);
         /* The last connection checkpoints in sqlite3_close: that too only under the write lock. */
-        if (!d->dead && db_lock_write(d, NULL) != RC_OK) sqlite3_db_config(d->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        if (!d->dead && db_lock_write(d, NULL) != RC_OK)
+            sqlite3_db_config(d->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     }
     free_handle(d);
     return rc;

@@ -2,9 +2,9 @@
  *
  *   db_put x 3, db_run_cursor, db_commit  ->  lock, BEGIN, 3 rows + cursor, COMMIT (synced), unlock
  *
- * Invariants: `acked` rises only after COMMIT succeeded; a group is stored whole or not at all; putting
- * the same attempt again (after a commit whose answer was lost) stores nothing and succeeds; a row of a
- * run is stored only while the run is open in the epoch it was put in. */
+ * Invariants: `acked` rises only after COMMIT succeeded; a group is stored whole or not at all;
+ * putting the same attempt again (after a commit whose answer was lost) stores nothing and
+ * succeeds; a row of a run is stored only while the run is open in the epoch it was put in. */
 #include <float.h>
 #include <string.h>
 #include <sys/random.h>
@@ -19,16 +19,18 @@ void db_key_id(char id[HASH_ID_LEN + 1], const struct db_key *k)
     struct buf b;
     buf_init(&b, 1 << 20);
     /* The device class may have lines of its own, so it comes last. */
-    buf_printf(&b, "quern key 1\n%s\n%s\n%s\n%d\n%s\n%s\n%s", k->op_hash ? k->op_hash : "", k->task ? k->task : "",
-               k->target_hash ? k->target_hash : "", k->threads, k->cache_mode ? k->cache_mode : "",
-               k->objective ? k->objective : "", k->device_class ? k->device_class : "");
+    buf_printf(&b, "quern key 1\n%s\n%s\n%s\n%d\n%s\n%s\n%s", k->op_hash ? k->op_hash : "",
+               k->task ? k->task : "", k->target_hash ? k->target_hash : "", k->threads,
+               k->cache_mode ? k->cache_mode : "", k->objective ? k->objective : "",
+               k->device_class ? k->device_class : "");
     hash_id(id, b.p, b.n);
     buf_fini(&b);
 }
 
 static const char *keep(struct arena *a, const char *s) { return arena_strdup(a, s ? s : ""); }
 
-static void copy_row(struct db *d, struct db_row *to, const struct db_row *from, const struct db_run *run)
+static void copy_row(struct db *d, struct db_row *to, const struct db_row *from,
+                     const struct db_run *run)
 {
     struct arena *a = d->pend_arena;
     const struct db_key *k = run ? &run->k : &from->k;
@@ -64,7 +66,8 @@ static void copy_row(struct db *d, struct db_row *to, const struct db_row *from,
 static enum rc complete_row(struct db *d, struct db_row *r, struct err *e)
 {
     static const uint8_t none[DB_ATTEMPT_LEN];
-    if (memcmp(r->attempt, none, sizeof none) == 0 && getrandom(r->attempt, sizeof r->attempt, 0) != (ssize_t)sizeof r->attempt)
+    if (memcmp(r->attempt, none, sizeof none) == 0 &&
+        getrandom(r->attempt, sizeof r->attempt, 0) != (ssize_t)sizeof r->attempt)
         return db_fail(e, DB_E_WRITE, "no random bytes for an attempt");
     if (r->when_ms <= 0) r->when_ms = db_now_ms();
     enum rc rc = db_row_check(r, e);
@@ -75,8 +78,10 @@ static enum rc complete_row(struct db *d, struct db_row *r, struct err *e)
     return RC_OK;
 }
 
-/* One counted row a step: the last mistake of a search that would otherwise poison its own group. */
-static enum rc check_step(struct db *d, const struct db_run *run, const struct db_row *r, struct err *e)
+/* One counted row a step: the last mistake of a search that would otherwise poison its own group.
+ */
+static enum rc check_step(struct db *d, const struct db_run *run, const struct db_row *r,
+                          struct err *e)
 {
     if (!run) return RC_OK;
     if (r->step < 0) return db_fail(e, DB_E_ROW, "a row of a run needs its step");
@@ -97,7 +102,9 @@ static enum rc check_step(struct db *d, const struct db_run *run, const struct d
         if (rc != SQLITE_ROW && rc != SQLITE_DONE) return db_fail_sql(d, e, rc, "read");
         taken = rc == SQLITE_ROW;
     }
-    return taken ? db_fail(e, DB_E_ROW, "step %lld of run %.8s is already recorded", (long long)r->step, run->id) : RC_OK;
+    return taken ? db_fail(e, DB_E_ROW, "step %lld of run %.8s is already recorded",
+                           (long long)r->step, run->id)
+                 : RC_OK;
 }
 
 enum rc db_put(struct db *d, const struct db_run *run, struct db_row *r, struct err *e)
@@ -183,7 +190,8 @@ enum rc db_insert_key(struct db *d, const struct db_key *k, const char *id, stru
     return db_step_done(d, s, "save a key to", e);
 }
 
-static enum rc find_attempt(struct db *d, const struct db_row *r, enum db_insert *how, struct err *e)
+static enum rc find_attempt(struct db *d, const struct db_row *r, enum db_insert *how,
+                            struct err *e)
 {
     sqlite3_stmt *s = db_stmt(d, DB_S_ATTEMPT_RECORD, e);
     if (!s) return e->rc;
@@ -198,7 +206,8 @@ static enum rc find_attempt(struct db *d, const struct db_row *r, enum db_insert
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? RC_OK : db_fail_sql(d, e, rc, "read");
 }
 
-static enum rc put_attempt(struct db *d, const struct db_row *r, const char *run, int64_t epoch, struct err *e)
+static enum rc put_attempt(struct db *d, const struct db_row *r, const char *run, int64_t epoch,
+                           struct err *e)
 {
     sqlite3_stmt *s = db_stmt(d, DB_S_ATTEMPT_PUT, e);
     if (!s) return e->rc;
@@ -210,7 +219,8 @@ static enum rc put_attempt(struct db *d, const struct db_row *r, const char *run
     return db_step_done(d, s, "save an attempt to", e);
 }
 
-static enum rc put_env(struct db *d, const struct db_row *r, char id[HASH_ID_LEN + 1], struct err *e)
+static enum rc put_env(struct db *d, const struct db_row *r, char id[HASH_ID_LEN + 1],
+                       struct err *e)
 {
     sqlite3_stmt *s = db_stmt(d, DB_S_ENV_PUT, e);
     if (!s) return e->rc;
@@ -256,7 +266,8 @@ enum rc db_run_fence(struct db *d, const char *run, int64_t epoch, struct err *e
     if (rc != SQLITE_ROW && rc != SQLITE_DONE) return db_fail_sql(d, e, rc, "read");
     if (open && now == epoch) return RC_OK;
     return db_fail(e, DB_E_STALE_RUN, "run %.8s is %s (epoch %lld, ours %lld)", run,
-                   open ? "held by another process" : "finished or gone", (long long)now, (long long)epoch);
+                   open ? "held by another process" : "finished or gone", (long long)now,
+                   (long long)epoch);
 }
 
 static enum rc put_cursor(struct db *d, const struct db_pend_cursor *c, struct err *e)
@@ -280,11 +291,15 @@ static enum rc put_group(struct db *d, struct err *e)
             rc = db_run_fence(d, p->r.run, p->epoch, e);
             fenced = p->r.run;
         }
-        if (rc == RC_OK) rc = db_insert_row(d, &p->r, p->in_run ? p->r.run : NULL, p->epoch, &how, e);
+        if (rc == RC_OK)
+            rc = db_insert_row(d, &p->r, p->in_run ? p->r.run : NULL, p->epoch, &how, e);
         if (rc == RC_OK && how == DB_CONFLICT)
-            rc = db_fail(e, DB_E_ROW, "an attempt of record %.8s was already counted with another result", p->r.id);
+            rc = db_fail(e, DB_E_ROW,
+                         "an attempt of record %.8s was already counted with another result",
+                         p->r.id);
     }
-    for (size_t i = 0; i < d->cursors.n && rc == RC_OK; i++) rc = put_cursor(d, &d->cursors.p[i], e);
+    for (size_t i = 0; i < d->cursors.n && rc == RC_OK; i++)
+        rc = put_cursor(d, &d->cursors.p[i], e);
     if (rc == RC_OK) db_claims_renew(d, db_now_ms());
     return rc;
 }

@@ -3,19 +3,20 @@
  *   {.op = "matmul", .min_tier = 2, .by_time = true}
  *     -> SELECT ... WHERE k.op = ?1 AND r.tier >= ?2 ORDER BY r.median IS NULL, r.median, r.id
  *
- * Invariants: one statement a question, so an answer is one snapshot; ties end at the id, so an answer
- * is the same on every machine; only local, verified, raced rows are ever "best". */
+ * Invariants: one statement a question, so an answer is one snapshot; ties end at the id, so an
+ * answer is the same on every machine; only local, verified, raced rows are ever "best". */
 #include <string.h>
 
 #include "db/db_int.h"
 
 #define FROM " FROM record r JOIN task_key k ON k.id = r.key JOIN env e ON e.id = r.env"
-#define CROWNED "r.origin = 'local' AND r.verdict = 'ok' AND r.tier = 3 AND r.phase IN ('race', 'confirm')"
+#define CROWNED \
+    "r.origin = 'local' AND r.verdict = 'ok' AND r.tier = 3 AND r.phase IN ('race', 'confirm')"
 
 enum { SQL_MAX = 1 << 16, BINDS_MAX = 16 };
 
-enum rc db_read_all(struct db *d, sqlite3_stmt *s, struct arena *a, bool samples, struct db_rows *rows,
-                    struct err *e)
+enum rc db_read_all(struct db *d, sqlite3_stmt *s, struct arena *a, bool samples,
+                    struct db_rows *rows, struct err *e)
 {
     VEC(struct db_row) v = {0};
     enum rc rc = RC_OK;
@@ -62,12 +63,14 @@ static void where(struct buf *b, struct binds *v, const struct db_filter *f)
     if (f->min_tier > 0) buf_printf(b, " AND r.tier >= %d", f->min_tier);
     if (f->local_only) buf_puts(b, " AND r.origin = 'local'");
     if (f->best_only)
-        buf_puts(b, " AND r.id IN (SELECT id FROM (SELECT r.id, row_number() OVER (PARTITION BY r.key ORDER BY r.median, r.id)"
+        buf_puts(b, " AND r.id IN (SELECT id FROM (SELECT r.id, row_number() OVER (PARTITION BY "
+                    "r.key ORDER BY r.median, r.id)"
                     " AS place FROM record r WHERE " CROWNED ") WHERE place = 1)");
 }
 
 /* order NULL: by the filter. */
-static enum rc prepare(struct db *d, const struct db_filter *f, const char *order, sqlite3_stmt **s, struct err *e)
+static enum rc prepare(struct db *d, const struct db_filter *f, const char *order, sqlite3_stmt **s,
+                       struct err *e)
 {
     struct buf b;
     struct binds v = {.n = 0};
@@ -98,8 +101,8 @@ enum rc db_query(struct db *d, const struct db_filter *f, struct arena *a, struc
 }
 
 /* Runs `select_tail` (everything after the columns) with up to two text parameters. */
-static enum rc ask(struct db *d, const char *tail, const char *p1, const char *p2, struct arena *a, struct db_rows *rows,
-                   struct err *e)
+static enum rc ask(struct db *d, const char *tail, const char *p1, const char *p2, struct arena *a,
+                   struct db_rows *rows, struct err *e)
 {
     struct buf b;
     sqlite3_stmt *s;
@@ -120,13 +123,15 @@ enum rc db_best_at(struct db *d, const char *key, int min_tier, enum db_phase mi
                    struct arena *a, struct db_row *r, bool *found, struct err *e)
 {
     /* Phases in the order of their weight, so "at least" is a set. */
-    static const char *const FROM_PHASE[] = {"('screen', 'race', 'confirm')", "('screen', 'race', 'confirm')",
-                                             "('race', 'confirm')", "('confirm')"};
+    static const char *const FROM_PHASE[] = {"('screen', 'race', 'confirm')",
+                                             "('screen', 'race', 'confirm')", "('race', 'confirm')",
+                                             "('confirm')"};
     char tail[600];
     struct db_rows rows;
     *found = false;
     snprintf(tail, sizeof tail,
-             FROM " WHERE r.key = ?1 AND r.origin = 'local' AND r.verdict = 'ok' AND r.tier >= %d AND r.phase IN %s"
+             FROM " WHERE r.key = ?1 AND r.origin = 'local' AND r.verdict = 'ok' AND r.tier >= %d "
+                  "AND r.phase IN %s"
                   " ORDER BY r.median, r.id LIMIT 1",
              min_tier, FROM_PHASE[min_phase]);
     enum rc rc = ask(d, tail, key, NULL, a, &rows, e);
@@ -147,13 +152,17 @@ enum rc db_seeds(struct db *d, const char *op, int per_key, struct arena *a, str
 {
     char n[16];
     snprintf(n, sizeof n, "%d", per_key);
-    return ask(d,
-               FROM " JOIN (SELECT id, row_number() OVER (PARTITION BY key ORDER BY median, id) AS place FROM"
-                    " (SELECT r.id, r.key, r.median, row_number() OVER (PARTITION BY r.key, r.trace_hash ORDER BY r.median, r.id)"
-                    " AS again FROM record r JOIN task_key k ON k.id = r.key"
-                    " WHERE k.op = ?1 AND r.verdict = 'ok' AND r.median IS NOT NULL) WHERE again = 1) best"
-                    " ON best.id = r.id WHERE best.place <= CAST(?2 AS INTEGER) ORDER BY k.task, r.key, r.median, r.id",
-               op, n, a, rows, e);
+    return ask(
+        d,
+        FROM
+        " JOIN (SELECT id, row_number() OVER (PARTITION BY key ORDER BY median, id) AS place FROM"
+        " (SELECT r.id, r.key, r.median, row_number() OVER (PARTITION BY r.key, r.trace_hash ORDER "
+        "BY r.median, r.id)"
+        " AS again FROM record r JOIN task_key k ON k.id = r.key"
+        " WHERE k.op = ?1 AND r.verdict = 'ok' AND r.median IS NOT NULL) WHERE again = 1) best"
+        " ON best.id = r.id WHERE best.place <= CAST(?2 AS INTEGER) ORDER BY k.task, r.key, "
+        "r.median, r.id",
+        op, n, a, rows, e);
 }
 
 enum rc db_get(struct db *d, const char *id, struct arena *a, struct db_row *r, struct err *e)
@@ -161,11 +170,14 @@ enum rc db_get(struct db *d, const char *id, struct arena *a, struct db_row *r, 
     struct db_rows rows;
     if (!hex_is(id, 4, HASH_ID_LEN))
         return db_fail(e, DB_E_ID, "'%.40s' is no record id: 4 to 32 hex digits are expected", id);
-    enum rc rc = ask(d, FROM " WHERE r.id >= ?1 AND r.id < ?1 || 'g' ORDER BY r.id LIMIT 2", id, NULL, a, &rows, e);
+    enum rc rc = ask(d, FROM " WHERE r.id >= ?1 AND r.id < ?1 || 'g' ORDER BY r.id LIMIT 2", id,
+                     NULL, a, &rows, e);
     if (rc) return rc;
     if (rows.n == 0) return db_fail(e, DB_E_ID, "log '%s' has no record '%s'", d->path, id);
     if (rows.n > 1)
-        return db_fail(e, DB_E_ID, "'%s' is the start of several records (%s, %s); give more digits", id, rows.p[0].id, rows.p[1].id);
+        return db_fail(e, DB_E_ID,
+                       "'%s' is the start of several records (%s, %s); give more digits", id,
+                       rows.p[0].id, rows.p[1].id);
     *r = rows.p[0];
     return RC_OK;
 }
@@ -189,8 +201,10 @@ enum rc db_export(struct db *d, const struct db_filter *f, FILE *out, int64_t *n
         if (rc) break;
         db_row_json(&r, &line);
         buf_putc(&line, '\n');
-        if (fwrite(line.p, 1, line.n, out) != line.n) rc = db_fail(e, DB_E_WRITE, "cannot write the export");
-        else count++;
+        if (fwrite(line.p, 1, line.n, out) != line.n)
+            rc = db_fail(e, DB_E_WRITE, "cannot write the export");
+        else
+            count++;
     }
     if (rc == RC_OK && code != SQLITE_DONE) rc = db_fail_sql(d, e, code, "read");
     if (rc == RC_OK && fflush(out) != 0) rc = db_fail(e, DB_E_WRITE, "cannot write the export");

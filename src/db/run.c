@@ -2,8 +2,8 @@
  *
  *   db_run_open x 1: fresh, epoch 1;  after a kill: resumed, epoch 2, with the rows of epoch 1
  *
- * Invariants: the id is the hash of (key, seed, options), so the same command finds its run again; only
- * the newest epoch may add rows; a finished run stays as it is. */
+ * Invariants: the id is the hash of (key, seed, options), so the same command finds its run again;
+ * only the newest epoch may add rows; a finished run stays as it is. */
 #include <string.h>
 
 #include "db/db_int.h"
@@ -18,7 +18,8 @@ static void run_id(char id[HASH_ID_LEN + 1], const char *key, uint64_t seed, con
 }
 
 /* RC_OK with *found; fills everything but rows. */
-static enum rc get_run(struct db *d, struct arena *a, struct db_run *run, bool *found, struct err *e)
+static enum rc get_run(struct db *d, struct arena *a, struct db_run *run, bool *found,
+                       struct err *e)
 {
     sqlite3_stmt *s = db_stmt(d, DB_S_RUN_GET, e);
     *found = false;
@@ -34,7 +35,8 @@ static enum rc get_run(struct db *d, struct arena *a, struct db_run *run, bool *
         char *cursor = arena_alloc(a, run->cursor_n + 1);
         if (run->cursor_n) memcpy(cursor, sqlite3_column_blob(s, 2), run->cursor_n);
         run->cursor = cursor;
-        snprintf(run->champion, sizeof run->champion, "%s", (const char *)sqlite3_column_text(s, 3));
+        snprintf(run->champion, sizeof run->champion, "%s",
+                 (const char *)sqlite3_column_text(s, 3));
         run->why = arena_strdup(a, (const char *)sqlite3_column_text(s, 4));
         run->started_ms = sqlite3_column_int64(s, 5);
         run->finished_ms = sqlite3_column_int64(s, 6);
@@ -69,7 +71,8 @@ static enum rc raise_epoch(struct db *d, struct db_run *run, struct err *e)
     return rc == SQLITE_ROW ? RC_OK : db_fail_sql(d, e, rc, "resume a run of");
 }
 
-static enum rc open_in_txn(struct db *d, const char *options, struct arena *a, struct db_run *run, struct err *e)
+static enum rc open_in_txn(struct db *d, const char *options, struct arena *a, struct db_run *run,
+                           struct err *e)
 {
     bool found = false;
     enum rc rc = db_insert_key(d, &run->k, run->key, e);
@@ -133,7 +136,8 @@ enum rc db_run_open(struct db *d, const struct db_key *k, uint64_t seed, const c
     return rc ? rc : read_rows(d, a, run, e);
 }
 
-static enum rc finish_in_txn(struct db *d, struct db_run *run, const char *champion, const char *why, struct err *e)
+static enum rc finish_in_txn(struct db *d, struct db_run *run, const char *champion,
+                             const char *why, struct err *e)
 {
     enum rc rc = db_run_fence(d, run->id, run->epoch, e);
     sqlite3_stmt *s = rc == RC_OK ? db_stmt(d, DB_S_RUN_FINISH, e) : NULL;
@@ -144,7 +148,9 @@ static enum rc finish_in_txn(struct db *d, struct db_run *run, const char *champ
         db_bind_text(has, 1, champion);
         int code = sqlite3_step(has);
         sqlite3_reset(has);
-        if (code == SQLITE_DONE) return db_fail(e, DB_E_ID, "the champion '%.40s' is no record of log '%s'", champion, d->path);
+        if (code == SQLITE_DONE)
+            return db_fail(e, DB_E_ID, "the champion '%.40s' is no record of log '%s'", champion,
+                           d->path);
         if (code != SQLITE_ROW) return db_fail_sql(d, e, code, "read");
         db_bind_text(s, 2, champion);
     }

@@ -1,9 +1,10 @@
 /* schema: what is in the file: ours or not, which version, creating it, bringing it forward.
  *
- *   empty file -> tuning-db/schema.sql;  version 1 of 3 -> backup FILE.v1.bak, 0002_*.sql, 0003_*.sql
+ *   empty file -> tuning-db/schema.sql;  version 1 of 3 -> backup FILE.v1.bak, 0002_*.sql,
+ * 0003_*.sql
  *
- * Invariants: a file is never half created or half migrated (one transaction each); a file we do not
- * understand is not written to. */
+ * Invariants: a file is never half created or half migrated (one transaction each); a file we do
+ * not understand is not written to. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +43,10 @@ static enum rc read_ident(struct db *d, struct ident *id, struct err *e)
     return rc;
 }
 
-static bool is_empty(const struct ident *id) { return id->app == 0 && id->version == 0 && id->tables == 0; }
+static bool is_empty(const struct ident *id)
+{
+    return id->app == 0 && id->version == 0 && id->tables == 0;
+}
 
 static enum rc create(struct db *d, struct err *e)
 {
@@ -58,7 +62,8 @@ static enum rc create(struct db *d, struct err *e)
     if (rc == RC_OK) rc = read_ident(d, &id, e);
     if (rc == RC_OK && is_empty(&id)) rc = db_exec(d, sql, "create the tables of", e);
     if (rc == RC_OK) rc = db_exec(d, "COMMIT", "create", e);
-    if (rc != RC_OK && !sqlite3_get_autocommit(d->sql)) sqlite3_exec(d->sql, "ROLLBACK", NULL, NULL, NULL);
+    if (rc != RC_OK && !sqlite3_get_autocommit(d->sql))
+        sqlite3_exec(d->sql, "ROLLBACK", NULL, NULL, NULL);
     mem_free(sql);
     return rc;
 }
@@ -79,7 +84,8 @@ static enum rc read_step(const char *dir, int n, char **sql, struct err *e)
             rc = fs_read(path, MAX_SQL, sql, NULL, e);
         }
     fs_list_free(names, count);
-    if (rc == RC_OK && !*sql) return db_fail(e, DB_E_MIGRATION, "'%s' has no step %s*.sql", dir, prefix);
+    if (rc == RC_OK && !*sql)
+        return db_fail(e, DB_E_MIGRATION, "'%s' has no step %s*.sql", dir, prefix);
     return rc;
 }
 
@@ -93,10 +99,12 @@ static enum rc migrate_step(struct db *d, const char *dir, int to, struct err *e
         snprintf(version, sizeof version, "PRAGMA user_version = %d", to);
         /* A mistake in a migration's SQL is reported, not our abort: the file must stay usable. */
         if (sqlite3_exec(d->sql, sql, NULL, NULL, NULL) != SQLITE_OK)
-            rc = db_fail(e, DB_E_MIGRATION, "log '%s': step %04d failed: %s", d->path, to, sqlite3_errmsg(d->sql));
+            rc = db_fail(e, DB_E_MIGRATION, "log '%s': step %04d failed: %s", d->path, to,
+                         sqlite3_errmsg(d->sql));
         if (rc == RC_OK) rc = db_exec(d, version, "migrate", e);
         if (rc == RC_OK) rc = db_exec(d, "COMMIT", "migrate", e);
-        if (rc != RC_OK && !sqlite3_get_autocommit(d->sql)) sqlite3_exec(d->sql, "ROLLBACK", NULL, NULL, NULL);
+        if (rc != RC_OK && !sqlite3_get_autocommit(d->sql))
+            sqlite3_exec(d->sql, "ROLLBACK", NULL, NULL, NULL);
     }
     mem_free(sql);
     return rc;
@@ -127,7 +135,8 @@ static enum rc prepare_locked(struct db *d, struct err *e)
     }
     if (id.app == DB_APPLICATION_ID && id.version > 0 && id.version < DB_SCHEMA_VERSION) {
         char dir[4096], steps[4200];
-        if (fs_data_dir(dir, sizeof dir, "tuning-db", e)) return err_wrap(e, "cannot migrate log '%s'", d->path);
+        if (fs_data_dir(dir, sizeof dir, "tuning-db", e))
+            return err_wrap(e, "cannot migrate log '%s'", d->path);
         snprintf(steps, sizeof steps, "%s/migrations", dir);
         return db_migrate(d, steps, (int)id.version, DB_SCHEMA_VERSION, e);
     }
@@ -147,14 +156,18 @@ enum rc db_schema_prepare(struct db *d, struct err *e)
         if (rc == RC_OK) rc = read_ident(d, &id, e);
     }
     if (rc) return rc;
-    if (is_empty(&id) && d->mode == DB_READ) return db_fail(e, DB_E_MISSING, "log '%s' is empty", d->path);
+    if (is_empty(&id) && d->mode == DB_READ)
+        return db_fail(e, DB_E_MISSING, "log '%s' is empty", d->path);
     if (id.app != DB_APPLICATION_ID)
-        return db_fail(e, DB_E_FOREIGN, "'%s' is not a quern log (application id %lld)", d->path, (long long)id.app);
+        return db_fail(e, DB_E_FOREIGN, "'%s' is not a quern log (application id %lld)", d->path,
+                       (long long)id.app);
     if (id.version > DB_SCHEMA_VERSION)
-        return db_fail(e, DB_E_NEWER, "log '%s' has schema version %lld, this quern (" QN_VERSION ") knows up to %d", d->path,
-                       (long long)id.version, DB_SCHEMA_VERSION);
+        return db_fail(e, DB_E_NEWER,
+                       "log '%s' has schema version %lld, this quern (" QN_VERSION
+                       ") knows up to %d",
+                       d->path, (long long)id.version, DB_SCHEMA_VERSION);
     if (id.version < DB_SCHEMA_VERSION)
-        return db_fail(e, DB_E_OLDER, "log '%s' has schema version %lld, this quern reads %d", d->path, (long long)id.version,
-                       DB_SCHEMA_VERSION);
+        return db_fail(e, DB_E_OLDER, "log '%s' has schema version %lld, this quern reads %d",
+                       d->path, (long long)id.version, DB_SCHEMA_VERSION);
     return RC_OK;
 }

@@ -2,7 +2,8 @@
  *
  *   "bad \xff byte" -> "bad \xEF\xBF\xBD byte"
  *
- * Invariant: what utf8_clean returns passes utf8_valid and is at most `max` bytes, cut between characters. */
+ * Invariant: what utf8_clean returns passes utf8_valid and is at most `max` bytes, cut between
+ * characters. */
 #include <string.h>
 
 #include "db/db_int.h"
@@ -65,6 +66,7 @@ bool hex_to(uint8_t *out, size_t n, const char *s)
     static const char DIGITS[] = "0123456789abcdef";
     if (!hex_is(s, 2 * n, 2 * n)) return false;
     for (size_t i = 0; i < n; i++)
-        out[i] = (uint8_t)((strchr(DIGITS, s[2 * i]) - DIGITS) << 4 | (strchr(DIGITS, s[2 * i + 1]) - DIGITS));
+        out[i] = (uint8_t)((strchr(DIGITS, s[2 * i]) - DIGITS) << 4 |
+                           (strchr(DIGITS, s[2 * i + 1]) - DIGITS));
     return true;
 }

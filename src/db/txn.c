@@ -2,8 +2,9 @@
  *
  *   if (db_txn_begin(d, e)) return e->rc;  rc = body(d, e);  return db_txn_end(d, rc, e);
  *
- * Invariants: RC_OK of db_txn_end means the transaction is on disk (WAL synced); after any other result
- * no transaction is open and the write lock is free; a failed checkpoint never un-saves a row. */
+ * Invariants: RC_OK of db_txn_end means the transaction is on disk (WAL synced); after any other
+ * result no transaction is open and the write lock is free; a failed checkpoint never un-saves a
+ * row. */
 #include <string.h>
 
 #include "base/log.h"
@@ -69,7 +70,8 @@ enum rc db_txn_end(struct db *d, enum rc rc, struct err *e)
 {
     if (rc == RC_OK) rc = run_stmt(d, DB_S_COMMIT, "save to", e);
     if (rc != RC_OK && !sqlite3_get_autocommit(d->sql)) {
-        /* SQLite undoes the transaction in memory even where the disk fails; the first error stays. */
+        /* SQLite undoes the transaction in memory even where the disk fails; the first error stays.
+         */
         sqlite3_stmt *s = db_stmt(d, DB_S_ROLLBACK, NULL);
         if (s) {
             sqlite3_step(s);
