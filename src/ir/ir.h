@@ -205,7 +205,8 @@ const struct expr *tensor_offset(struct ir *ir, const struct tensor *t, const st
 
 enum stmt_kind { ST_BLOCK, ST_STAGE, ST_FOR, ST_IF, ST_LET, ST_ALLOC, ST_STORE, ST_UPDATE };
 enum loop_kind { LOOP_SERIAL, LOOP_PARALLEL, LOOP_VECTOR, LOOP_UNROLL };
-enum tail { TAIL_NONE, TAIL_GUARD, TAIL_PEEL, TAIL_MASK }; /* how lower discharges the guard a split left */
+enum tail { TAIL_NONE, TAIL_GUARD, TAIL_PEEL, TAIL_MASK, TAIL_PAD }; /* how lower discharges the guard a split left;
+                                                                        PAD: as GUARD (sched has checked that reads need none) */
 
 /* Reductions. X(enum, spelling, printed as). ARGMAX/ARGMIN: targets {value, index}, values {v, i}; ties go to
  * the lowest index. USER: any number of targets with a combine and an identity each. */

@@ -148,7 +148,7 @@ static struct stmt *parse_for(struct parser *p, int col)
     const struct var *v = parse_declare_var(p, name, &at, type_of(TYPE_S64));
     struct stmt *s = stmt_for(p->ir, v, lo, hi, NULL);
     s->u.loop.kind = (enum loop_kind)find_word(p, loop_kind_names, 4);
-    s->u.loop.tail = (enum tail)find_word(p, tail_names, 4);
+    s->u.loop.tail = (enum tail)find_word(p, tail_names, 5);
     s->u.loop.reduce = scan_accept(&p->s, "reduce");
     s->u.loop.ordered = scan_accept(&p->s, "ordered");
     parse_end_line(p);

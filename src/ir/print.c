@@ -16,7 +16,7 @@ const char *const cast_names[6] = {"cast",           "cast_sat",       "cast_eve
                                    "cast_sat_even", "cast_sat_away"};
 const char *const reduce_names[8] = {"+", "*", "max", "min", "|", "argmax", "argmin", "user"};
 const char *const loop_kind_names[4] = {"", "parallel", "vector", "unroll"};
-const char *const tail_names[4] = {"", "guard", "peel", "mask"};
+const char *const tail_names[5] = {"", "guard", "peel", "mask", "pad"};
 
 /* Words that mean something at a place where a name can stand; as names they are quoted. */
 static const char *const reserved[] = {"nest",  "dyn",    "in",     "const",   "out",     "temp",   "stack", "reg",

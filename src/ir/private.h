@@ -76,6 +76,6 @@ void name_print(struct buf *b, const char *name);
 void type_print(struct buf *b, struct type t);
 extern const char *const cast_names[6];   /* cast, cast_sat, ... by enum cast_mode */
 extern const char *const reduce_names[8]; /* spelled before '=': + * max min | argmax argmin user */
-extern const char *const loop_kind_names[4], *const tail_names[4];
+extern const char *const loop_kind_names[4], *const tail_names[5];
 
 #endif
