@@ -73,7 +73,14 @@ struct trace *trace_clone(const struct trace *t);
 enum rc trace_parse(const char *file, const char *text, size_t len, struct trace **out, struct err *e);
 void trace_print(struct buf *b, const struct trace *t); /* canonical; parse∘print is identity */
 void trace_add(struct trace *t, enum prim prim, int n, const char *const *args);
+void trace_param(struct trace *t, const char *param);                   /* of the algorithm */
+void trace_choose(struct trace *t, const char *key, const char *value); /* sets or replaces */
 const char *trace_choice(const struct trace *t, const char *key, const char *fallback);
+void step_print(struct buf *b, const struct step *s); /* without a line end */
+bool prim_parse(const char *s, enum prim *out);
+const char *prim_name(enum prim p);
+const char *prim_args(enum prim p); /* argument kinds, as prims.def */
+const char *prim_doc(enum prim p);
 
 /* Apply all steps to a naive nest in place (the nest's context is the candidate's), then finish: drop guards
  * that protect nothing (see tails), check what only the whole shows. RC_OK, or RC_INPUT with *r filled; the nest

@@ -1,0 +1,240 @@
+/* finish: what only the whole schedule shows. Guards that protect nothing go, `pad` splits are held to
+ * their promise, register tiles and the stack are checked, and index arithmetic is simplified.
+ *
+ *     alloc reg acc: f32[14, 32]                       the guard below goes: acc and w.pack are padded, x.cache
+ *       ..  if y.ko*32 + acc.k < 92                    is read inside, and whoever reads acc[.., k] beyond 92
+ *             acc[acc.q, acc.k] += x.cache[..] * w.pack[y.ko, .., acc.k]         guards itself
+ *
+ * A guard may go if its leaf writes only a local tensor, no reduce loop of its own stage is in it (else
+ * garbage would be added in), no loop with a peel tail is in it (lower trims those), nothing below can
+ * trap, and every access stays inside its tensor without it.
+ * Invariants: what is dropped changes only elements that no guarded reader asks for. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdarg.h>
+
+#include "sched/private.h"
+
+struct finish {
+    struct nest *n;
+    struct rejection *r;
+    struct stmt *stmt; /* being rewritten or checked */
+    struct env *env;
+};
+
+static enum rc reject(struct finish *f, enum reject code, const char *fmt, ...) QN_PRINTF(3, 4);
+static enum rc reject(struct finish *f, enum reject code, const char *fmt, ...)
+{
+    va_list ap;
+    f->r->code = code;
+    f->r->step = -1;
+    va_start(ap, fmt);
+    vsnprintf(f->r->detail, sizeof f->r->detail, fmt, ap);
+    va_end(ap);
+    return RC_INPUT;
+}
+
+static struct stmt **all_leaves(struct nest *n, int *count)
+{
+    *count = stmt_leaves(n->body, NULL, 0);
+    struct stmt **leaf = ARENA_ARRAY(n->ir->arena, struct stmt *, *count);
+    stmt_leaves(n->body, leaf, *count);
+    return leaf;
+}
+
+/* ---- simplification ----------------------------------------------------------------------------- */
+
+static void simplify_slot(const struct expr **slot, void *ctx)
+{
+    struct finish *f = ctx;
+    if ((*slot)->op == OP_INT || (*slot)->op == OP_REAL) return;
+    if (!f->env) f->env = env_without(f->n, f->stmt, NULL);
+    *slot = expr_simplify(f->n->ir, f->env, *slot);
+}
+
+static bool simplify_stmt(struct stmt *s, void *ctx)
+{
+    struct finish *f = ctx;
+    f->stmt = s;
+    f->env = NULL;
+    stmt_exprs(s, simplify_slot, f);
+    return true;
+}
+
+static void unwrap(struct stmt *guard)
+{
+    struct stmt *body = guard->u.cond.then;
+    stmt_replace(guard, body);
+}
+
+static void simplify_all(struct finish *f)
+{
+    int n;
+    stmt_walk(f->n->body, simplify_stmt, f);
+    stmt_walk(f->n->pack, simplify_stmt, f);
+    struct stmt **leaf = all_leaves(f->n, &n);
+    for (int i = 0; i < n; i++) {
+        struct stmt *s = leaf[i]->parent;
+        while (s->kind == ST_IF || s->kind == ST_BLOCK) {
+            struct stmt *up = s->parent;
+            int64_t always;
+            if (!up || (s->kind == ST_BLOCK && s->u.block.n > 1)) break;
+            if (s->kind == ST_IF && expr_is_int(s->u.cond.cond, &always) && always) unwrap(s);
+            s = up;
+        }
+    }
+}
+
+/* ---- guards ------------------------------------------------------------------------------------- */
+
+static bool leaf_is_local(const struct nest *n, const struct stmt *leaf)
+{
+    struct tensor *target[UPDATE_TARGETS] = {NULL};
+    int nt = leaf_targets(leaf, target);
+    for (int i = 0; i < nt; i++)
+        if (!alloc_of(n, target[i])) return false;
+    return true;
+}
+
+static bool leaf_may_trap(const struct stmt *leaf)
+{
+    if (leaf->kind == ST_STORE) return expr_may_trap(leaf->u.store.value);
+    bool trap = false;
+    for (int i = 0; i < leaf->u.update.n; i++) {
+        trap |= expr_may_trap(leaf->u.update.value[i]);
+        trap |= leaf->u.update.op == RED_USER && expr_may_trap(leaf->u.update.combine[i]);
+    }
+    return trap;
+}
+
+static bool cond_has_tail(struct stmt *leaf, const struct expr *cond, enum tail tail)
+{
+    for (struct stmt *s = leaf->parent; s; s = s->parent)
+        if (s->kind == ST_FOR && s->u.loop.tail == tail && expr_uses_var(cond, s->u.loop.var)) return true;
+    return false;
+}
+
+static enum rc drop_leaf_guards(struct finish *f, struct stmt *leaf)
+{
+    if (!leaf_is_local(f->n, leaf) || leaf_may_trap(leaf)) return RC_OK;
+    for (struct stmt *s = leaf->parent, *up; s && (s->kind == ST_IF || s->kind == ST_BLOCK); s = up) {
+        up = s->parent;
+        if (s->kind == ST_BLOCK && s->u.block.n > 1) break;
+        if (s->kind != ST_IF) continue;
+        const struct expr *cond = s->u.cond.cond;
+        if (uses_own_reduce(leaf, cond) || cond_has_tail(leaf, cond, TAIL_PEEL)) continue;
+        if (leaf_safe_without(f->n, leaf, s)) {
+            unwrap(s);
+        } else if (cond_has_tail(leaf, cond, TAIL_PAD)) {
+            struct tensor *target[UPDATE_TARGETS] = {NULL};
+            leaf_targets(leaf, target);
+            return reject(f, REJECT_PAD_UNSAFE, "the leaf that writes '%s'", target[0]->name);
+        }
+    }
+    return RC_OK;
+}
+
+/* ---- register tiles and the stack --------------------------------------------------------------- */
+
+struct tile {
+    struct finish *f;
+    const struct tensor *t;
+    struct stmt *leaf;
+    int lanes; /* 0 = no access seen yet */
+    enum rc rc;
+};
+
+/* One access: constant, unrolled and at most one vector variable; whole vectors, the same everywhere. */
+static void check_access(struct tile *t, const struct expr *const *idx)
+{
+    struct ir *ir = t->f->n->ir;
+    const struct expr *flat = expr_int(ir, 0);
+    int64_t v;
+    for (int d = 0; d < t->t->rank; d++) {
+        QN_CHECK(expr_is_int(t->t->extent[d], &v), "extent of %s", t->t->name);
+        flat = expr_add(ir, expr_mul(ir, flat, expr_int(ir, v)), idx[d]);
+    }
+    struct linear l;
+    if (!linear_of(flat, &l)) {
+        t->rc = reject(t->f, REJECT_REG_LOOPS, "'%s'", t->t->name);
+        return;
+    }
+    int64_t lanes = 1, shared = l.c;
+    for (int i = 0; i < l.n; i++) {
+        struct stmt *loop = l.atom[i]->op == OP_VAR ? loop_of_var(t->leaf, l.atom[i]->u.var) : NULL;
+        enum loop_kind kind = loop ? loop->u.loop.kind : LOOP_SERIAL;
+        if (kind != LOOP_UNROLL && kind != LOOP_VECTOR) {
+            t->rc = reject(t->f, REJECT_REG_LOOPS, "'%s' follows '%s'", t->t->name, loop ? loop->u.loop.var->name : "a computed subscript");
+            return;
+        }
+        if (kind == LOOP_VECTOR && l.coef[i] == 1 && lanes == 1 && loop_extent(loop, &lanes)) continue;
+        if (kind == LOOP_VECTOR) lanes = -1;
+        shared = shared | l.coef[i];
+    }
+    bool whole = lanes > 0 && (shared & (lanes - 1)) == 0 && (t->lanes == 0 || t->lanes == lanes);
+    if (!whole) t->rc = reject(t->f, REJECT_REG_SHAPE, "'%s'", t->t->name);
+    t->lanes = (int)lanes;
+}
+
+static void check_tile_load(const struct expr *e, void *ctx)
+{
+    struct tile *t = ctx;
+    if (t->rc == RC_OK && (e->op == OP_LOAD || e->op == OP_LOADC) && e->u.tensor == t->t) check_access(t, e->a + expr_load_first(e));
+}
+
+static void check_tile_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, check_tile_load, ctx); }
+
+static enum rc check_tile(struct finish *f, struct stmt *alloc)
+{
+    struct tile t = {f, alloc->u.alloc.tensor, NULL, 0, RC_OK};
+    int n = stmt_leaves(alloc, NULL, 0);
+    struct stmt **leaf = ARENA_ARRAY(f->n->ir->arena, struct stmt *, n);
+    stmt_leaves(alloc, leaf, n);
+    for (int i = 0; i < n && t.rc == RC_OK; i++) {
+        t.leaf = leaf[i];
+        if (leaf_writes(leaf[i], t.t)) check_access(&t, leaf_idx(leaf[i]));
+        if (t.rc == RC_OK) stmt_exprs(leaf[i], check_tile_slot, &t);
+    }
+    if (t.rc != RC_OK) return t.rc;
+    int64_t elements = tensor_const_elements(t.t), lanes = t.lanes ? t.lanes : 1;
+    if (elements % lanes != 0) return reject(f, REJECT_REG_SHAPE, "'%s' has %" PRId64 " elements in vectors of %" PRId64, t.t->name, elements, lanes);
+    if (elements / lanes > REG_MAX) return reject(f, REJECT_REG_COUNT, "'%s' would take %" PRId64 " registers", t.t->name, elements / lanes);
+    return RC_OK;
+}
+
+struct locals {
+    struct finish *f;
+    int64_t stack;
+    enum rc rc;
+};
+
+static bool check_alloc(struct stmt *s, void *ctx)
+{
+    struct locals *l = ctx;
+    if (s->kind != ST_ALLOC || l->rc != RC_OK) return l->rc == RC_OK;
+    const struct tensor *t = s->u.alloc.tensor;
+    if (t->scope == SCOPE_REG) l->rc = check_tile(l->f, s);
+    if (t->scope != SCOPE_STACK) return l->rc == RC_OK;
+    int64_t elements = tensor_const_elements(t);
+    l->stack += elements < STACK_MAX ? elements * dtype_bytes((enum dtype)t->type.dtype) : STACK_MAX + 1;
+    if (l->stack > STACK_MAX) l->rc = reject(l->f, REJECT_STACK_BYTES, "with '%s'", t->name);
+    return l->rc == RC_OK;
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------- */
+
+enum rc sched_finish(struct nest *n, struct rejection *r)
+{
+    struct finish f = {n, r, NULL, NULL};
+    int count;
+    *r = (struct rejection){.step = -1};
+    simplify_all(&f);
+    struct stmt **leaf = all_leaves(n, &count);
+    for (int i = 0; i < count; i++)
+        if (drop_leaf_guards(&f, leaf[i]) != RC_OK) return RC_INPUT;
+    simplify_all(&f);
+    struct locals l = {&f, 0, RC_OK};
+    stmt_walk(n->body, check_alloc, &l);
+    if (l.rc == RC_OK) stmt_walk(n->pack, check_alloc, &l);
+    return l.rc;
+}
