@@ -1,0 +1,146 @@
+/* cli: what the commands of `quern` share: options, output, the session with its worker, runner and log.
+ *
+ * Results go to stdout, messages to stderr. Every command prints JSON lines under --json. Exit codes are enum rc.
+ * One table (cli_table.c) drives parsing, --help, man pages and completion. */
+#ifndef QN_CLI_H
+#define QN_CLI_H
+
+#include <jansson.h>
+
+#include "base/log.h"
+#include "base/vec.h"
+#include "compile/job.h"
+#include "compile/worker.h"
+#include "db/db.h"
+#include "measure/client.h"
+#include "measure/lock.h"
+
+struct options {
+    bool json, yes, all, verify, aa, check, quiet;
+    const char *target, *db, *effort, *schedule, *stage, *out, *prefix, *license, *form, *verdict, *diff;
+    int64_t trials, threads, seeds, limit, rounds;
+    uint64_t seed;
+    double time_s;
+    int n; /* positional arguments */
+    const char **arg;
+};
+
+struct command {
+    const char *name;
+    enum rc (*run)(const struct options *o, struct err *e);
+    const char *args;    /* "TASK..." */
+    const char *summary; /* one line */
+    const char *examples; /* lines for --help */
+    const char *options; /* names of the options it takes, space separated */
+};
+extern const struct command commands[];
+extern const size_t command_count;
+
+/* Parses argv after the command's name. RC_INPUT "cli.*" with advice. */
+enum rc options_parse(const struct command *c, int argc, char **argv, struct options *o, struct err *e);
+void options_fini(struct options *o);
+void help_all(void);
+void help_command(const struct command *c);
+void help_man(void);                    /* troff on stdout */
+void help_completion(void);             /* bash completion on stdout */
+
+/* ---- session ---------------------------------------------------------------------------------- */
+
+struct session {
+    const struct options *o;
+    char schedules[1024];
+    struct op_lib *lib;
+    struct target *target;
+    struct buf target_text;
+    char target_hash[33];
+    struct buf device_class;
+    struct worker *worker; /* started on first use */
+    struct client *runner;
+    struct db *db;
+    bool calibrated;
+    double fma_gflops, clock_ghz; /* of one thread */
+    struct wire_bandwidth level[8];
+    int levels;
+};
+
+enum rc session_open(struct session *s, const struct options *o, struct err *e);
+void session_close(struct session *s);
+enum rc session_worker(struct session *s, struct err *e);
+enum rc session_runner(struct session *s, struct err *e);
+enum rc session_db(struct session *s, enum db_mode mode, struct err *e); /* RC_OK without a file in DB_READ: s->db NULL */
+enum rc session_calibrate(struct session *s, struct err *e);
+
+/* One task made ready to compile and measure. */
+struct work {
+    struct session *s;
+    struct task *task;
+    struct arena *a;
+    char *op_text;
+    char op_hash[33];
+    int threads;
+    double flops, bytes;             /* of the op */
+    struct compile_result reference; /* blob of the naive kernel */
+    struct {
+        char algorithm[32], params[256];
+        struct wire_task wire;
+    } job[8];
+    int njob;
+    struct db_key key;
+    char key_id[33];
+};
+
+/* Parses the token; with `measure`, builds the reference and starts worker and runner. */
+enum rc work_open(struct work *w, struct session *s, const char *token, bool measure, struct err *e);
+void work_close(struct work *w);
+/* The runner's task for the algorithm a trace names. */
+enum rc work_job(struct work *w, const char *trace_text, const struct wire_task **out, struct err *e);
+/* Compiles one trace in the worker, waiting. A refused candidate is RC_INPUT with its code and sentence. */
+enum rc work_compile(struct work *w, const char *trace_text, int want, struct compile_result *r, struct err *e);
+/* The schedule to use: --schedule FILE, `best` from the log, or (NULL) best if there is one, else the analytic
+ * estimate. *rung says which: "file", "exact", "estimate". mem_free(*text). */
+enum rc work_schedule(struct work *w, const char *which, char **text, const char **rung, struct db_row *row, struct err *e);
+enum rc work_estimate(struct work *w, char **text, struct err *e);
+
+/* Ask for each of the command's TASK arguments (tokens, @file.tasks); stops at the first error. */
+enum rc for_each_task(const struct options *o, enum rc (*fn)(void *ctx, const char *token, struct err *e), void *ctx,
+                      struct err *e);
+
+/* ---- measuring -------------------------------------------------------------------------------- */
+
+struct timing {
+    double median_ns, lo_ns, hi_ns;
+    double fma; /* kernel time / time the FMA loop needs for the same FLOPs: share of peak = 1/fma .. see gflops */
+    double peak_gflops; /* in the same rounds */
+    double gflops, executed_gflops, roofline_pct;
+    const char *roof; /* "fma", "l2", "mem" ... */
+    int rounds;
+    bool noisy;
+};
+/* Races n blobs (entry 0 first) with the FMA loop in the same rounds; tier of verification before. */
+enum rc work_race(struct work *w, int n, const struct wire_task *job, const struct compile_result *const *blobs, int tier,
+                  int rounds, struct client_race *out, struct err *e);
+void work_timing(struct work *w, const struct client_race *r, int entry, const struct compile_result *blob,
+                 struct timing *out);
+/* Ideal time on the binding roof for `executed` FLOPs per call; 0 when not calibrated. */
+double work_roof_ns(struct work *w, double executed, const char **roof);
+
+/* ---- output ----------------------------------------------------------------------------------- */
+
+void print_json(json_t *o); /* one line on stdout, takes the reference */
+json_t *json_number(double v); /* null for NaN */
+bool on_tty(void);             /* stderr, and no NO_COLOR/dumb terminal */
+extern volatile int interrupted; /* set by SIGINT */
+void say(const char *fmt, ...) QN_PRINTF(1, 2); /* stderr, unless --quiet */
+
+enum rc cmd_ops(const struct options *o, struct err *e);
+enum rc cmd_targets(const struct options *o, struct err *e);
+enum rc cmd_doctor(const struct options *o, struct err *e);
+enum rc cmd_lower(const struct options *o, struct err *e);
+enum rc cmd_tune(const struct options *o, struct err *e);
+enum rc cmd_best(const struct options *o, struct err *e);
+enum rc cmd_log(const struct options *o, struct err *e);
+enum rc cmd_verify(const struct options *o, struct err *e);
+enum rc cmd_bench(const struct options *o, struct err *e);
+enum rc cmd_emit(const struct options *o, struct err *e);
+
+#endif

@@ -1,0 +1,92 @@
+/* cli_measure: races for commands, and what their numbers mean.
+ *
+ *   executed_gflops   work the lowered kernel really executes / time
+ *   gflops            FLOPs of the op's valid taps / time
+ *   roofline_pct      ideal time on the binding roof / time; the roofs are the FMA peak of the same rounds and
+ *                     the bandwidth of the level that holds the operands */
+#include <math.h>
+#include <string.h>
+
+#include "cli.h"
+
+static const char *level_name(int i)
+{
+    static const char *const names[] = {"l1", "l2", "l3", "mem"};
+    return i < (int)QN_COUNT(names) ? names[i] : "mem";
+}
+
+/* Bandwidth of the first level whose footprint reaches `bytes`. */
+static double bandwidth(const struct session *s, double bytes, const char **name)
+{
+    for (int i = 0; i < s->levels; i++)
+        if ((double)s->level[i].bytes >= bytes || i == s->levels - 1) {
+            *name = level_name(i);
+            return s->level[i].gbps;
+        }
+    *name = "";
+    return 0;
+}
+
+static double roof_ns(struct work *w, double executed, double peak_gflops, const char **roof)
+{
+    const char *level;
+    double gbps = bandwidth(w->s, w->bytes, &level);
+    double fma = peak_gflops > 0 ? executed / peak_gflops : 0;
+    double mem = gbps > 0 ? w->bytes / gbps : 0;
+    *roof = mem > fma ? level : "fma";
+    return fmax(fma, mem);
+}
+
+double work_roof_ns(struct work *w, double executed, const char **roof)
+{
+    return roof_ns(w, executed, w->s->fma_gflops * w->threads, roof);
+}
+
+enum rc work_race(struct work *w, int n, const struct wire_task *job, const struct compile_result *const *blobs, int tier,
+                  int rounds, struct client_race *out, struct err *e)
+{
+    struct wire_entry entries[WIRE_MAX_ENTRIES] = {0};
+    for (int i = 0; i < n; i++) {
+        entries[i].id = (uint64_t)i;
+        job_blob(&entries[i].blob, blobs[i], w->s->target, w->a);
+    }
+    struct wire_race_open open = {
+        .task = *job,
+        .entries = entries,
+        .entries_n = (uint32_t)n,
+        .limits = {.threads = (uint32_t)w->threads},
+        .seed = w->s->o->seed,
+        .tier = (uint8_t)tier,
+        .calibrate = 1,
+    };
+    struct race_config cfg = {.max_rounds = rounds, .min_rounds = n == 1 ? rounds : 0, .calibrated = true};
+    struct core_lock lock = {0};
+    const struct wire_hello *hello = client_hello(w->s->runner);
+    enum rc rc = core_lock_take(&lock, core_pick(hello->cpu_mask, (uint32_t)w->threads), true, e);
+    if (rc != RC_OK) return rc;
+    rc = client_race(w->s->runner, &open, &cfg, 120000, out, e);
+    core_lock_drop(&lock);
+    return rc;
+}
+
+void work_timing(struct work *w, const struct client_race *r, int entry, const struct compile_result *blob,
+                 struct timing *out)
+{
+    const struct race_entry *x = &r->race.entries[entry];
+    *out = (struct timing){
+        .median_ns = x->median_ns,
+        .lo_ns = x->ns_lo,
+        .hi_ns = x->ns_hi,
+        .rounds = x->rounds,
+        .noisy = r->race.noisy,
+        .gflops = w->flops / x->median_ns,
+        .executed_gflops = blob->flops / x->median_ns,
+        .fma = x->fma,
+        .roof = "",
+    };
+    /* One FMA-loop step does fma_flops; x->fma is (kernel time) / (step time), paired by round. */
+    double peak = x->fma > 0 ? r->fma_flops * x->fma / x->median_ns : r->peak_gflops;
+    out->peak_gflops = peak;
+    double ideal = roof_ns(w, blob->flops, peak, &out->roof);
+    out->roofline_pct = 100 * ideal / x->median_ns;
+}

@@ -1,0 +1,90 @@
+/* quern bench: times one schedule of each task, interleaved with the FMA loop; --aa times it against itself. */
+#include <math.h>
+#include <stdio.h>
+
+#include "cli.h"
+
+static void print_timing(struct work *w, const struct timing *t, const char *rung, const char *record)
+{
+    if (w->s->o->json) {
+        print_json(json_pack("{s:i, s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:s, s:b}", "v", 1, "task",
+                             w->task->token, "target", w->s->target->name, "threads", w->threads, "median_ns",
+                             json_number(t->median_ns), "ci_lo_ns", json_number(t->lo_ns), "ci_hi_ns", json_number(t->hi_ns),
+                             "gflops", json_number(t->gflops), "executed_gflops", json_number(t->executed_gflops),
+                             "roofline_pct", json_number(t->roofline_pct), "roof", t->roof, "peak_gflops",
+                             json_number(t->peak_gflops), "record", record, "rung", rung, "noisy", t->noisy));
+        return;
+    }
+    printf("%s\n  %.2f us  [%.2f, %.2f] over %d rounds  %.1f GFLOP/s  %.1f%% of the %s roof (FMA peak %.1f)  schedule: %s%s\n",
+           w->task->token, t->median_ns / 1e3, t->lo_ns / 1e3, t->hi_ns / 1e3, t->rounds, t->gflops, t->roofline_pct, t->roof,
+           t->peak_gflops, rung, t->noisy ? "  (noisy)" : "");
+}
+
+static enum rc bench_aa(struct work *w, const struct wire_task *job, const struct compile_result *r, struct err *e)
+{
+    const struct compile_result *two[2] = {r, r};
+    struct client_race *race = mem_new(sizeof *race);
+    enum rc rc = work_race(w, 2, job, two, 1, (int)w->s->o->rounds, race, e);
+    if (rc == RC_OK) {
+        const struct race_entry *x = &race->race.entries[1];
+        if (w->s->o->json)
+            print_json(json_pack("{s:i, s:s, s:o, s:o, s:o, s:b, s:i}", "v", 1, "task", w->task->token, "aa_ratio",
+                                 json_number(x->ratio), "ratio_lo", json_number(x->ratio_lo), "ratio_hi",
+                                 json_number(x->ratio_hi), "declared_different", race->race.separated, "rounds", race->race.rounds));
+        else
+            printf("%s\n  A/A ratio %.4f [%.4f, %.4f] over %d rounds: %s\n", w->task->token, x->ratio, x->ratio_lo, x->ratio_hi,
+                   race->race.rounds, race->race.separated ? "declared different (a false alarm)" : "not separated, as it must be");
+        client_race_free(race);
+    }
+    mem_free(race);
+    return rc;
+}
+
+static enum rc bench_one(struct work *w, const struct wire_task *job, const struct compile_result *r, const char *rung,
+                         const char *record, struct err *e)
+{
+    struct client_race *race = mem_new(sizeof *race);
+    enum rc rc = work_race(w, 1, job, &r, 1, (int)w->s->o->rounds, race, e);
+    if (rc == RC_OK && (race->world != VERDICT_OK || race->race.entries[0].fate == RACE_DEAD))
+        rc = err_set(e, race->world != VERDICT_OK ? RC_FAIL : RC_MISMATCH,
+                     verdict_name(race->world != VERDICT_OK ? (int)race->world : race->outcomes[0].verdict), "%s: %s", w->task->token,
+                     race->world != VERDICT_OK ? race->text : race->outcomes[0].text);
+    if (rc == RC_OK) {
+        struct timing t;
+        work_timing(w, race, 0, r, &t);
+        print_timing(w, &t, rung, record);
+    }
+    client_race_free(race);
+    mem_free(race);
+    return rc;
+}
+
+static enum rc bench_task(void *ctx, const char *token, struct err *e)
+{
+    struct session *s = ctx;
+    struct work w;
+    struct compile_result r = {0};
+    const struct wire_task *job = NULL;
+    struct db_row row = {0};
+    char *trace = NULL;
+    const char *rung = "";
+    enum rc rc = work_open(&w, s, token, true, e);
+    if (rc == RC_OK) rc = session_calibrate(s, e);
+    if (rc == RC_OK) rc = work_schedule(&w, s->o->schedule, &trace, &rung, &row, e);
+    if (rc == RC_OK) rc = work_compile(&w, trace, COMPILE_BLOB, &r, e);
+    if (rc == RC_OK) rc = work_job(&w, trace, &job, e);
+    if (rc == RC_OK) rc = s->o->aa ? bench_aa(&w, job, &r, e) : bench_one(&w, job, &r, rung, row.id, e);
+    compile_result_fini(&r);
+    mem_free(trace);
+    work_close(&w);
+    return rc;
+}
+
+enum rc cmd_bench(const struct options *o, struct err *e)
+{
+    struct session s;
+    enum rc rc = session_open(&s, o, e);
+    if (rc == RC_OK) rc = for_each_task(o, bench_task, &s, e);
+    session_close(&s);
+    return rc;
+}
