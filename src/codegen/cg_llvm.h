@@ -1,0 +1,120 @@
+/* cg_llvm: the parts of the LLVM back end, private to src/codegen/cg_llvm*.c.
+ *
+ * The kernel becomes finished SSA: explicit vectors, REG tensors as one alloca an element (promoted by sroa), rotated
+ * loops, loads at element alignment. LLVM is left with instruction selection and register allocation.
+ *
+ *   kernel(buf, dyn, scratch, par)       loads pointers and extents, checks them, calls
+ *   kernel.body(noalias b0.., dyn.., scratch, par)     the nest
+ *   par.3(arg, i, worker)                unpacks arg, calls par.3.body(...) = the body of a PARALLEL loop
+ *
+ * Value forms in registers: f16 and bf16 are f32 holding a value of the narrow type; s4 u4 are i4; b1 is i1. In memory:
+ * 16-bit patterns, bytes, bytes.
+ * Scopes: a scope is a region of the control flow graph that its first block dominates; a memoised value may be used
+ * while the scope it was computed in is open. */
+#ifndef QN_CG_LLVM_H
+#define QN_CG_LLVM_H
+
+#include <llvm-c/Core.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/TargetMachine.h>
+
+#include "base/vec.h"
+#include "codegen/codegen.h"
+
+/* What an expression reads, for memoising it. */
+enum { READS_FIXED = 1, READS_MEMORY = 2, READS_REG = 4 };
+
+struct cg_memo {
+    LLVMValueRef v;
+    uint32_t fn, scope, epoch;
+};
+
+struct cg_facts {
+    uint32_t fn; /* valid for this function serial */
+    uint8_t reads;
+    int16_t depth; /* deepest loop a variable in it is bound at; 0 = outside all */
+};
+
+struct cg_loop {
+    LLVMBasicBlockRef pre; /* block that dominates the loop; ends in the branch to it */
+    uint32_t scope;        /* scope `pre` belongs to */
+};
+
+/* The function being written. */
+struct cg_fn {
+    LLVMValueRef fn, scratch, par, worker; /* worker NULL: 0 */
+    LLVMBasicBlockRef entry;               /* allocas only */
+    LLVMValueRef *var;                     /* by variable id */
+    int16_t *var_depth;
+    LLVMValueRef *base;                    /* by tensor id: pointer; REG: see reg */
+    LLVMValueRef **reg;                    /* by tensor id: an alloca an element */
+    VEC(struct cg_loop) loops;
+    int depth;                             /* loops that the insertion point is inside of */
+    uint32_t serial;                       /* of this function */
+    uint32_t scope;                        /* current */
+    bool parallel;                         /* body of a PARALLEL loop */
+};
+
+enum { CG_ADDR_HOIST = 1 };
+
+struct cg {
+    LLVMContextRef ctx;
+    LLVMModuleRef mod;
+    LLVMBuilderRef b;
+    LLVMTypeRef i1, i8, i16, i32, i64, f32, f64, ptr, void_;
+    const struct kernel *k;
+    const struct target *t;
+    struct ir *ir;
+    struct env *env; /* ranges of loop variables, for cheap division */
+    bool addr_hoist, packing; /* packing: writing the pack entry */
+    bool native_round, native_half, x86;
+    struct cg_fn *fn;
+    struct cg_memo *memo;   /* by expression id */
+    struct cg_facts *facts; /* by expression id */
+    size_t nmemo;
+    VEC(uint8_t) scope_open;
+    uint32_t epoch, stmt, next_fn; /* epoch: stores to memory so far; stmt: statements so far */
+    LLVMValueRef *table;           /* by tensor id: global of a TABLE */
+    bool failed;
+    struct err *e;
+};
+
+/* First failure wins; later code may be nonsense and is thrown away. */
+LLVMValueRef cg_fail(struct cg *c, const char *code, const char *fmt, ...) QN_PRINTF(3, 4);
+
+/* cg_llvm_fn.c */
+void cg_entry(struct cg *c, const char *name, struct stmt *body, bool packing);
+void cg_scope_push(struct cg *c, uint32_t *saved);
+void cg_scope_pop(struct cg *c, uint32_t saved);
+
+/* cg_llvm_expr.c */
+LLVMValueRef cg_expr(struct cg *c, const struct expr *e);
+const struct cg_facts *cg_expr_facts(struct cg *c, const struct expr *e);
+LLVMTypeRef cg_dtype(struct cg *c, enum dtype d);
+LLVMTypeRef cg_type(struct cg *c, struct type t);      /* in registers */
+LLVMTypeRef cg_mem_type(struct cg *c, struct type t);  /* in memory */
+LLVMTypeRef cg_wide(LLVMTypeRef scalar, int lanes);
+LLVMValueRef cg_int(struct cg *c, LLVMTypeRef type, int64_t v); /* splat if a vector */
+LLVMValueRef cg_real(struct cg *c, LLVMTypeRef type, double v);
+LLVMValueRef cg_splat(struct cg *c, LLVMValueRef v, int lanes);
+LLVMValueRef cg_call1(struct cg *c, const char *intrinsic, LLVMValueRef a); /* overloaded on a's type */
+LLVMValueRef cg_call(struct cg *c, const char *intrinsic, LLVMTypeRef *types, int ntypes, LLVMValueRef *args, int n);
+LLVMValueRef cg_select(struct cg *c, LLVMValueRef cond, LLVMValueRef a, LLVMValueRef b);
+bool cg_is_int(enum dtype d); /* integer or b1: compared and divided as such */
+LLVMValueRef cg_divmod(struct cg *c, const struct expr *e);
+
+/* cg_llvm_cast.c: conversions between types and between register and memory forms */
+LLVMValueRef cg_cast(struct cg *c, const struct expr *e);
+LLVMValueRef cg_bitcast(struct cg *c, const struct expr *e);
+LLVMValueRef cg_from_memory(struct cg *c, LLVMValueRef v, struct type t);
+LLVMValueRef cg_to_memory(struct cg *c, LLVMValueRef v, struct type t);
+LLVMValueRef cg_narrow(struct cg *c, LLVMValueRef f32, enum dtype d); /* round an f32 to f16 or bf16 in place */
+LLVMValueRef cg_round(struct cg *c, enum op op, LLVMValueRef v);      /* FLOOR CEIL ROUND TRUNC without library calls */
+
+/* cg_llvm_mem.c */
+LLVMValueRef cg_load(struct cg *c, const struct expr *e); /* LOAD and LOADC */
+void cg_store(struct cg *c, const struct stmt *s, const struct expr *mask);
+/* Address of element `at` (s64 scalar) of a tensor. */
+LLVMValueRef cg_address(struct cg *c, const struct tensor *t, const struct expr *at);
+
+#endif
