@@ -100,6 +100,7 @@ enum rc work_compile(struct work *w, const char *trace_text, int want, struct co
  * estimate. *rung says which: "file", "exact", "estimate". mem_free(*text). */
 enum rc work_schedule(struct work *w, const char *which, char **text, const char **rung, struct db_row *row, struct err *e);
 enum rc work_estimate(struct work *w, char **text, struct err *e);
+double work_model_ns(struct work *w, const char *trace); /* < 0: the schedule is refused */
 
 /* Ask for each of the command's TASK arguments (tokens, @file.tasks); stops at the first error. */
 enum rc for_each_task(const struct options *o, enum rc (*fn)(void *ctx, const char *token, struct err *e), void *ctx,
@@ -123,6 +124,27 @@ void work_timing(struct work *w, const struct client_race *r, int entry, const s
                  struct timing *out);
 /* Ideal time on the binding roof for `executed` FLOPs per call; 0 when not calibrated. */
 double work_roof_ns(struct work *w, double executed, const char **roof);
+
+/* ---- emission --------------------------------------------------------------------------------- */
+
+/* All that an emitted kernel is made from; stands whole in its banner, so that it can be made again. */
+struct emission {
+    const char *task;     /* as spelled, e.g. conv2d:... or ./my.op:... */
+    const char *target;   /* a target file's name */
+    const char *form;     /* vector or portable */
+    const char *prefix, *license;
+    const char *record;   /* id, or "none" */
+    const char *measured; /* one line, or "not measured" */
+    const char *schedule; /* trace text */
+};
+struct emitted {
+    char symbol[160]; /* without prefix; also the file name's stem, after the prefix */
+    struct buf c, h, test;
+};
+enum rc emit_texts(struct session *s, const struct emission *em, struct emitted *out, struct err *e);
+void emitted_fini(struct emitted *out);
+/* What the log (or, without a record, the estimate) says to emit for a task. Strings live in w->a. */
+enum rc emission_of(struct work *w, struct emission *out, struct err *e);
 
 /* ---- output ----------------------------------------------------------------------------------- */
 

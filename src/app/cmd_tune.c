@@ -13,7 +13,6 @@
 #include "base/map.h"
 #include "base/proc.h"
 #include "cli.h"
-#include "tune/model.h"
 #include "tune/tune.h"
 
 struct binding {
@@ -67,36 +66,7 @@ static void bind_drop(void *ctx, void *handle)
 static double bind_estimate(void *ctx, const char *trace)
 {
     struct binding *b = ctx;
-    struct trace *t;
-    struct ir *ir;
-    struct kernel k = {0};
-    if (trace_parse("(schedule)", trace, strlen(trace), &t, NULL) != RC_OK) return -1;
-    struct err e;
-    double ns = -1;
-    if (compile_kernel(b->w->task, b->w->s->target, t, &ir, NULL, &k, NULL, NULL, &e) == RC_OK) {
-        ns = model_time_ns(k.nest, b->w->s->target);
-        ir_free(ir);
-    }
-    trace_free(t);
-    return ns;
-}
-
-enum rc work_estimate(struct work *w, char **text, struct err *e)
-{
-    struct plan plan;
-    enum rc rc = compile_plan(w->task, w->s->target, w->threads, w->s->schedules, &plan, e);
-    if (rc != RC_OK) return rc;
-    struct binding b = {.w = w};
-    struct tune_ops ops = {.ctx = &b, .estimate = bind_estimate};
-    struct tune_options o;
-    struct tune_summary sum;
-    tune_effort("estimate", &o);
-    o.seed = w->s->o->seed;
-    rc = tune_run(plan.space, plan.n, NULL, 0, &ops, &o, &sum, e);
-    if (rc == RC_OK) *text = mem_strdup(sum.trace);
-    tune_summary_fini(&sum);
-    plan_fini(&plan);
-    return rc;
+    return work_model_ns(b->w, trace);
 }
 
 /* ---- bench ------------------------------------------------------------------------------------ */

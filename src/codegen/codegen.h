@@ -48,5 +48,10 @@ struct c_options {
 /* Complete translation unit and header; RC_FAIL "c.*" if the kernel cannot be said in this form. */
 enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c_options *o, struct buf *c, struct buf *h,
                   struct err *e);
+/* A program that runs the emitted kernel (and its pack function) on small-integer data against plain loops printed
+ * from the naive nest: canaries around outputs and scratch, prints "ok SYMBOL", returns 0, or 1 with the first
+ * difference. Includes "<prefix><symbol>.h" and <stdio.h>; no other file. */
+enum rc codegen_c_test(const struct nest *naive, const struct kernel *k, const struct target *t, const struct c_options *o,
+                       struct buf *test, struct err *e);
 
 #endif
