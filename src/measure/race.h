@@ -68,9 +68,11 @@ struct race {
     int n;      /* entries, without calibration */
     int columns;
     VEC(double) ns; /* rounds x columns, NaN: not run */
-    int rounds, session;
+    int rounds;     /* given so far */
+    int session;    /* of them, since the last reopen */
+    int due;        /* asked for and not yet given */
     struct race_entry entries[RACE_MAX];
-    int leader;
+    int leader;     /* smallest paired ratio among the living */
     /* at the end */
     int winner;       /* leader if crowned, else 0 (the incumbent), or the first entry alive */
     bool separated;   /* winner is not the incumbent and its interval says so */

@@ -9,7 +9,7 @@
  * is a non-negative martingale with mean 1 (Robbins, Ann. Math. Stat. 41, 1970; Howard and Ramdas,
  * Bernoulli 28(3), 2022). By Ville's inequality P(some n: M_n >= 1/alpha) <= alpha. The interval holds
  * every m with M_n < 1/alpha, so its ends are order statistics: distribution-free, no bootstrap, no
- * variance, and stopping when it looks good costs nothing. alpha = 0.002 needs at least 13 samples
+ * variance, and stopping when it looks good costs nothing. alpha = 0.002 needs at least 12 samples
  * that all agree; with fewer the interval is (-inf, inf).
  *
  * What it assumes: paired samples whose signs are independent. Interleaving in random order makes
