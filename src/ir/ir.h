@@ -109,6 +109,7 @@ struct ir {
     struct arena *arena;
     struct expr_table *interned;
     struct expr_memo *memo; /* scratch of expr_map */
+    struct env *nothing;    /* the environment that knows nothing, for simplifying without one */
     uint32_t next_expr, next_var, next_tensor;
 };
 
@@ -379,8 +380,8 @@ struct range expr_range(const struct env *env, const struct expr *e);
 /* Conservative: true only if cond surely holds in env. Handles linear inequalities incl. symbolic loop bounds
  * (v < hi), floordiv/mod by constants, min/max. */
 bool env_proves(const struct env *env, const struct expr *cond);
-/* Constant folding, linear normal form of index arithmetic, range-based removal of min/max/mod/div/compare,
- * rules.def. Idempotent; preserves value wherever env holds. env may be NULL. */
+/* Constant folding, linear normal form of index arithmetic, range-based removal of min/max/mod/div/compare.
+ * Idempotent; preserves value wherever env holds. env may be NULL. Memoised per env: use one env for many. */
 const struct expr *expr_simplify(struct ir *ir, const struct env *env, const struct expr *e);
 
 /* The box of subscripts with which `t` is read (or written) below `s`, over all loops inside s:

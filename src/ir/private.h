@@ -38,11 +38,13 @@ bool nodeset_add(struct nodeset *s, const struct expr *e); /* false: was there *
 
 char op_form(enum op op); /* L I C S of ops.def */
 
-/* Map from small ids (of variables, tensors, expressions) to pointers; on the heap, zero = empty. */
+/* Map from small ids (of variables, tensors, expressions) to pointers; zero = empty. On the heap, or in an
+ * arena when one is set (then idmap_fini only forgets). */
 struct idmap {
     uint32_t *key; /* id + 1, 0 = free */
     const void **value;
     uint32_t cap, n;
+    struct arena *arena;
 };
 void idmap_put(struct idmap *m, uint32_t id, const void *value);
 const void *idmap_get(const struct idmap *m, uint32_t id); /* NULL if none */
@@ -70,6 +72,34 @@ double bf16_to_double(uint16_t h);
 const struct expr *expr_rebuild(struct ir *ir, const struct expr *e, const struct expr *const *a);
 /* expr_map that leaves nodes without any of the variable bits alone. */
 const struct expr *expr_map_vars(struct ir *ir, const struct expr *e, expr_map_fn *fn, void *ctx, uint64_t vars);
+
+/* l += k*m, l += k*atom; false: too many terms or overflow (l is then spoilt). */
+bool linear_add(struct linear *l, const struct linear *m, int64_t k);
+bool linear_add_atom(struct linear *l, const struct expr *atom, int64_t k);
+bool linear_drop(struct linear *l, const struct expr *atom); /* removes the atom's term */
+/* cond <=> l >= 0 for s64 < and <=; l == 0 for == and !=. */
+bool linear_of_compare(const struct expr *cond, struct linear *l);
+
+/* Facts about variables; bounds.c owns it. */
+enum { ENV_FACTS = 32 };
+struct env_entry {
+    const struct var *var;
+    const struct expr *lo, *hi; /* lo <= var < hi, NULL = unknown */
+    const struct expr *value;   /* of a LET: var == value */
+    struct range range;
+};
+struct env {
+    struct ir *ir;
+    struct env_entry *entry; /* outermost first */
+    int n, cap;
+    struct linear *fact[ENV_FACTS]; /* each >= 0 */
+    const struct expr *fact_expr[ENV_FACTS];
+    int nfacts, nfact_exprs;
+    struct idmap ranges, simple, proved; /* memos, dropped when the env learns something */
+};
+bool env_proves_nonneg(const struct env *env, const struct linear *l);
+struct range linear_range(const struct env *env, const struct linear *l);
+void env_let(struct env *env, const struct var *v, const struct expr *value);
 
 /* Text of one statement line and declarations, shared by print.c and error messages. */
 void name_print(struct buf *b, const char *name);

@@ -57,8 +57,8 @@ static uint32_t idmap_slot(const uint32_t *key, uint32_t cap, uint32_t id)
 static void idmap_grow(struct idmap *m)
 {
     uint32_t cap = m->cap ? m->cap * 2 : 64;
-    uint32_t *key = mem_new(cap * sizeof *key);
-    const void **value = mem_new(cap * sizeof *value);
+    uint32_t *key = m->arena ? arena_alloc(m->arena, cap * sizeof *key) : mem_new(cap * sizeof *key);
+    const void **value = m->arena ? arena_alloc(m->arena, cap * sizeof *value) : mem_new(cap * sizeof *value);
     for (uint32_t i = 0; i < m->cap; i++) {
         if (!m->key[i]) continue;
         uint32_t at = idmap_slot(key, cap, m->key[i] - 1);
@@ -99,9 +99,11 @@ void idmap_clear(struct idmap *m)
 
 void idmap_fini(struct idmap *m)
 {
-    mem_free(m->key);
-    mem_free(m->value);
-    *m = (struct idmap){0};
+    if (!m->arena) {
+        mem_free(m->key);
+        mem_free(m->value);
+    }
+    *m = (struct idmap){.arena = m->arena};
 }
 
 /* ---- walking ---------------------------------------------------------------------------------- */
