@@ -149,7 +149,7 @@ int task_algorithms(const struct task *t, struct algo *out, int max);
 /* ---- lowering --------------------------------------------------------------------------------- */
 
 /* The naive nest: one stage an equation, one more for each reduction inside a larger expression. Names:
- * stage = tensor (`y`; a later equation of the same tensor `y.eq2`; its reductions `y.sum`, `y.max`,
+ * stage = tensor (`y`; a later equation of the same tensor `y#2`; its reductions `y.sum`, `y.max`,
  * `y.sum2`), loop = stage.index (`y.sum.k`). params: "m=4 points=0:1:-1", "" for the defaults.
  * RC_INPUT with code dsl.not_lowered for what is checked but not lowered yet. */
 enum rc dsl_lower(struct ir *ir, const struct task *t, const char *algorithm, const char *params, struct nest **out,

@@ -1,0 +1,42 @@
+/* algorithms: which ones a task may use, and their parameters with defaults and choices.
+ *
+ *     conv2d 3x3 stride 1  ->  direct; winograd(m = 4 in {2, 4, 6}, points = 0:1:-1:...) */
+#include <string.h>
+
+#include "dsl/ast.h"
+
+static bool fill(struct scope_values *s, const struct algorithm *al, struct algo *out)
+{
+    *out = (struct algo){.name = al->name};
+    int scope = s->n;
+    bool ok = true;
+    for (int i = 0; i < al->nparam && ok; i++) {
+        const struct item *p = al->param[i];
+        struct algo_param *q = &out->param[out->nparam++];
+        q->name = p->name;
+        ok = eval_value(s, p->def, &q->def);
+        for (int k = 0; k < p->nname && ok; k++) q->choice[q->nchoice++] = value_symbol(p->names[k]);
+        for (int k = 0; k < p->nchoice && ok; k++) ok = eval_value(s, p->choice[k], &q->choice[q->nchoice++]);
+        ok = ok && scope_put(s, p->name, q->def, false, NULL); /* later defaults may depend on it */
+    }
+    s->n = scope;
+    return ok;
+}
+
+int task_algorithms(const struct task *t, struct algo *out, int max)
+{
+    struct arena *a = t->arena; /* lists of defaults live as long as the task */
+    struct err ignored = {0};
+    struct scope_values *s = ARENA_NEW(a, struct scope_values);
+    int n = 1;
+    task_scope(s, t, a, &ignored);
+    if (max > 0) out[0] = (struct algo){.name = "direct"};
+    for (int i = 0; i < t->op->nalgorithm; i++) {
+        struct algo one;
+        bool legal = false;
+        if (!eval_cond(s, t->op->algorithm[i]->when, &legal) || !legal || !fill(s, t->op->algorithm[i], &one)) continue;
+        if (n < max) out[n] = one;
+        n++;
+    }
+    return n;
+}

@@ -1,0 +1,149 @@
+/* lower_read: tensor reads, with the proof that they stay inside.
+ *
+ *     x[p + r]                 the ranges of p and r must prove 0 <= p + r < extent
+ *     (x[p + r - 1] else 0)    only the part no range proves becomes the condition: LOADC(0 <= p + r - 1, 0, ...)
+ *     v[ids[n]]                ids: s32 in 0..V, the declared range is the proof
+ *
+ * Invariant: after lowering no read can leave its tensor as long as the declared ranges of inputs hold. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dsl/lower_int.h"
+
+enum { DYN_MAX_BITS = 40 };
+
+struct env *lower_env(struct lower *L)
+{
+    struct env *env = env_new(L->ir);
+    for (int i = 0; i < L->ndyn; i++) env_put(env, L->dyn[i].var, expr_int(L->ir, 0), expr_int(L->ir, INT64_C(1) << DYN_MAX_BITS));
+    for (int i = 0; L->eq && i < L->eq->nloop; i++) env_put(env, L->eq->loop[i].var, L->eq->loop[i].lo, L->eq->loop[i].hi);
+    return env;
+}
+
+struct provable {
+    struct lower *L;
+    struct env *env;
+};
+
+static const struct declared *declared_of(struct lower *L, const struct tensor *t)
+{
+    for (int i = 0; i < L->nd; i++)
+        if (L->d[i].tensor == t) return &L->d[i];
+    return NULL;
+}
+
+/* The values an integer load can have: declared, or of a narrow type. */
+static bool load_range(struct lower *L, const struct expr *e, int64_t *lo, int64_t *hi)
+{
+    const struct declared *d = declared_of(L, e->u.tensor);
+    enum dtype t = (enum dtype)e->type.dtype;
+    if (d && d->ranged) {
+        *lo = d->lo;
+        *hi = d->hi;
+        return true;
+    }
+    if (!dtype_is_int(t) || dtype_bits(t) > 16) return false;
+    *lo = dtype_is_signed(t) ? -(INT64_C(1) << (dtype_bits(t) - 1)) : 0;
+    *hi = *lo + (INT64_C(1) << dtype_bits(t));
+    return true;
+}
+
+static const struct expr *hide_load(struct ir *ir, const struct expr *e, void *ctx)
+{
+    struct provable *p = ctx;
+    const struct expr *load = e->op == OP_CAST && e->u.i == CAST_PLAIN ? e->a[0] : e;
+    int64_t lo = 0, hi = 0;
+    if (e->type.dtype != TYPE_S64 || load->op != OP_LOAD || !load_range(p->L, load, &lo, &hi)) return NULL;
+    const struct var *v = var_new(ir, "value", type_of(TYPE_S64));
+    env_put(p->env, v, expr_int(ir, lo), expr_int(ir, hi));
+    return expr_var(ir, v);
+}
+
+const struct expr *lower_provable(struct lower *L, struct env *env, const struct expr *e)
+{
+    struct provable p = {L, env};
+    return expr_map(L->ir, e, hide_load, &p);
+}
+
+/* All subscripts constant: a table's element is just a number. */
+static bool table_value(struct lower *L, const struct tensor *t, const struct expr *const *idx, struct low *out)
+{
+    int64_t at = 0, v = 0, size = 0;
+    if (t->scope != SCOPE_TABLE) return false;
+    for (int i = 0; i < t->rank; i++) {
+        if (!expr_is_int(idx[i], &v) || !expr_is_int(t->extent[i], &size)) return false;
+        at = at * size + v;
+    }
+    *out = (struct low){.kind = LOW_TYPED, .e = expr_const(L->ir, t->type, t->table[at])};
+    return true;
+}
+
+/* May it be read now? */
+static bool check_order(struct lower *L, const struct node *n, struct declared *d, const struct expr *const *idx)
+{
+    enum scope scope = d->tensor->scope;
+    if (scope == SCOPE_IN || scope == SCOPE_CONST || scope == SCOPE_TABLE || d->complete) return true;
+    if (d->npiece == 0) return low_fail(L, n, "dsl.order", "'%s' is read before it is defined", d->name);
+    bool own = L->eq && strcmp(L->eq->item->name, d->name) == 0;
+    if (!own) return low_fail(L, n, "dsl.order", "'%s' is read before all of it is defined", d->name);
+    return cover_reads(L, n, d, idx, lower_env(L));
+}
+
+static bool bounds(struct lower *L, const struct node *n, const struct tensor *t, const struct expr *const *idx, bool guarded, const struct expr **cond)
+{
+    struct env *env = lower_env(L);
+    *cond = NULL;
+    for (int i = 0; i < t->rank; i++) {
+        const struct expr *p = lower_provable(L, env, idx[i]);
+        const struct expr *low = expr_binary(L->ir, OP_LE, expr_int(L->ir, 0), idx[i]), *high = expr_binary(L->ir, OP_LT, idx[i], t->extent[i]);
+        bool low_ok = env_proves(env, expr_binary(L->ir, OP_LE, expr_int(L->ir, 0), p));
+        bool high_ok = env_proves(env, expr_binary(L->ir, OP_LT, p, t->extent[i]));
+        if (!low_ok && guarded) *cond = expr_and(L->ir, *cond, low);
+        if (!high_ok && guarded) *cond = expr_and(L->ir, *cond, high);
+        if (guarded || (low_ok && high_ok)) continue;
+        struct range r = expr_range(env, p);
+        char lo[32] = "?", hi[32] = "?";
+        int64_t ext = 0;
+        if (r.lo != INT64_MIN) snprintf(lo, sizeof lo, "%" PRId64, r.lo);
+        if (r.hi != INT64_MAX) snprintf(hi, sizeof hi, "%" PRId64, r.hi);
+        if (expr_is_int(t->extent[i], &ext))
+            return low_fail(L, n->a[i], "dsl.out_of_range", "subscript %d of '%s' may lie in %s..%s and the extent is %" PRId64 "; write (%s[...] else VALUE), or declare the range of an index tensor", i, t->name, lo, hi, ext, t->name);
+        return low_fail(L, n->a[i], "dsl.out_of_range", "subscript %d of '%s' is not proved to stay below its extent; write (%s[...] else VALUE)", i, t->name, t->name);
+    }
+    return true;
+}
+
+/* The default has the tensor's own type. */
+static bool lower_default(struct lower *L, const struct node *def, enum dtype d, const struct binding *env, const struct expr **out)
+{
+    struct low v;
+    if (!lower_node(L, def, env, &v)) return false;
+    bool narrow = d == TYPE_F16 || d == TYPE_BF16;
+    if (v.kind == LOW_TYPED && narrow && v.e->type.dtype == TYPE_F32) {
+        *out = expr_cast(L->ir, type_of(d), CAST_PLAIN, v.e);
+        return true;
+    }
+    return low_to_type(L, def, &v, d, out);
+}
+
+bool lower_read(struct lower *L, const struct node *n, const struct node *def, const struct binding *env, struct low *out)
+{
+    const struct expr *idx[TASK_RANK], *cond = NULL, *other = NULL;
+    struct declared *d = find_declared(L, n->name);
+    if (!d || !d->tensor) return low_fail(L, n, d ? "dsl.order" : "dsl.absent", d ? "'%s' is read before it is defined" : "'%s' does not exist for this task; guard its use with case {...}", n->name);
+    for (int i = 0; i < n->n; i++)
+        if (!lower_index(L, n->a[i], env, &idx[i])) return false;
+    struct tensor *t = d->tensor;
+    if (!check_order(L, n, d, idx)) return false;
+    if (!bounds(L, n, t, idx, def != NULL, &cond)) return false;
+    if (!cond && table_value(L, t, idx, out)) return true;
+    if (cond && !lower_default(L, def, (enum dtype)t->type.dtype, env, &other)) return false;
+    int64_t holds = 0;
+    const struct expr *e = cond && expr_is_int(cond, &holds) && !holds ? other
+                           : cond                                      ? expr_loadc(L->ir, t, cond, other, idx, n->n)
+                                                                       : expr_load(L->ir, t, idx, n->n);
+    if (e->type.dtype == TYPE_F16 || e->type.dtype == TYPE_BF16) e = expr_cast(L->ir, type_of(TYPE_F32), CAST_PLAIN, e);
+    *out = (struct low){.kind = LOW_TYPED, .e = e};
+    return true;
+}
