@@ -106,6 +106,7 @@ void db_copy_forget(const char *copy);
 enum rc db_schema_prepare(struct db *d, struct err *e);
 /* dir holds NNNN_*.sql; brings the file from `from` to `to`. Exposed for its test. */
 enum rc db_migrate(struct db *d, const char *dir, int from, int to, struct err *e);
+enum rc db_set_wal(struct db *d, struct err *e);
 enum rc db_exec(struct db *d, const char *sql, const char *doing, struct err *e);
 enum rc db_pragma_int(struct db *d, const char *sql, int64_t *v, struct err *e);
 

@@ -117,7 +117,7 @@ static enum rc need_wal(struct db *d, struct err *e)
     if (wal) return RC_OK;
     enum rc out = db_lock_write(d, e);
     if (out) return out;
-    out = db_exec(d, "PRAGMA journal_mode = WAL", "set up", e);
+    out = db_set_wal(d, e);
     db_unlock_write(d);
     return out;
 }

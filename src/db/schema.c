@@ -123,13 +123,22 @@ enum rc db_migrate(struct db *d, const char *dir, int from, int to, struct err *
     return rc;
 }
 
+/* The switch itself uses a rollback journal. EXTRA also syncs its deletion: one that came back
+ * after a power cut would undo the switch and make SQLite throw the WAL away. */
+enum rc db_set_wal(struct db *d, struct err *e)
+{
+    return db_exec(
+        d, "PRAGMA synchronous = EXTRA; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
+        "set up", e);
+}
+
 static enum rc prepare_locked(struct db *d, struct err *e)
 {
     struct ident id;
     enum rc rc = read_ident(d, &id, e);
     if (rc) return rc;
     if (is_empty(&id)) {
-        rc = db_exec(d, "PRAGMA journal_mode = WAL", "create", e);
+        rc = db_set_wal(d, e);
         if (rc == RC_OK) rc = create(d, e);
         return rc ? rc : read_ident(d, &id, e);
     }
