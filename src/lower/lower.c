@@ -1,0 +1,108 @@
+/* From a scheduled nest to a kernel, told in order. Each pass has its own file, which says what it
+ * requires, what it provides, and shows an example.
+ *
+ *   struct kernel k;
+ *   if (lower(nest, target, &opt, &k, &e) != RC_OK) ...   e.code "lower.*": this candidate is rejected
+ *
+ * Invariants: the nest means the same after every pass up to rounding (fused multiply-add,
+ * reassociated vector sums, expanded transcendentals); lower_naive runs none of the passes that change
+ * shape, so that what is checked against it was made by other code. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lower/private.h"
+
+struct step {
+    const char *name;
+    enum rc (*run)(struct low *l);
+    enum nest_stage stage; /* what nest_verify may expect afterwards */
+};
+
+/* Starts of reductions as stores: before any guard on a term may skip the reduction. */
+enum rc pass_inits(struct low *l)
+{
+    nest_place_inits(l->n);
+    return RC_OK;
+}
+
+static enum rc run_step(struct low *l, const struct step *s, struct buf *before)
+{
+    const struct lower_options *o = l->o;
+    if (o->dump) {
+        buf_reset(before);
+        nest_print(before, l->n);
+    }
+    enum rc rc = s->run(l);
+    if (rc != RC_OK) return rc;
+    if (o->verify_each && nest_verify(l->n, s->stage, l->e) != RC_OK) return err_wrap(l->e, "after pass %s", s->name);
+    if (o->dump) {
+        struct buf after;
+        buf_init(&after, 64 << 20);
+        nest_print(&after, l->n);
+        bool same = after.n == before->n && memcmp(after.p, before->p, after.n) == 0;
+        buf_fini(&after);
+        if (!same) o->dump(o->dump_ctx, s->name, l->n);
+    }
+    return RC_OK;
+}
+
+static enum rc run_steps(struct low *l, const struct step *steps, int n, struct kernel *out)
+{
+    struct buf before;
+    enum rc rc = RC_OK;
+    buf_init(&before, 64 << 20);
+    for (int i = 0; i < n && rc == RC_OK; i++) rc = run_step(l, &steps[i], &before);
+    buf_fini(&before);
+    if (rc != RC_OK) return rc;
+    *out = (struct kernel){.nest = l->n, .scratch_a = l->scratch_a, .scratch_b = l->scratch_b};
+    out->flops = count_flops(l->n, l->o->dyn);
+    out->nodes = count_nodes(l->n);
+    if (out->nodes > l->max_nodes)
+        return err_set(l->e, RC_FAIL, "lower.too_big", "the kernel has %lld nodes, the limit is %lld; unroll less",
+                       (long long)out->nodes, (long long)l->max_nodes);
+    return RC_OK;
+}
+
+enum rc lower(struct nest *n, const struct target *t, const struct lower_options *o, struct kernel *out, struct err *e)
+{
+    static const struct lower_options plain;
+    struct low l = {.ir = n->ir, .n = n, .t = t, .o = o ? o : &plain, .e = e};
+    l.max_nodes = l.o->max_nodes ? l.o->max_nodes : 200000;
+    static const struct step steps[] = {
+        /* Say what is implicit: sums start at zero, a tap outside the image adds nothing. */
+        {"inits", pass_inits, NEST_SCHEDULED},
+        {"guard_taps", pass_guard_taps, NEST_SCHEDULED},
+        /* Discharge guards: cut borders off, turn what is left into bounds, move the rest outwards. */
+        {"peel", pass_peel, NEST_SCHEDULED},
+        {"tighten", pass_tighten, NEST_SCHEDULED},
+        /* Down to stores into flat memory. */
+        {"updates", pass_updates, NEST_SCHEDULED},
+        {"flatten", pass_flatten, NEST_SCHEDULED},
+        /* Lanes, copies, registers: the shape of the machine code. */
+        {"vectorize", pass_vectorize, NEST_SCHEDULED},
+        {"unroll", pass_unroll, NEST_SCHEDULED},
+        {"regs", pass_regs, NEST_SCHEDULED},
+        /* Arithmetic the machine has. */
+        {"math", pass_math, NEST_SCHEDULED},
+        {"fma", pass_fma, NEST_SCHEDULED},
+        /* Memory, and a last look. */
+        {"scratch", pass_scratch, NEST_SCHEDULED},
+        {"tidy", pass_tidy, NEST_KERNEL},
+    };
+    return run_steps(&l, steps, (int)QN_COUNT(steps), out);
+}
+
+enum rc lower_naive(struct nest *n, const struct target *t, struct kernel *out, struct err *e)
+{
+    static const struct lower_options plain;
+    struct low l = {.ir = n->ir, .n = n, .t = t, .o = &plain, .e = e, .max_nodes = INT64_MAX, .naive = true};
+    static const struct step steps[] = {
+        {"inits", pass_inits, NEST_NAIVE},
+        {"updates", pass_updates, NEST_NAIVE},
+        {"flatten", pass_flatten, NEST_NAIVE},
+        {"math", pass_math, NEST_NAIVE},
+        {"scratch", pass_scratch, NEST_NAIVE},
+        {"tidy", pass_tidy, NEST_KERNEL},
+    };
+    return run_steps(&l, steps, (int)QN_COUNT(steps), out);
+}

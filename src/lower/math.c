@@ -1,0 +1,281 @@
+/* Math: exp, log, tanh, erf, sigmoid, sin and cos become arithmetic the machine and the interpreter
+ * share, so that both compute the same bits; no library is ever called.
+ *
+ * Requires: nothing. (After unroll, so that masks and lanes are final; before fma, which improves it.)
+ * Provides: no EXP..COS. Values used several times are LETs in front of the statement. Bounds: math.def.
+ * On the reference path f32 is computed in f64 and rounded once.
+ *
+ *     y[i] = exp(x[i])   -->   let y.m0 = max(min(x[i], 95.0), -110.0)
+ *                                let y.m1 = round(y.m0 * 1.442695)
+ *                                  ..
+ *                                    y[i] = (y.m4 * bitcast(f32, ..)) * bitcast(f32, ..) */
+#include <math.h>
+
+#include "lower/private.h"
+
+struct poly {
+    int n;
+    double c[24];
+};
+
+#define COEFFICIENTS(...) (int)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), {__VA_ARGS__}
+#define POLY(name, ...) static const struct poly poly_##name = {COEFFICIENTS(__VA_ARGS__)};
+#include "lower/math.def"
+#undef POLY
+
+/* Builder of one expansion: the element type, how many lanes, and the layout of its bits. */
+struct m {
+    struct ir *ir;
+    struct type t, i; /* the float type and the integer type of its width */
+    bool wide;        /* f64 */
+};
+
+typedef const struct expr *E; /* inside this file formulas are long enough */
+
+static E num(const struct m *m, double v) { return expr_real(m->ir, m->t, v); }
+static E whole(const struct m *m, int64_t v) { return expr_int_of(m->ir, m->i, v); }
+static E bin(const struct m *m, enum op op, E a, E b) { return expr_binary(m->ir, op, a, b); }
+static E add(const struct m *m, E a, E b) { return bin(m, OP_ADD, a, b); }
+static E sub(const struct m *m, E a, E b) { return bin(m, OP_SUB, a, b); }
+static E mul(const struct m *m, E a, E b) { return bin(m, OP_MUL, a, b); }
+static E quo(const struct m *m, E a, E b) { return bin(m, OP_DIV, a, b); }
+static E pick(const struct m *m, E c, E a, E b) { return expr_select(m->ir, c, a, b); }
+static E less(const struct m *m, E a, E b) { return bin(m, OP_LT, a, b); }
+static E magnitude(const struct m *m, E a) { return expr_unary(m->ir, OP_ABS, a); }
+static E minus(const struct m *m, E a) { return expr_unary(m->ir, OP_NEG, a); }
+static E bits(const struct m *m, E a) { return expr_make(m->ir, OP_BITCAST, m->i, &a, 1, NULL); }
+static E from_bits(const struct m *m, E a) { return expr_make(m->ir, OP_BITCAST, m->t, &a, 1, NULL); }
+
+static E horner(const struct m *m, const struct poly *p, E x)
+{
+    E r = num(m, p->c[p->n - 1]);
+    for (int i = p->n - 2; i >= 0; i--) r = add(m, mul(m, r, x), num(m, p->c[i]));
+    return r;
+}
+
+static double ln2_hi(const struct m *m) { return m->wide ? 0x1.62e42fee00000p-1 : 0x1.62e4p-1; }
+static double ln2_lo(const struct m *m) { return m->wide ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cp-20; }
+
+/* 2^k for an integer k of the exponent's range. */
+static E power_of_two(const struct m *m, E k)
+{
+    int digits = m->wide ? 52 : 23, bias = m->wide ? 1023 : 127;
+    return from_bits(m, bin(m, OP_SHL, bin(m, OP_ADD, k, whole(m, bias)), whole(m, digits)));
+}
+
+/* x = k ln2 + r; e^x = 2^k e^r. 2^k is applied in two halves, so that results near the ends of the
+ * range overflow and underflow by rounding, not by a wrapped exponent. */
+static E expand_exp(const struct m *m, E x)
+{
+    double top = m->wide ? 720 : 95, bottom = m->wide ? -760 : -110;
+    x = bin(m, OP_MAX, bin(m, OP_MIN, x, num(m, top)), num(m, bottom));
+    E k = expr_unary(m->ir, OP_ROUND, mul(m, x, num(m, 1.4426950408889634)));
+    E r = sub(m, sub(m, x, mul(m, k, num(m, ln2_hi(m)))), mul(m, k, num(m, ln2_lo(m))));
+    E p = horner(m, m->wide ? &poly_exp_f64 : &poly_exp_f32, r);
+    E y = add(m, add(m, r, mul(m, mul(m, r, r), p)), num(m, 1));
+    E n = expr_cast(m->ir, m->i, CAST_PLAIN, k), half = bin(m, OP_SHR, n, whole(m, 1));
+    return mul(m, mul(m, y, power_of_two(m, half)), power_of_two(m, bin(m, OP_SUB, n, half)));
+}
+
+/* x = 2^e (1 + f) with 1 + f between sqrt(1/2) and sqrt(2). */
+static E expand_log(const struct m *m, E x)
+{
+    int digits = m->wide ? 52 : 23, bias = m->wide ? 1023 : 127;
+    E small = less(m, x, num(m, m->wide ? 0x1p-1022 : 0x1p-126)), scale = num(m, m->wide ? 0x1p54 : 0x1p25);
+    E b = bits(m, pick(m, small, mul(m, x, scale), x));
+    E e = bin(m, OP_SUB, bin(m, OP_SHR, b, whole(m, digits)), whole(m, bias));
+    e = bin(m, OP_SUB, e, pick(m, small, whole(m, m->wide ? 54 : 25), whole(m, 0)));
+    int64_t one = (int64_t)bias << digits;
+    E f = from_bits(m, bin(m, OP_OR, bin(m, OP_AND, b, whole(m, (INT64_C(1) << digits) - 1)), whole(m, one)));
+    E high = less(m, num(m, 1.4142135623730951), f);
+    f = sub(m, pick(m, high, mul(m, f, num(m, 0.5)), f), num(m, 1));
+    E k = expr_cast(m->ir, m->t, CAST_PLAIN, bin(m, OP_ADD, e, pick(m, high, whole(m, 1), whole(m, 0))));
+    E s = quo(m, f, add(m, f, num(m, 2))), z = mul(m, s, s), hf = mul(m, mul(m, f, f), num(m, 0.5));
+    E r = mul(m, z, horner(m, m->wide ? &poly_log_f64 : &poly_log_f32, z));
+    E t = add(m, mul(m, s, add(m, hf, r)), mul(m, k, num(m, ln2_lo(m))));
+    E y = sub(m, mul(m, k, num(m, ln2_hi(m))), sub(m, sub(m, hf, t), f));
+    y = pick(m, bin(m, OP_EQ, x, num(m, INFINITY)), x, y);
+    y = pick(m, bin(m, OP_EQ, x, num(m, 0)), num(m, -INFINITY), y);
+    return pick(m, less(m, x, num(m, 0)), num(m, NAN), y);
+}
+
+static E signed_as(const struct m *m, E y, E x) { return pick(m, less(m, x, num(m, 0)), minus(m, y), y); }
+
+static E expand_tanh(const struct m *m, E x)
+{
+    E a = magnitude(m, x), z = mul(m, x, x);
+    E small = add(m, mul(m, mul(m, horner(m, m->wide ? &poly_tanh_f64 : &poly_tanh_f32, z), z), x), x);
+    E e = expand_exp(m, mul(m, bin(m, OP_MIN, a, num(m, 30)), num(m, 2)));
+    E large = sub(m, num(m, 1), quo(m, num(m, 2), add(m, e, num(m, 1))));
+    return pick(m, less(m, a, num(m, 0.625)), small, signed_as(m, large, x));
+}
+
+static E expand_sigmoid(const struct m *m, E x)
+{
+    E e = expand_exp(m, minus(m, magnitude(m, x)));
+    return quo(m, pick(m, less(m, x, num(m, 0)), e, num(m, 1)), add(m, e, num(m, 1)));
+}
+
+static E expand_erf(const struct m *m, E x)
+{
+    E a = magnitude(m, x), c = NULL;
+    E small = add(m, mul(m, horner(m, m->wide ? &poly_erf_f64 : &poly_erf_f32, mul(m, x, x)), x), x);
+    if (m->wide) {
+        a = bin(m, OP_MIN, a, num(m, 6));
+        E t = quo(m, sub(m, a, num(m, 2)), add(m, a, num(m, 2)));
+        c = quo(m, mul(m, expand_exp(m, minus(m, mul(m, a, a))), horner(m, &poly_erfc_f64, t)), add(m, a, num(m, 1)));
+    } else {
+        a = bin(m, OP_MIN, a, num(m, 4));
+        c = expand_exp(m, horner(m, &poly_erfc_f32, a));
+    }
+    return pick(m, less(m, a, num(m, 1)), small, signed_as(m, sub(m, num(m, 1), c), x));
+}
+
+/* x = k pi/2 + r with pi/2 in three pieces; always in f64. */
+static E expand_sincos(const struct m *m, E x, bool cosine)
+{
+    E k = expr_unary(m->ir, OP_ROUND, mul(m, x, num(m, 0.63661977236758134)));
+    E r = sub(m, x, mul(m, k, num(m, 0x1.921fb544p+0)));
+    r = sub(m, r, mul(m, k, num(m, 0x1.0b4611a6p-34)));
+    r = sub(m, r, mul(m, k, num(m, 0x1.3198a2e037073p-69)));
+    E z = mul(m, r, r);
+    E s = add(m, mul(m, mul(m, horner(m, &poly_sin_f64, z), z), r), r);
+    E c = sub(m, num(m, 1), sub(m, mul(m, z, num(m, 0.5)), mul(m, mul(m, z, z), horner(m, &poly_cos_f64, z))));
+    E q = expr_cast(m->ir, m->i, CAST_PLAIN, k);
+    if (cosine) q = bin(m, OP_ADD, q, whole(m, 1));
+    E odd = bin(m, OP_EQ, bin(m, OP_AND, q, whole(m, 1)), whole(m, 1));
+    E y = pick(m, odd, c, s);
+    return pick(m, bin(m, OP_EQ, bin(m, OP_AND, q, whole(m, 2)), whole(m, 2)), minus(m, y), y);
+}
+
+static E expand(const struct m *m, enum op op, E x)
+{
+    switch (op) {
+    case OP_EXP: return expand_exp(m, x);
+    case OP_LOG: return expand_log(m, x);
+    case OP_TANH: return expand_tanh(m, x);
+    case OP_ERF: return expand_erf(m, x);
+    case OP_SIGMOID: return expand_sigmoid(m, x);
+    case OP_SIN: return expand_sincos(m, x, false);
+    case OP_COS: return expand_sincos(m, x, true);
+    default: QN_UNREACHABLE("%s has no expansion", op_name(op));
+    }
+}
+
+const struct expr *math_expand(struct ir *ir, const struct expr *e, bool precise)
+{
+    if (e->op < OP_EXP || e->op > OP_COS) return NULL;
+    int lanes = e->type.lanes;
+    bool narrow = e->type.dtype == TYPE_F16 || e->type.dtype == TYPE_BF16;
+    bool wide = e->type.dtype == TYPE_F64 || precise || e->op == OP_SIN || e->op == OP_COS;
+    struct m m = {.ir = ir, .wide = wide};
+    m.t = type_vec(wide ? TYPE_F64 : TYPE_F32, lanes);
+    m.i = type_vec(wide ? TYPE_S64 : TYPE_S32, lanes);
+    E x = expr_cast(ir, m.t, CAST_PLAIN, e->a[0]);
+    E y = expand(&m, (enum op)e->op, x);
+    if (narrow && wide) y = expr_cast(ir, type_vec(TYPE_F32, lanes), CAST_PLAIN, y);
+    return expr_cast(ir, e->type, CAST_PLAIN, y);
+}
+
+/* ---- lets for what is used twice -------------------------------------------------------------- */
+
+struct share {
+    struct low *l;
+    struct memo uses, to; /* node -> number of parents as an integer node; node -> its replacement */
+    const char *name;
+    struct stmt *outer, *inner;
+};
+
+static bool worth_a_let(const struct expr *e)
+{
+    if (e->n == 0 || e->op == OP_LOAD || e->op == OP_LOADC || e->op == OP_SPLAT || e->op == OP_RAMP) return false;
+    return true;
+}
+
+static void count_uses(struct share *s, const struct expr *e)
+{
+    const struct expr *seen = memo_get(&s->uses, e);
+    memo_put(&s->uses, e, expr_int(s->l->ir, seen ? seen->u.i + 1 : 1));
+    if (seen || e->op == OP_LOAD || e->op == OP_LOADC) return;
+    for (int i = 0; i < e->n; i++) count_uses(s, e->a[i]);
+}
+
+static const struct expr *share_node(struct share *s, const struct expr *e)
+{
+    struct ir *ir = s->l->ir;
+    const struct expr *to = memo_get(&s->to, e), *a[16];
+    if (to) return to;
+    bool changed = false;
+    for (int i = 0; i < e->n && e->op != OP_LOAD && e->op != OP_LOADC; i++) {
+        a[i] = share_node(s, e->a[i]);
+        changed |= a[i] != e->a[i];
+    }
+    to = changed ? expr_with(ir, e, a) : e;
+    if (memo_get(&s->uses, e)->u.i > 1 && worth_a_let(to)) {
+        const char *name = arena_printf(ir->arena, "%s%s", s->name, fresh_suffix(s->l, "m"));
+        const struct var *v = var_new(ir, name, to->type);
+        struct stmt *let = stmt_let(ir, v, to, NULL);
+        if (s->inner)
+            block_append(ir, s->inner->u.let.body, let);
+        else
+            s->outer = let;
+        s->inner = let;
+        to = expr_var(ir, v);
+    }
+    memo_put(&s->to, e, to);
+    return to;
+}
+
+static const struct expr *expand_node(struct ir *ir, const struct expr *e, void *ctx)
+{
+    const struct low *l = ctx;
+    return math_expand(ir, e, l->naive);
+}
+
+static void note_math(const struct expr *e, void *ctx)
+{
+    if (e->op >= OP_EXP && e->op <= OP_COS) *(bool *)ctx = true;
+}
+
+static bool under_mask(const struct stmt *s)
+{
+    const struct stmt *p = s->parent;
+    if (p && p->kind == ST_BLOCK && p->u.block.n == 1) p = p->parent;
+    return p && p->kind == ST_IF && p->u.cond.cond->type.lanes > 1;
+}
+
+/* Statement s with its value's expansions; LETs go around `around` (s, or the mask that guards it). */
+static struct stmt *expand_stmt(struct low *l, struct stmt *s, struct stmt *around)
+{
+    bool any = false;
+    const struct expr **value = s->kind == ST_STORE ? &s->u.store.value : &s->u.let.value;
+    expr_walk(*value, note_math, &any);
+    if (!any) return around;
+    struct share c = {.l = l, .name = s->kind == ST_STORE ? s->u.store.tensor->name : s->u.let.var->name};
+    const struct expr *e = expr_map(l->ir, *value, expand_node, l);
+    count_uses(&c, e);
+    *value = share_node(&c, e);
+    memo_fini(&c.uses);
+    memo_fini(&c.to);
+    if (!c.outer) return around;
+    struct stmt *parent = around->parent;
+    block_append(l->ir, c.inner->u.let.body, around);
+    c.outer->parent = parent;
+    return c.outer;
+}
+
+static struct stmt *math_stmt(struct low *l, struct stmt *s, void *ctx)
+{
+    (void)ctx;
+    if (s->kind == ST_LET || (s->kind == ST_STORE && !under_mask(s))) return expand_stmt(l, s, s);
+    if (s->kind != ST_IF || s->u.cond.cond->type.lanes == 1) return s;
+    struct stmt *store = stmt_only(s->u.cond.then);
+    QN_CHECK(store && store->kind == ST_STORE, "a mask guards one store");
+    return expand_stmt(l, store, s);
+}
+
+enum rc pass_math(struct low *l)
+{
+    rewrite_both(l, math_stmt, NULL);
+    return RC_OK;
+}

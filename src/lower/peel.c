@@ -1,0 +1,171 @@
+/* Peel: a loop marked so is cut into the part where every guard below holds, and the ends.
+ *
+ * Requires: loops with plain bounds (before tighten), guards as IFs and guarded loads.
+ * Provides: no loop marked `peel`; guards that hold in the main part are gone from it. An end of one
+ * iteration has its variable replaced by the value. The part in front (a left border) exists only if
+ * a guard needs it.
+ *
+ *     for yo in 0..5 peel                     for yo in 0..4
+ *       for yi in 0..14                         for yi in 0..14
+ *         if yo*14 + yi < 57         -->          y[yo*14 + yi] = ..
+ *           y[yo*14 + yi] = ..                for yi.tail0 in 0..14
+ *                                               if yi.tail0 + 56 < 57
+ *                                                 y[yi.tail0 + 56] = .. */
+#include "lower/private.h"
+
+struct cut {
+    struct low *l;
+    struct stmt *loop;
+    const struct expr *lo, *hi; /* of the main part, before clamping */
+};
+
+/* Replaces the variables bound between s and the loop by whichever bound makes `e` smallest. */
+static const struct expr *worst_case(struct cut *c, const struct expr *e, const struct stmt *s)
+{
+    for (const struct stmt *p = s; p != c->loop; p = p->parent) {
+        if (p->kind == ST_LET && expr_uses_var(e, p->u.let.var)) return NULL;
+        if (p->kind != ST_FOR || !expr_uses_var(e, p->u.loop.var)) continue;
+        struct linear l;
+        bool clean = false;
+        if (!linear_of(e, &l)) return NULL;
+        int64_t k = linear_take(&l, p->u.loop.var, &clean);
+        if (!clean) return NULL;
+        const struct expr *at = k > 0 ? p->u.loop.lo : expr_sub(c->l->ir, p->u.loop.hi, expr_int(c->l->ir, 1));
+        e = expr_subst(c->l->ir, e, p->u.loop.var, at);
+    }
+    return e;
+}
+
+/* lo <= var < hi restricted so that the conjunct holds throughout; keeps what it had if that leaves nothing. */
+static void restrict_to(struct cut *c, const struct expr *conj, const struct stmt *s)
+{
+    struct ir *ir = c->l->ir;
+    struct linear l;
+    bool clean = false;
+    if (!expr_uses_var(conj, c->loop->u.loop.var) || !cond_linear(ir, conj, &l)) return;
+    const struct expr *e = worst_case(c, linear_expr(ir, &l), s);
+    if (!e || !linear_of(e, &l)) return;
+    int64_t k = linear_take(&l, c->loop->u.loop.var, &clean), a = 0, b = 0;
+    if (!clean || k == 0) return;
+    const struct expr *lo = c->lo, *hi = c->hi, *at = linear_bound(ir, &l, k);
+    if (k > 0)
+        lo = expr_simplify(ir, NULL, expr_binary(ir, OP_MAX, lo, at));
+    else
+        hi = expr_simplify(ir, NULL, expr_binary(ir, OP_MIN, hi, at));
+    if (expr_is_int(lo, &a) && expr_is_int(hi, &b) && a >= b) return;
+    c->lo = lo;
+    c->hi = hi;
+}
+
+static void restrict_by(struct cut *c, const struct expr *cond, const struct stmt *s)
+{
+    const struct expr *conj[CONJ_MAX];
+    int n = expr_conjuncts(cond, conj);
+    for (int i = 0; i < n; i++)
+        if (conj[i]->type.lanes == 1) restrict_to(c, conj[i], s);
+}
+
+struct visit {
+    struct cut *c;
+    const struct stmt *s;
+};
+
+static void visit_node(const struct expr *e, void *ctx)
+{
+    struct visit *v = ctx;
+    if (e->op == OP_LOADC) restrict_by(v->c, e->a[0], v->s);
+}
+
+static void visit_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, visit_node, ctx); }
+
+static bool visit_stmt(struct stmt *s, void *ctx)
+{
+    struct visit v = {ctx, s};
+    if (s->kind == ST_IF) restrict_by(ctx, s->u.cond.cond, s);
+    stmt_exprs(s, visit_slot, &v);
+    return true;
+}
+
+/* The loop over [lo, hi), or its body with the variable replaced, or nothing. */
+static struct stmt *part(struct low *l, struct stmt *loop, const struct expr *lo, const struct expr *hi)
+{
+    int64_t a = 0, b = 0, n = 0;
+    if (expr_is_int(lo, &a) && expr_is_int(hi, &b) && a >= b) return NULL;
+    loop->u.loop.lo = lo;
+    loop->u.loop.hi = hi;
+    loop->u.loop.tail = TAIL_NONE;
+    if (!loop_extent(loop, &n) || n != 1) return loop;
+    stmt_subst(l->ir, loop->u.loop.body, loop->u.loop.var, lo);
+    return loop->u.loop.body;
+}
+
+/* Does the mark ask for peeling on this target? Masks need an instruction set that has them. */
+static bool wants_peel(struct low *l, const struct stmt *loop)
+{
+    if (loop->u.loop.tail == TAIL_PEEL) return true;
+    return loop->u.loop.tail == TAIL_MASK && !l->t->masks;
+}
+
+static struct stmt *cut_loop(struct low *l, struct stmt *loop)
+{
+    struct ir *ir = l->ir;
+    struct cut c = {l, loop, loop->u.loop.lo, loop->u.loop.hi};
+    const struct expr *lo = loop->u.loop.lo, *hi = loop->u.loop.hi;
+    stmt_walk(loop->u.loop.body, visit_stmt, &c);
+    loop->u.loop.tail = TAIL_NONE;
+    if (c.lo == lo && c.hi == hi) return loop;
+    struct env *env = env_at(ir, l->n, loop);
+    const struct expr *b0 = lo, *b1 = hi;
+    if (c.lo != lo) b0 = expr_simplify(ir, env, expr_binary(ir, OP_MIN, c.lo, hi));
+    if (c.hi != hi) b1 = expr_simplify(ir, env, expr_binary(ir, OP_MAX, b0, expr_binary(ir, OP_MIN, c.hi, hi)));
+    int64_t known = 0;
+    bool fixed = loop->u.loop.kind == LOOP_VECTOR || loop->u.loop.kind == LOOP_UNROLL;
+    if (fixed && !(expr_is_int(b0, &known) && expr_is_int(b1, &known))) return loop;
+    struct stmt *head = c.lo != lo ? copy_fresh(l, loop, "head") : NULL;
+    struct stmt *tail = c.hi != hi ? copy_fresh(l, loop, "tail") : NULL;
+    struct stmt *all = stmt_block(ir), *main = part(l, loop, b0, b1);
+    if (head) head = part(l, head, lo, b0);
+    if (tail) tail = part(l, tail, b1, hi);
+    if (head) block_append(ir, all, head);
+    if (main) block_append(ir, all, main);
+    if (tail) block_append(ir, all, tail);
+    return all;
+}
+
+/* Parents first: in an end, the variable is a constant and inner cuts come out exact. */
+static void peel_stmt(struct low *l, struct stmt *s)
+{
+    if (s->kind == ST_BLOCK) {
+        for (int i = 0; i < s->u.block.n; i++) {
+            struct stmt *loop = s->u.block.p[i];
+            if (loop->kind == ST_FOR && wants_peel(l, loop)) {
+                struct stmt *mark = stmt_block(l->ir);
+                s->u.block.p[i] = mark; /* the loop keeps its parent link: env_at needs the way up */
+                struct stmt *by = cut_loop(l, loop);
+                mark->parent = s;
+                stmt_replace(mark, by);
+                i--;
+                continue;
+            }
+            peel_stmt(l, loop);
+        }
+        return;
+    }
+    struct stmt **body = stmt_body(s);
+    if (!body) return;
+    if ((*body)->kind != ST_BLOCK) {
+        struct stmt *block = stmt_block(l->ir), *old = *body;
+        *body = block;
+        block->parent = s;
+        block_append(l->ir, block, old);
+    }
+    peel_stmt(l, *body);
+}
+
+enum rc pass_peel(struct low *l)
+{
+    peel_stmt(l, l->n->body);
+    peel_stmt(l, l->n->pack);
+    prove_guards(l);
+    return RC_OK;
+}
