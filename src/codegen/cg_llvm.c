@@ -286,6 +286,7 @@ static enum rc compile(struct job *j, const struct codegen_options *o, struct ar
     if (!rc && o->ll) print_module(j, o->ll);
     if (!rc) rc = emit_object(j, &object);
     if (rc) return rc;
+    if (o->obj) buf_put(o->obj, LLVMGetBufferStart(object), LLVMGetBufferSize(object));
     rc = fill_artefact(j, object, o, out);
     LLVMDisposeMemoryBuffer(object);
     return rc;

@@ -87,6 +87,26 @@ void cg_entry(struct cg *c, const char *name, struct stmt *body, bool packing);
 void cg_scope_push(struct cg *c, uint32_t *saved);
 void cg_scope_pop(struct cg *c, uint32_t saved);
 
+void cg_stmt(struct cg *c, struct stmt *s);
+struct cg_fn *cg_fn_open(struct cg *c, LLVMValueRef fn);
+void cg_fn_close(struct cg *c, struct cg_fn *outer);
+void cg_fn_attrs(struct cg *c, LLVMValueRef fn);
+void cg_attr(struct cg *c, LLVMValueRef fn, unsigned at, const char *name);
+LLVMBasicBlockRef cg_block(struct cg *c, const char *name);
+LLVMValueRef cg_alloca(struct cg *c, LLVMTypeRef type, const char *name);
+
+/* cg_llvm_par.c */
+/* What a statement needs from outside: variables bound in the current function, tensors it touches. */
+struct cg_capture {
+    struct cg *c;
+    VEC(const struct var *) vars;
+    VEC(const struct tensor *) tensors;
+    bool *var_seen, *tensor_seen;
+};
+void cg_capture_init(struct cg *c, struct cg_capture *p, struct stmt *body);
+void cg_capture_fini(struct cg_capture *p);
+void cg_parallel(struct cg *c, struct stmt *s);
+
 /* cg_llvm_expr.c */
 LLVMValueRef cg_expr(struct cg *c, const struct expr *e);
 const struct cg_facts *cg_expr_facts(struct cg *c, const struct expr *e);

@@ -29,6 +29,7 @@ struct codegen_options {
     bool addr_hoist;   /* hoist address arithmetic out of loops by ourselves */
     struct buf *ll;    /* if set: LLVM IR text */
     struct buf *s;     /* if set: assembly text */
+    struct buf *obj;   /* if set: the relocatable object before linking */
 };
 
 enum rc codegen_llvm(const struct kernel *k, const struct target *t, const struct codegen_options *o,
