@@ -114,6 +114,19 @@ static bool bounds(struct lower *L, const struct node *n, const struct tensor *t
     return true;
 }
 
+static void see_divmod(const struct expr *e, void *ctx)
+{
+    if (e->op == OP_DIV || e->op == OP_MOD) *(bool *)ctx = true;
+}
+
+/* k/Kg*Cg + c is c when there is one group: ranges decide, so later passes see the plain subscript. */
+static const struct expr *tidy(struct lower *L, const struct expr *e)
+{
+    bool divmod = false;
+    expr_walk(e, see_divmod, &divmod);
+    return divmod ? expr_simplify(L->ir, lower_env(L), e) : e;
+}
+
 /* The default has the tensor's own type. */
 static bool lower_default(struct lower *L, const struct node *def, enum dtype d, const struct binding *env, const struct expr **out)
 {
@@ -132,8 +145,10 @@ bool lower_read(struct lower *L, const struct node *n, const struct node *def, c
     const struct expr *idx[TASK_RANK], *cond = NULL, *other = NULL;
     struct declared *d = find_declared(L, n->name);
     if (!d || !d->tensor) return low_fail(L, n, d ? "dsl.order" : "dsl.absent", d ? "'%s' is read before it is defined" : "'%s' does not exist for this task; guard its use with case {...}", n->name);
-    for (int i = 0; i < n->n; i++)
+    for (int i = 0; i < n->n; i++) {
         if (!lower_index(L, n->a[i], env, &idx[i])) return false;
+        idx[i] = tidy(L, idx[i]);
+    }
     struct tensor *t = d->tensor;
     if (!check_order(L, n, d, idx)) return false;
     if (!bounds(L, n, t, idx, def != NULL, &cond)) return false;

@@ -160,7 +160,8 @@ static enum rc bad_value(struct build *b, const struct given *g, const struct it
 
 /* ---- binding ---------------------------------------------------------------------------------- */
 
-static const struct item TOL_ATTR = {.kind = ITEM_ATTR, .name = "tol", .attr = ATTR_SYMBOL, .nname = 3,
+static const struct node TOL_DEFAULT_NAME = {.kind = NODE_NAME, .name = "default"};
+static const struct item TOL_ATTR = {.kind = ITEM_ATTR, .name = "tol", .attr = ATTR_SYMBOL, .def = &TOL_DEFAULT_NAME, .nname = 3,
                                      .names = (const char *[]){"default", "tight", "loose"}};
 
 static void add_key(struct build *b, const char *name, enum key_kind kind, bool given, bool is_default, struct value v)

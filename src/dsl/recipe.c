@@ -1,0 +1,343 @@
+/* recipe: what a naive nest tells about verifying it.
+ *
+ *     conv2d, C = 64, 3x3: a sum of products, 576 deep; inputs of -8..8 keep |sum| <= 576*64 < 2^24: exact
+ *     winograd F(4,3): tables with sixths: not exact, error budget 12 sqrt(64) 2^-24
+ *
+ * One walk carries, for every expression, a bound on |value| when inputs are integers of at most `a`, and
+ * whether the value then is an exact integer. The largest a in 8..1 for which every partial result stays
+ * exact is the magnitude; if none does, data come from the budget's side (impulses, random reals).
+ * Invariant: `exact` is only said when every order of summation gives the same bits. */
+#include <math.h>
+#include <string.h>
+
+#include "dsl/dsl.h"
+
+struct bound {
+    double mag;  /* |value| <= mag */
+    bool exact;  /* an integer, exactly represented, in any order of evaluation */
+};
+
+struct walk {
+    const struct nest *n;
+    double a; /* magnitude tried */
+    const struct task *t;
+    struct bound *tensor; /* by index in n->tensor */
+    bool transcendental, fractional, products, reduces;
+};
+
+static int tensor_at(const struct nest *n, const struct tensor *t)
+{
+    for (int i = 0; i < n->ntensor; i++)
+        if (n->tensor[i] == t) return i;
+    return -1;
+}
+
+static double exact_limit(enum dtype d)
+{
+    switch (d) {
+    case TYPE_F64: return 9007199254740992.0;
+    case TYPE_F32: return 16777216.0;
+    case TYPE_F16: return 2048.0;
+    case TYPE_BF16: return 256.0;
+    default: return INFINITY; /* integers wrap, always exactly */
+    }
+}
+
+static struct bound clip(struct bound b, enum dtype d)
+{
+    if (!(b.mag < exact_limit(d))) b.exact = false;
+    return b;
+}
+
+static struct bound table_bound(struct walk *w, const struct tensor *t)
+{
+    struct bound b = {0, true};
+    int64_t n = 1, ext = 0;
+    for (int i = 0; i < t->rank; i++) n *= expr_is_int(t->extent[i], &ext) ? ext : 1;
+    for (int64_t i = 0; i < n; i++) {
+        b.mag = fmax(b.mag, fabs(t->table[i]));
+        if (t->table[i] != nearbyint(t->table[i])) b.exact = false;
+    }
+    if (!b.exact) w->fractional = true;
+    return b;
+}
+
+static struct bound input_bound(struct walk *w, const struct tensor *t)
+{
+    const struct task_tensor *tt = w->t ? task_tensor(w->t, t->name) : NULL;
+    if (tt && tt->ranged) return (struct bound){fmax(fabs((double)tt->lo), fabs((double)tt->hi - 1)), true};
+    return (struct bound){w->a, true};
+}
+
+static struct bound bound_of(struct walk *w, const struct expr *e);
+
+static struct bound bound_load(struct walk *w, const struct expr *e)
+{
+    const struct tensor *t = e->u.tensor;
+    struct bound b;
+    if (t->scope == SCOPE_TABLE) b = table_bound(w, t);
+    else if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST) b = input_bound(w, t);
+    else b = w->tensor[tensor_at(w->n, t)];
+    if (e->op == OP_LOADC) {
+        struct bound d = bound_of(w, e->a[1]);
+        b = (struct bound){fmax(b.mag, d.mag), b.exact && d.exact};
+    }
+    return b;
+}
+
+static struct bound bound_arith(struct walk *w, const struct expr *e)
+{
+    struct bound x = bound_of(w, e->a[0]), y = e->n > 1 ? bound_of(w, e->a[1]) : x;
+    bool both = x.exact && y.exact;
+    switch (e->op) {
+    case OP_ADD:
+    case OP_SUB: return (struct bound){x.mag + y.mag, both};
+    case OP_MUL: return (struct bound){x.mag * y.mag, both};
+    case OP_MIN:
+    case OP_MAX: return (struct bound){fmax(x.mag, y.mag), both};
+    case OP_NEG:
+    case OP_ABS:
+    case OP_FLOOR:
+    case OP_CEIL:
+    case OP_ROUND:
+    case OP_TRUNC: return x;
+    case OP_SELECT: {
+        struct bound z = bound_of(w, e->a[2]);
+        return (struct bound){fmax(y.mag, z.mag), x.exact && y.exact && z.exact};
+    }
+    case OP_FMA: {
+        struct bound z = bound_of(w, e->a[2]);
+        return (struct bound){x.mag * y.mag + z.mag, both && z.exact};
+    }
+    default: return (struct bound){INFINITY, false};
+    }
+}
+
+static struct bound bound_of(struct walk *w, const struct expr *e)
+{
+    enum dtype d = (enum dtype)e->type.dtype;
+    if (e->op == OP_LOAD || e->op == OP_LOADC) return clip(bound_load(w, e), d);
+    if (e->op == OP_INT) return (struct bound){fabs((double)e->u.i), true};
+    if (e->op == OP_REAL) {
+        bool whole = e->u.f == nearbyint(e->u.f);
+        if (!whole) w->fractional = true;
+        return (struct bound){isinf(e->u.f) ? 0 : fabs(e->u.f), whole}; /* infinities are identities */
+    }
+    if (op_is_predicate((enum op)e->op) || d == TYPE_B1) {
+        bool exact = true;
+        for (int i = 0; i < e->n; i++) exact &= bound_of(w, e->a[i]).exact;
+        return (struct bound){1, exact};
+    }
+    if (e->op >= OP_EXP && e->op <= OP_COS) {
+        w->transcendental = true;
+        bound_of(w, e->a[0]);
+        return (struct bound){INFINITY, false};
+    }
+    if (e->op == OP_CAST) {
+        struct bound b = bound_of(w, e->a[0]);
+        if (!dtype_is_float(d) && b.exact) b.mag = fmin(b.mag, ldexp(1, dtype_bits(d)));
+        return clip(b, d);
+    }
+    if (e->op == OP_VAR) return (struct bound){ldexp(1, 24), true};
+    if (!dtype_is_float(d)) { /* integer arithmetic is exact as long as its operands are */
+        struct bound b = {ldexp(1, dtype_bits(d)), true};
+        for (int i = 0; i < e->n; i++) b.exact &= bound_of(w, e->a[i]).exact;
+        struct bound tight = e->op == OP_ADD || e->op == OP_SUB || e->op == OP_MUL ? bound_arith(w, e) : b;
+        b.mag = fmin(b.mag, tight.mag);
+        return b;
+    }
+    if (e->op == OP_DIV || e->op == OP_SQRT) {
+        w->fractional = true;
+        for (int i = 0; i < e->n; i++) bound_of(w, e->a[i]);
+        return (struct bound){INFINITY, false};
+    }
+    return clip(bound_arith(w, e), d);
+}
+
+/* Elements one UPDATE folds into one result, and its longest loop. */
+static double update_depth(struct walk *w, const struct stmt *s, int64_t *longest)
+{
+    double depth = 1;
+    for (; s; s = s->parent) {
+        int64_t lo = 0, hi = 1;
+        if (s->kind != ST_FOR || !s->u.loop.reduce) continue;
+        if (!expr_is_int(s->u.loop.lo, &lo) || !expr_is_int(s->u.loop.hi, &hi)) {
+            lo = 0;
+            hi = 1;
+            for (int i = 0; w->t && i < w->t->ndyn; i++) hi = i64_max(hi, w->t->dyn[i]);
+        }
+        depth *= (double)i64_max(hi - lo, 1);
+        *longest = i64_max(*longest, hi - lo);
+    }
+    return depth;
+}
+
+static bool is_product(const struct expr *e)
+{
+    return e->op == OP_MUL || (e->op == OP_CAST && is_product(e->a[0]));
+}
+
+struct stage_walk {
+    struct walk *w;
+    double *depth; /* by tensor: elements below one value of it */
+    int64_t longest;
+};
+
+static void deepest(const struct expr *e, void *ctx)
+{
+    void **p = ctx;
+    struct stage_walk *sw = p[0];
+    double *d = p[1];
+    int i = e->op == OP_LOAD || e->op == OP_LOADC ? tensor_at(sw->w->n, e->u.tensor) : -1;
+    if (i >= 0) *d = fmax(*d, sw->depth[i]);
+}
+
+static void walk_update(struct stage_walk *sw, struct stmt *s)
+{
+    struct walk *w = sw->w;
+    double n = update_depth(w, s, &sw->longest);
+    w->reduces = true;
+    for (int i = 0; i < s->u.update.n; i++) {
+        int at = tensor_at(w->n, s->u.update.tensor[i]);
+        enum dtype d = (enum dtype)s->u.update.tensor[i]->type.dtype;
+        double below = 1;
+        void *ctx[2] = {sw, &below};
+        struct bound b = bound_of(w, s->u.update.value[i]);
+        expr_walk(s->u.update.value[i], deepest, ctx);
+        sw->depth[at] = fmax(sw->depth[at], n * below);
+        if (s->u.update.op == RED_SUM) {
+            b.mag *= n;
+            w->products &= is_product(s->u.update.value[i]);
+        } else if (s->u.update.op == RED_PROD) {
+            b.mag = dtype_is_float(d) ? pow(fmax(b.mag, 1), n) : b.mag;
+            w->products = false;
+        } else {
+            w->products = false;
+        }
+        if (s->u.update.op == RED_USER) {
+            for (int k = 0; k < s->u.update.n; k++) bound_of(w, s->u.update.combine[k]);
+            b = (struct bound){INFINITY, !dtype_is_float(d) && b.exact};
+        }
+        b = clip(b, d);
+        w->tensor[at] = (struct bound){fmax(w->tensor[at].mag, b.mag), b.exact && (w->tensor[at].exact || w->tensor[at].mag == 0)};
+    }
+}
+
+static bool walk_stmt(struct stmt *s, void *ctx)
+{
+    struct stage_walk *sw = ctx;
+    struct walk *w = sw->w;
+    if (s->kind == ST_UPDATE) walk_update(sw, s);
+    if (s->kind == ST_STORE) {
+        int at = tensor_at(w->n, s->u.store.tensor);
+        double below = 1;
+        void *c[2] = {sw, &below};
+        struct bound b = clip(bound_of(w, s->u.store.value), (enum dtype)s->u.store.tensor->type.dtype);
+        expr_walk(s->u.store.value, deepest, c);
+        sw->depth[at] = fmax(sw->depth[at], below);
+        bool seen = w->tensor[at].mag != 0;
+        w->tensor[at] = (struct bound){fmax(w->tensor[at].mag, b.mag), b.exact && (!seen || w->tensor[at].exact)};
+    }
+    return true;
+}
+
+static bool try_magnitude(const struct nest *n, const struct task *t, double a, struct recipe *out)
+{
+    struct walk w = {.n = n, .a = a, .t = t, .products = true};
+    size_t count = (size_t)n->ntensor + 1;
+    w.tensor = mem_new(count * sizeof *w.tensor);
+    struct stage_walk sw = {.w = &w, .depth = mem_new(count * sizeof(double)), .longest = 1};
+    for (int i = 0; i < n->ntensor; i++) sw.depth[i] = 1;
+    stmt_walk(n->body, walk_stmt, &sw);
+    bool exact = true;
+    double depth = 1;
+    for (int i = 0; i < n->ntensor; i++) {
+        bool made = n->tensor[i]->scope == SCOPE_OUT || n->tensor[i]->scope == SCOPE_TEMP;
+        if (made && !w.tensor[i].exact && w.tensor[i].mag != 0) exact = false;
+        depth = fmax(depth, sw.depth[i]);
+    }
+    out->exact = exact;
+    out->magnitude = exact ? (int64_t)a : 1;
+    out->depth = depth < 9e18 ? (int64_t)depth : INT64_MAX;
+    out->budget_depth = sw.longest;
+    out->sum_of_products = w.reduces && w.products;
+    out->transcendental = w.transcendental;
+    out->fractional = w.fractional;
+    mem_free(sw.depth);
+    mem_free(w.tensor);
+    return exact;
+}
+
+void dsl_recipe(const struct nest *naive, const struct task *t, struct recipe *out)
+{
+    static const double FACTOR[] = {[TOL_DEFAULT] = 12, [TOL_TIGHT] = 4, [TOL_LOOSE] = 50};
+    *out = (struct recipe){0};
+    for (int a = 8; a >= 1; a--)
+        if (try_magnitude(naive, t, a, out)) break;
+    int64_t c = 0;
+    bool channels = t && task_int(t, "C", &c); /* the op's own channel count, the same for every algorithm */
+    double depth = channels && c > 0 ? (double)c : (double)out->budget_depth;
+    out->tol = FACTOR[t ? t->tol : TOL_DEFAULT] * sqrt(fmax(depth, 1)) * ldexp(1, -24);
+}
+
+/* ---- constant stages -------------------------------------------------------------------------- */
+
+struct reads {
+    const struct nest *n;
+    bool constant;
+};
+
+static bool defined_const(const struct nest *n, const struct tensor *t);
+
+static void see_read(const struct expr *e, void *ctx)
+{
+    struct reads *r = ctx;
+    if (e->op != OP_LOAD && e->op != OP_LOADC) return;
+    enum scope s = e->u.tensor->scope;
+    if (s == SCOPE_CONST || s == SCOPE_TABLE || s == SCOPE_PACKED) return;
+    if (s == SCOPE_TEMP && defined_const(r->n, e->u.tensor)) return;
+    r->constant = false;
+}
+
+static void see_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, see_read, ctx); }
+
+static bool see_stmt(struct stmt *s, void *ctx)
+{
+    struct reads *r = ctx;
+    stmt_exprs(s, see_slot, r);
+    if (s->kind == ST_STORE && s->u.store.tensor->scope == SCOPE_OUT) r->constant = false;
+    if (s->kind == ST_UPDATE && s->u.update.tensor[0]->scope == SCOPE_OUT) r->constant = false;
+    return r->constant;
+}
+
+bool dsl_stage_is_const(const struct nest *n, const struct stmt *stage)
+{
+    struct reads r = {n, true};
+    stmt_walk((struct stmt *)stage, see_stmt, &r);
+    return r.constant;
+}
+
+struct writes {
+    const struct tensor *t;
+    bool found;
+};
+
+static bool see_write(struct stmt *s, void *ctx)
+{
+    struct writes *w = ctx;
+    if (s->kind == ST_STORE) w->found |= s->u.store.tensor == w->t;
+    for (int i = 0; s->kind == ST_UPDATE && i < s->u.update.n; i++) w->found |= s->u.update.tensor[i] == w->t;
+    return !w->found;
+}
+
+/* Every stage that writes t is constant (stages read only earlier ones, so this ends). */
+static bool defined_const(const struct nest *n, const struct tensor *t)
+{
+    for (int i = 0; i < n->body->u.block.n; i++) {
+        struct stmt *s = n->body->u.block.p[i];
+        struct writes w = {t, false};
+        stmt_walk(s, see_write, &w);
+        if (w.found && !dsl_stage_is_const(n, s)) return false;
+    }
+    return true;
+}
