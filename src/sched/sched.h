@@ -93,8 +93,9 @@ void sched_explain(struct buf *b, const struct nest *n, const struct trace *t, c
 
 /* ---- spaces ----------------------------------------------------------------------------------- */
 
-/* Named integers a space may use: the task's attributes and extents (N, K, stride...), target facts
- * (target.vregs, target.lanes, target.l1 ...). Plain data: sched knows neither tasks nor targets. */
+/* Do not copy by value (names point into it). Named integers a space may use: the task's attributes and extents (N, K, stride...), target facts
+ * (target.vregs, target.lanes, target.l1 ...). A word attribute layout=nhwc is the fact `layout.nhwc` = 1.
+ * Plain data: sched knows neither tasks nor targets. */
 struct facts {
     int n;
     const char *name[96];
@@ -111,10 +112,13 @@ enum rc space_parse(const char *file, const char *text, size_t len, const struct
 enum rc space_derive(const struct nest *naive, const char *algorithm, const struct facts *f, struct space **out, struct err *e);
 void space_free(struct space *s);
 const char *space_name(const struct space *s);
+const char *space_op(const struct space *s); /* the operator after `for` */
 const char *space_algorithm(const struct space *s); /* "direct" */
 int space_knobs(const struct space *s);
 const char *space_knob_name(const struct space *s, int knob);
 int space_knob_values(const struct space *s, int knob);
+bool space_knob_is_word(const struct space *s, int knob);
+int space_knob_find(const struct space *s, const char *name); /* -1: none */
 int64_t space_knob_value(const struct space *s, int knob, int i); /* ordered; words are 0..n-1 */
 void space_knob_text(const struct space *s, int knob, int i, struct buf *out);
 double space_size(const struct space *s); /* product of knob counts */
