@@ -10,11 +10,15 @@
 #include "lower/private.h"
 
 struct counter {
-    int64_t *value; /* by variable id */
+    int64_t *value;     /* by variable id */
     bool *known;
+    uint8_t *shapes;    /* by variable id: do bounds or conditions below its loop use it? */
     uint32_t nvar;
-    int64_t turns;  /* left to spend on walking */
+    float *flops;       /* by expression id, plus one; 0 = not computed */
+    uint32_t *seen, walk; /* by expression id: number of the walk that met it last */
+    int64_t turns;      /* left to spend on walking */
 };
+enum { SHAPES_UNKNOWN, SHAPES_NO, SHAPES_YES };
 
 /* ---- evaluating index expressions ------------------------------------------------------------- */
 
@@ -49,35 +53,29 @@ static bool eval(const struct counter *c, const struct expr *e, int64_t *out)
 
 /* ---- flops ------------------------------------------------------------------------------------ */
 
-struct sum {
-    struct memo seen;
-    double flops;
-};
-
-static void add_node(struct sum *s, const struct expr *e)
+static double add_node(struct counter *c, const struct expr *e)
 {
-    if (e->n == 0 || e->op == OP_LOAD || memo_get(&s->seen, e)) return;
-    memo_put(&s->seen, e, e);
-    if (e->op == OP_LOADC) {
-        add_node(s, e->a[1]);
-        return;
-    }
-    bool cond = e->op == OP_SELECT || e->type.dtype == TYPE_B1;
-    for (int i = cond && e->op == OP_SELECT ? 1 : 0; i < e->n && e->type.dtype != TYPE_B1; i++) add_node(s, e->a[i]);
+    double n = 0;
+    if (e->n == 0 || e->op == OP_LOAD || e->type.dtype == TYPE_B1 || c->seen[e->id] == c->walk) return 0;
+    c->seen[e->id] = c->walk;
+    if (e->op == OP_LOADC) return add_node(c, e->a[1]);
+    for (int i = 0; i < e->n; i++) n += add_node(c, e->a[i]);
     switch ((enum op)e->op) {
-    case OP_ADD: case OP_SUB: case OP_MUL: s->flops += e->type.lanes; break;
-    case OP_FMA: s->flops += 2.0 * e->type.lanes; break;
-    case OP_HSUM: s->flops += e->a[0]->type.lanes - 1; break;
-    default: break;
+    case OP_ADD: case OP_SUB: case OP_MUL: return n + e->type.lanes;
+    case OP_FMA: return n + 2.0 * e->type.lanes;
+    case OP_HSUM: return n + e->a[0]->type.lanes - 1;
+    default: return n;
     }
 }
 
-static double value_flops(const struct expr *e)
+/* Of one value, shared parts once. */
+static double value_flops(struct counter *c, const struct expr *e)
 {
-    struct sum s = {.flops = 0};
-    add_node(&s, e);
-    memo_fini(&s.seen);
-    return s.flops;
+    if (c->flops[e->id] == 0) {
+        c->walk++;
+        c->flops[e->id] = (float)add_node(c, e) + 1;
+    }
+    return c->flops[e->id] - 1;
 }
 
 struct uses {
@@ -100,6 +98,16 @@ static bool find_dependence(struct stmt *s, void *ctx)
     return !u->found;
 }
 
+static bool depends(struct counter *c, struct stmt *loop)
+{
+    const struct var *v = loop->u.loop.var;
+    if (v->id < c->nvar && c->shapes[v->id] != SHAPES_UNKNOWN) return c->shapes[v->id] == SHAPES_YES;
+    struct uses u = {.v = v};
+    stmt_walk(loop->u.loop.body, find_dependence, &u);
+    if (v->id < c->nvar) c->shapes[v->id] = u.found ? SHAPES_YES : SHAPES_NO;
+    return u.found;
+}
+
 static double count_stmt(struct counter *c, struct stmt *s);
 
 static void set(struct counter *c, const struct var *v, bool known, int64_t value)
@@ -113,10 +121,8 @@ static double count_loop(struct counter *c, struct stmt *s)
 {
     int64_t lo = 0, hi = 0;
     if (!eval(c, s->u.loop.lo, &lo) || !eval(c, s->u.loop.hi, &hi) || lo >= hi) return 0;
-    struct uses u = {.v = s->u.loop.var};
-    stmt_walk(s->u.loop.body, find_dependence, &u);
     double total = 0;
-    if (!u.found || c->turns < hi - lo) {
+    if (!depends(c, s) || c->turns < hi - lo) {
         set(c, s->u.loop.var, true, lo + (hi - lo) / 2);
         total = (double)(hi - lo) * count_stmt(c, s->u.loop.body);
     } else {
@@ -144,9 +150,9 @@ static double count_stmt(struct counter *c, struct stmt *s)
         return count_stmt(c, s->u.cond.then);
     case ST_LET:
         set(c, s->u.let.var, eval(c, s->u.let.value, &v), v);
-        total = dtype_is_float((enum dtype)s->u.let.value->type.dtype) ? value_flops(s->u.let.value) : 0;
+        total = dtype_is_float((enum dtype)s->u.let.value->type.dtype) ? value_flops(c, s->u.let.value) : 0;
         return total + count_stmt(c, s->u.let.body);
-    case ST_STORE: return value_flops(s->u.store.value);
+    case ST_STORE: return value_flops(c, s->u.store.value);
     default: return *stmt_body(s) ? count_stmt(c, *stmt_body(s)) : 0;
     }
 }
@@ -156,24 +162,30 @@ double count_flops(const struct nest *n, const int64_t *dyn)
     struct counter c = {.nvar = n->ir->next_var, .turns = 100000};
     c.value = mem_new(c.nvar * sizeof *c.value);
     c.known = mem_new(c.nvar * sizeof *c.known);
+    c.shapes = mem_new(c.nvar * sizeof *c.shapes);
+    c.flops = mem_new(n->ir->next_expr * sizeof *c.flops);
+    c.seen = mem_new(n->ir->next_expr * sizeof *c.seen);
     for (int i = 0; i < n->ndyn; i++) set(&c, n->dyn[i], dyn != NULL, dyn ? dyn[i] : 0);
     double flops = count_stmt(&c, n->body);
     mem_free(c.value);
     mem_free(c.known);
+    mem_free(c.shapes);
+    mem_free(c.flops);
+    mem_free(c.seen);
     return flops;
 }
 
 /* ---- size ------------------------------------------------------------------------------------- */
 
 struct size {
-    struct memo seen;
+    bool *seen; /* by expression id */
     int64_t n;
 };
 
 static void size_node(struct size *z, const struct expr *e)
 {
-    if (memo_get(&z->seen, e)) return;
-    memo_put(&z->seen, e, e);
+    if (z->seen[e->id]) return;
+    z->seen[e->id] = true;
     z->n++;
     for (int i = 0; i < e->n; i++) size_node(z, e->a[i]);
 }
@@ -190,9 +202,9 @@ static bool size_stmt(struct stmt *s, void *ctx)
 
 int64_t count_nodes(const struct nest *n)
 {
-    struct size z = {.n = 0};
+    struct size z = {.seen = mem_new(n->ir->next_expr)};
     stmt_walk(n->body, size_stmt, &z);
     stmt_walk(n->pack, size_stmt, &z);
-    memo_fini(&z.seen);
+    mem_free(z.seen);
     return z.n;
 }
