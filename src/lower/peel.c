@@ -94,7 +94,7 @@ static struct stmt *part(struct low *l, struct stmt *loop, const struct expr *lo
     loop->u.loop.lo = lo;
     loop->u.loop.hi = hi;
     loop->u.loop.tail = TAIL_NONE;
-    if (!loop_extent(loop, &n) || n != 1) return loop;
+    if (!loop_constant_extent(loop, &n) || n != 1) return loop;
     stmt_subst(l->ir, loop->u.loop.body, loop->u.loop.var, lo);
     return loop->u.loop.body;
 }

@@ -79,7 +79,7 @@ void map_both(struct low *l, expr_map_fn *fn, void *ctx);
 bool stmt_is_empty(const struct stmt *s);
 struct stmt *stmt_only(struct stmt *body); /* the one statement of a body, or NULL */
 bool loop_is_const(const struct stmt *loop, int64_t *lo, int64_t *hi);
-bool loop_extent(const struct stmt *loop, int64_t *n); /* hi - lo, if constant */
+bool loop_constant_extent(const struct stmt *loop, int64_t *n); /* hi - lo, if constant */
 const char *fresh_suffix(struct low *l, const char *kind);
 struct stmt *copy_fresh(struct low *l, const struct stmt *s, const char *kind);
 /* Environment at a statement, remembered for the statement's siblings. */

@@ -88,7 +88,7 @@ bool loop_is_const(const struct stmt *loop, int64_t *lo, int64_t *hi)
     return expr_is_int(loop->u.loop.lo, lo) && expr_is_int(loop->u.loop.hi, hi);
 }
 
-bool loop_extent(const struct stmt *loop, int64_t *n)
+bool loop_constant_extent(const struct stmt *loop, int64_t *n)
 {
     struct linear a, b;
     if (!linear_of(loop->u.loop.hi, &a) || !linear_of(loop->u.loop.lo, &b) || a.n != b.n) return false;

@@ -254,7 +254,7 @@ static struct stmt *vector_stmt(struct low *l, struct stmt *s, void *ctx)
     (void)ctx;
     if (s->kind != ST_FOR || s->u.loop.kind != LOOP_VECTOR) return s;
     s->u.loop.kind = LOOP_SERIAL; /* what it stays if nothing better comes */
-    if (s->u.loop.ordered || !loop_extent(s, &n)) return s;
+    if (s->u.loop.ordered || !loop_constant_extent(s, &n)) return s;
     if (n <= 0) return NULL;
     if (n <= LANES_MAX && (n & (n - 1)) == 0) return one_vector(l, s, (int)n);
     return split_vector(l, s, n);
@@ -268,7 +268,7 @@ static bool mark_outer(struct stmt *s, void *ctx)
     if (s->kind != ST_FOR || s->u.loop.kind != LOOP_VECTOR) return true;
     for (struct stmt *p = s->parent; p; p = p->parent)
         if (p->kind == ST_FOR && p->u.loop.kind == LOOP_VECTOR)
-            p->u.loop.kind = loop_extent(p, &n) ? LOOP_UNROLL : LOOP_SERIAL;
+            p->u.loop.kind = loop_constant_extent(p, &n) ? LOOP_UNROLL : LOOP_SERIAL;
     return true;
 }
 
