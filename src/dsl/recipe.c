@@ -241,7 +241,7 @@ static bool walk_stmt(struct stmt *s, void *ctx)
     return true;
 }
 
-static bool try_magnitude(const struct nest *n, const struct task *t, double a, struct recipe *out)
+static bool try_magnitude(const struct nest *n, const struct task *t, double a, struct data_recipe *out)
 {
     struct walk w = {.n = n, .a = a, .t = t, .products = true};
     size_t count = (size_t)n->ntensor + 1;
@@ -268,10 +268,10 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a, 
     return exact;
 }
 
-void dsl_recipe(const struct nest *naive, const struct task *t, struct recipe *out)
+void dsl_recipe(const struct nest *naive, const struct task *t, struct data_recipe *out)
 {
     static const double FACTOR[] = {[TOL_DEFAULT] = 12, [TOL_TIGHT] = 4, [TOL_LOOSE] = 50};
-    *out = (struct recipe){0};
+    *out = (struct data_recipe){0};
     for (int a = 8; a >= 1; a--)
         if (try_magnitude(naive, t, a, out)) break;
     int64_t c = 0;
