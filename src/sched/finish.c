@@ -85,6 +85,34 @@ static void simplify_all(struct finish *f)
     }
 }
 
+struct ones {
+    struct stmt *loop[64];
+    int n;
+};
+
+static bool find_one(struct stmt *s, void *ctx)
+{
+    struct ones *o = ctx;
+    int64_t extent;
+    if (s->kind == ST_FOR && loop_extent(s, &extent) && extent == 1 && o->n < (int)QN_COUNT(o->loop)) o->loop[o->n++] = s;
+    return true;
+}
+
+/* A loop of one iteration is its body: subscripts of register tiles become constant. */
+static void drop_ones(struct nest *n, struct stmt *root)
+{
+    struct ones o;
+    do {
+        o.n = 0;
+        stmt_walk(root, find_one, &o);
+        for (int i = 0; i < o.n; i++) {
+            struct stmt *body = o.loop[i]->u.loop.body;
+            stmt_subst(n->ir, body, o.loop[i]->u.loop.var, o.loop[i]->u.loop.lo);
+            stmt_replace(o.loop[i], body);
+        }
+    } while (o.n > 0);
+}
+
 /* ---- guards ------------------------------------------------------------------------------------- */
 
 static bool leaf_is_local(const struct nest *n, const struct stmt *leaf)
@@ -232,6 +260,8 @@ enum rc sched_finish(struct nest *n, struct rejection *r)
     struct stmt **leaf = all_leaves(n, &count);
     for (int i = 0; i < count; i++)
         if (drop_leaf_guards(&f, leaf[i]) != RC_OK) return RC_INPUT;
+    drop_ones(n, n->body);
+    drop_ones(n, n->pack);
     simplify_all(&f);
     struct locals l = {&f, 0, RC_OK};
     stmt_walk(n->body, check_alloc, &l);
