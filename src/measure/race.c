@@ -30,7 +30,7 @@ void race_init(struct race *r, const struct race_config *cfg, int n)
     c->drop_ratio = or_else(c->drop_ratio, 1.15);
     c->drop_rounds = or_int(c->drop_rounds, 3);
     c->min_rounds = or_int(c->min_rounds, 5);
-    c->max_rounds = or_int(c->max_rounds, 61);
+    c->max_rounds = or_int(c->max_rounds, 151);
     if (c->max_rounds < c->min_rounds) c->max_rounds = c->min_rounds;
     c->batch = or_int(c->batch, 1);
     c->tie_width = or_else(c->tie_width, 0.005);

@@ -35,7 +35,7 @@ struct race_config {
     double drop_ratio;  /* 0: 1.15 */
     int drop_rounds;    /* 0: 3 */
     int min_rounds;     /* 0: 5 */
-    int max_rounds;     /* 0: 61 */
+    int max_rounds;     /* 0: 151 */
     int batch;          /* rounds asked for at once; 0: 1 */
     int session_rounds; /* reopen (fresh processes) after this many rounds; 0: never */
     double tie_width;   /* 0: 0.005 */

@@ -61,19 +61,6 @@ static void take_samples(struct arena *a, const struct kid *kid, struct wire_res
     r->pack_ns = (double)c->pack_ns;
 }
 
-/* A kernel whose timed outputs differ from the verified ones did something else while timed. */
-static bool judge_timed(struct job *job, struct task *t, struct kid *kid, struct wire_outcome *o)
-{
-    const struct check_case *c = check_timed(&t->t);
-    bool ok = verify_answer(job, t, kid, 1, c, o);
-    if (!ok && (o->verdict == VERDICT_WRONG_RESULT || o->verdict == VERDICT_UNWRITTEN)) {
-        o->verdict = VERDICT_NONDETERMINISTIC;
-        o->text = arena_printf(job->a, "correct when verified, but not when timed: %s", o->text);
-    }
-    if (ok) o->crc = verify_crc(&kid->spec->stages[1]);
-    return ok;
-}
-
 static void screen_child(struct job *job, struct task *t, const struct wire_screen *m, struct kid *kid,
                          struct wire_result *r)
 {
@@ -90,7 +77,7 @@ static void screen_child(struct job *job, struct task *t, const struct wire_scre
     ctl->epochs = m->epochs ? m->epochs : 5;
     ctl->stop_ns = m->incumbent_ns * (m->slow_factor > 0 ? m->slow_factor : 1.5);
     kid_command(kid);
-    if (!judge_timed(job, t, kid, o)) return;
+    if (!verify_timed(job, t, kid, o)) return;
     take_samples(job->a, kid, r);
     o->where = "timed";
     o->verdict = ctl->stopped ? VERDICT_SLOW : VERDICT_OK;

@@ -52,7 +52,7 @@ static bool start_entry(struct race_job *race, int i, int tier)
     e->kid.ctl->iters = 1;
     e->kid.ctl->epochs = 3;
     kid_command(&e->kid);
-    if (!verify_answer(job, t, &e->kid, 1, timed, o)) return false;
+    if (!verify_timed(job, t, &e->kid, o)) return false;
     o->checks++;
     o->tier = (uint8_t)(tier > 1 ? tier : 1);
     o->verdict = VERDICT_OK;

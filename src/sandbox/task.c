@@ -272,6 +272,12 @@ static bool wants_bounds(const struct task *t, enum recipe recipe)
     return sumprod && !(data_integral(recipe) && t->t.exact);
 }
 
+static void say_no_memory(struct wire_outcome *o)
+{
+    o->verdict = VERDICT_NO_MEMORY;
+    o->text = "no memory for the operands";
+}
+
 const struct expect *task_expect(struct job *job, struct task *t, enum recipe recipe, uint64_t seed,
                                  struct wire_outcome *o)
 {
@@ -279,22 +285,23 @@ const struct expect *task_expect(struct job *job, struct task *t, enum recipe re
         if (t->expects[i].recipe == recipe && t->expects[i].seed == seed) return &t->expects[i];
     struct child_spec spec;
     struct expect x = {.recipe = recipe, .seed = seed};
-    struct wire_outcome none = {.verdict = VERDICT_NO_MEMORY, .text = "no memory for the operands"};
     struct view *v = task_view(t, recipe, seed, false, ALIGN_RIGHT);
-    *o = none;
+    say_no_memory(o);
     if (t->expects_n == TASK_MAX_EXPECTS || !v || !run_reference(job, t, v, &spec, o)) return NULL;
     if (!store_wants(t, &x, &spec.stages[0])) {
-        *o = none;
+        say_no_memory(o);
         return NULL;
     }
     if (wants_bounds(t, recipe)) {
         v = task_view(t, recipe, seed, true, ALIGN_RIGHT);
         if (!v || !run_reference(job, t, v, &spec, o)) return NULL;
         if (!store_bounds(t, &x, &spec.stages[0])) {
-            *o = none;
+            say_no_memory(o);
             return NULL;
         }
     }
+    o->verdict = VERDICT_OK;
+    o->text = NULL;
     t->expects[t->expects_n] = x;
     return &t->expects[t->expects_n++];
 }

@@ -125,7 +125,7 @@ static bool judge_output(struct job *job, struct task *t, const struct place *p,
     int64_t at = cmp.worst_at < 0 ? 0 : cmp.worst_at;
     if (is_poison(b, got, at, poison)) {
         o->verdict = VERDICT_UNWRITTEN;
-        o->text = arena_printf(job->a, "%s: element %lld of '%s' was never written (%lld of %llu elements are wrong)",
+        o->text = arena_printf(job->a, "%s: element %lld of '%s' was never written, or only added to (%lld of %llu elements are wrong)",
                                c->name, (long long)at, b->name, (long long)cmp.bad, (unsigned long long)b->count);
     } else {
         o->verdict = VERDICT_WRONG_RESULT;
@@ -237,6 +237,18 @@ bool verify_answer(struct job *job, struct task *t, struct kid *kid, int stage, 
     }
     const struct expect *x = task_expect(job, t, c->recipe, check_seed(job, c), o);
     return x && verify_outputs(job, t, &kid->spec->stages[stage], c, x, o);
+}
+
+bool verify_timed(struct job *job, struct task *t, struct kid *kid, struct wire_outcome *o)
+{
+    const struct check_case *c = check_timed(&t->t);
+    bool ok = verify_answer(job, t, kid, 1, c, o);
+    if (!ok && (o->verdict == VERDICT_WRONG_RESULT || o->verdict == VERDICT_UNWRITTEN)) {
+        o->verdict = VERDICT_NONDETERMINISTIC;
+        o->text = arena_printf(job->a, "correct when verified, but not when timed: %s", o->text);
+    }
+    if (ok) o->crc = verify_crc(&kid->spec->stages[1]);
+    return ok;
 }
 
 bool verify_tier(struct job *job, struct task *t, const struct wire_blob *blob, int tier, size_t first,

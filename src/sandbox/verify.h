@@ -33,6 +33,9 @@ bool verify_prepare(struct job *job, struct task *t, const struct wire_blob *blo
 /* Waits for CMD_RUN's answer on a stage and judges it. */
 bool verify_answer(struct job *job, struct task *t, struct kid *kid, int stage, const struct check_case *c,
                    struct wire_outcome *o);
+/* The same after CMD_TIME on stage 1: a kernel whose timed outputs differ from the verified ones did
+ * something else while timed, and is nondeterministic. */
+bool verify_timed(struct job *job, struct task *t, struct kid *kid, struct wire_outcome *o);
 /* All checks of a tier, each in its own child. Leaves *o as the verdict. */
 bool verify_tier(struct job *job, struct task *t, const struct wire_blob *blob, int tier, size_t first,
                  struct wire_outcome *o);
