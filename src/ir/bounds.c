@@ -39,10 +39,39 @@ static int64_t sat_add(int64_t a, int64_t b, int dir)
     return r;
 }
 
+/* Two terms k*(a/c) - k*((a + d)/c): their sum lies within k*[-ceil(d/c), -floor(d/c)]. Finds the partner
+ * of term i behind it; -1 if there is none. */
+static int div_partner(const struct linear *l, int i, int64_t *lo, int64_t *hi)
+{
+    const struct expr *x = l->atom[i];
+    int64_t c = 0, k = l->coef[i];
+    if (x->op != OP_DIV || !expr_is_int(x->a[1], &c) || c <= 0) return -1;
+    for (int j = i + 1; j < l->n; j++) {
+        const struct expr *y = l->atom[j];
+        struct linear a, b;
+        if (y->op != OP_DIV || y->a[1] != x->a[1] || k == INT64_MIN || l->coef[j] != -k) continue;
+        if (!linear_of(x->a[0], &a) || !linear_of(y->a[0], &b) || !linear_add(&a, &b, -1) || a.n) continue;
+        int64_t down = i64_floordiv(a.c, c), up = i64_ceildiv(a.c, c);
+        *lo = sat_mul(k, k > 0 ? down : up);
+        *hi = sat_mul(k, k > 0 ? up : down);
+        return j;
+    }
+    return -1;
+}
+
 struct range linear_range(const struct env *env, const struct linear *l)
 {
     struct range r = {l->c, l->c};
+    uint32_t paired = 0;
     for (int i = 0; i < l->n; i++) {
+        int64_t lo = 0, hi = 0;
+        int partner = paired >> i & 1 ? -1 : div_partner(l, i, &lo, &hi);
+        if (partner >= 0) {
+            paired |= UINT32_C(1) << partner;
+            r.lo = sat_add(r.lo, lo, -1);
+            r.hi = sat_add(r.hi, hi, 1);
+        }
+        if (partner >= 0 || paired >> i & 1) continue;
         struct range a = expr_range(env, l->atom[i]);
         int64_t k = l->coef[i];
         r.lo = sat_add(r.lo, sat_mul(k, k > 0 ? a.lo : a.hi), -1);
@@ -228,6 +257,16 @@ void env_fact(struct env *env, const struct expr *cond)
     if (cond->op == OP_EQ && linear_add(&minus, &l, -1)) add_fact(env, &minus);
 }
 
+/* Inside a loop, lo < hi: worth a fact where a bound is not a constant. */
+static void know_not_empty(struct env *env, const struct stmt *loop)
+{
+    struct linear l, lo;
+    if (expr_is_int(loop->u.loop.hi, NULL) || !linear_of(loop->u.loop.hi, &l) || !linear_of(loop->u.loop.lo, &lo)) return;
+    if (!linear_add(&l, &lo, -1) || __builtin_sub_overflow(l.c, 1, &l.c) || linear_range(env, &l).lo >= 0) return;
+    learned(env);
+    add_fact(env, &l);
+}
+
 struct env *env_at(struct ir *ir, const struct nest *n, const struct stmt *s)
 {
     const struct stmt *small[64], **path = small;
@@ -239,7 +278,10 @@ struct env *env_at(struct ir *ir, const struct nest *n, const struct stmt *s)
     for (const struct stmt *p = s->parent; p; p = p->parent) path[--i] = p;
     for (i = 0; i < n->ndyn; i++) env_put(env, n->dyn[i], expr_int(ir, 0), NULL);
     for (i = 0; i < depth; i++) {
-        if (path[i]->kind == ST_FOR) env_put(env, path[i]->u.loop.var, path[i]->u.loop.lo, path[i]->u.loop.hi);
+        if (path[i]->kind == ST_FOR) {
+            env_put(env, path[i]->u.loop.var, path[i]->u.loop.lo, path[i]->u.loop.hi);
+            know_not_empty(env, path[i]);
+        }
         if (path[i]->kind == ST_LET) env_let(env, path[i]->u.let.var, path[i]->u.let.value);
         if (path[i]->kind == ST_IF) env_fact(env, path[i]->u.cond.cond);
     }

@@ -385,8 +385,9 @@ bool env_proves(const struct env *env, const struct expr *cond);
 const struct expr *expr_simplify(struct ir *ir, const struct env *env, const struct expr *e);
 
 /* The box of subscripts with which `t` is read (or written) below `s`, over all loops inside s:
- * dimension d covers [lo[d], lo[d] + extent[d]); lo uses only variables bound outside s; extent is a constant
- * unless `symbolic` was asked for. Loads under LOADC count with their unclamped subscripts.
+ * dimension d covers [lo[d], lo[d] + extent[d]); lo uses only variables bound outside s (s itself, if a FOR, is
+ * inside); extent is a constant, or an expression of dyn extents only. Never too small; guards are ignored, so it
+ * may be larger. Loads under LOADC count with their unclamped subscripts. UPDATE writes its targets.
  * false + reason (a sentence, static) if the region is not such a box. */
 enum { REGION_RANK = 8 };
 struct region {
@@ -397,8 +398,9 @@ struct region {
 bool region_read(const struct nest *n, struct stmt *s, const struct tensor *t, struct region *out, const char **why);
 bool region_write(const struct nest *n, struct stmt *s, const struct tensor *t, struct region *out, const char **why);
 
-/* FLOPs of the valid taps the op asks for (mul and add count 1 each, FMA 2), and bytes of declared tensors: from the
- * naive nest, exact for affine guards. Integer multiply-adds count alike. dyn: values of dynamic extents. */
+/* FLOPs of the valid taps the op asks for (+ - * / and a reduction step 1 each, FMA 2, exp and the like 1; min,
+ * max, select 0), and bytes of declared tensors: from the naive nest, exact for affine guards. Integers count
+ * alike; stages that read only constants count nothing. dyn: values of dynamic extents. */
 void nest_work(const struct nest *n, const int64_t *dyn, double *flops, double *bytes);
 
 #endif

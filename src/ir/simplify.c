@@ -407,6 +407,10 @@ static const struct expr *simple_node(struct env *env, const struct expr *e)
 
 static const struct expr *simple(struct env *env, const struct expr *e)
 {
+    if (e->op == OP_VAR && type_eq(e->type, type_of(TYPE_S64))) { /* a loop that runs once */
+        struct range r = expr_range(env, e);
+        return r.lo == r.hi && r.lo != INT64_MIN && r.lo != INT64_MAX ? expr_int(env->ir, r.lo) : e;
+    }
     if (e->n == 0) return e;
     const struct expr *known = idmap_get(&env->simple, e->id), *a[16], *to = e;
     if (known) return known;
