@@ -188,14 +188,16 @@ bool cover_complete(struct lower *L, struct declared *d)
     return false;
 }
 
-/* A later equation reads what earlier ones of the same tensor defined: inside one piece without holes. */
-bool cover_reads(struct lower *L, const struct node *n, const struct declared *d, const struct expr *const *idx, struct env *env)
+/* A tensor that is not whole yet may be read where earlier equations defined it: inside one piece without holes. */
+bool cover_reads(struct lower *L, const struct node *n, const struct declared *d, const struct expr *const *idx, struct env *env,
+                 bool guarded)
 {
     for (int i = 0; i < L->npiece; i++) {
         const struct piece *p = &L->piece[i];
         bool inside = p->tensor == (int)(d - L->d);
         for (int k = 0; k < d->tensor->rank && inside; k++) {
             struct range r = expr_range(env, lower_provable(L, env, idx[k]));
+            if (guarded) r = (struct range){i64_max(r.lo, 0), i64_min(r.hi, d->extent[k] - 1)};
             if (d->dyn[k]) continue; /* defined whole; the bounds proof keeps the read inside */
             inside = p->step[k] == 1 && r.lo >= p->start[k] && r.hi < p->start[k] + p->count[k];
         }

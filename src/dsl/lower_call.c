@@ -137,7 +137,14 @@ static bool lower_select(struct lower *L, const struct node *n, const struct low
         *out = v[0].v.i ? v[1] : v[2];
         return true;
     }
-    if (!low_to_type(L, n->a[0], &v[0], TYPE_B1, &cond) || !lower_args(L, n, 1, v, e)) return false;
+    if (!low_to_type(L, n->a[0], &v[0], TYPE_B1, &cond)) return false;
+    if (v[1].kind == LOW_VALUE && v[2].kind == LOW_VALUE) { /* two numbers: the neighbour decides the type */
+        enum dtype d = v[1].v.kind == VALUE_INT && v[2].v.kind == VALUE_INT ? TYPE_S64 : TYPE_F64;
+        if (!low_to_type(L, n->a[1], &v[1], d, &e[1]) || !low_to_type(L, n->a[2], &v[2], d, &e[2])) return false;
+        *out = (struct low){.kind = LOW_FREE, .e = expr_select(L->ir, cond, e[1], e[2])};
+        return true;
+    }
+    if (!lower_args(L, n, 1, v, e)) return false;
     return typed(out, expr_select(L->ir, cond, e[1], e[2]));
 }
 

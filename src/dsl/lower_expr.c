@@ -53,6 +53,15 @@ static bool value_to_type(struct lower *L, const struct node *n, const struct va
     return low_fail(L, n, "dsl.type", "a %s is not a number", v->kind == VALUE_LIST ? "list" : "symbol");
 }
 
+/* A free value in type d: constants become constants of d, so a select of two numbers costs no cast. */
+static const struct expr *convert_free(struct lower *L, const struct expr *e, enum dtype d)
+{
+    if (e->op == OP_INT) return expr_const(L->ir, type_of(d), (double)e->u.i);
+    if (e->op == OP_REAL) return expr_const(L->ir, type_of(d), e->u.f);
+    if (e->op == OP_SELECT) return expr_select(L->ir, e->a[0], convert_free(L, e->a[1], d), convert_free(L, e->a[2], d));
+    return expr_cast(L->ir, type_of(d), CAST_PLAIN, e);
+}
+
 bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enum dtype d, const struct expr **out)
 {
     if (v->kind == LOW_VALUE) return value_to_type(L, n, &v->v, d, out);
@@ -63,7 +72,7 @@ bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enu
     }
     bool adapts = v->kind == LOW_FREE && d != TYPE_B1 && (dtype_is_float(d) || from == TYPE_S64);
     if (!adapts) return low_fail(L, n, "dsl.type", "this is %s where %s is needed; write %s(...)", dtype_name(from), dtype_name(d), dtype_name(d));
-    *out = expr_cast(L->ir, type_of(d), CAST_PLAIN, v->e);
+    *out = convert_free(L, v->e, d);
     return true;
 }
 
@@ -89,7 +98,7 @@ bool lower_index(struct lower *L, const struct node *n, const struct binding *en
 static bool free_operand(struct lower *L, const struct node *n, const struct low *v, bool real, const struct expr **out)
 {
     if (v->kind == LOW_VALUE) return value_to_type(L, n, &v->v, real ? TYPE_F64 : TYPE_S64, out);
-    *out = real ? expr_cast(L->ir, type_of(TYPE_F64), CAST_PLAIN, v->e) : v->e;
+    *out = real ? convert_free(L, v->e, TYPE_F64) : v->e;
     return true;
 }
 

@@ -125,7 +125,8 @@ bool lower_range(struct lower *L, const struct range_item *r, const struct expr 
 bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d, const struct loopv *loops, int nloops,
                  const int64_t *lo, const int64_t *hi); /* cover.c */
 bool cover_complete(struct lower *L, struct declared *d);
-bool cover_reads(struct lower *L, const struct node *n, const struct declared *d, const struct expr *const *idx, struct env *env);
+bool cover_reads(struct lower *L, const struct node *n, const struct declared *d, const struct expr *const *idx, struct env *env,
+                 bool guarded);
 struct env *lower_env(struct lower *L);
 /* For proofs: loads of tensors with declared ranges become variables with that range. */
 const struct expr *lower_provable(struct lower *L, struct env *env, const struct expr *e);

@@ -80,14 +80,12 @@ static bool table_value(struct lower *L, const struct tensor *t, const struct ex
 }
 
 /* May it be read now? */
-static bool check_order(struct lower *L, const struct node *n, struct declared *d, const struct expr *const *idx)
+static bool check_order(struct lower *L, const struct node *n, struct declared *d, const struct expr *const *idx, bool guarded)
 {
     enum scope scope = d->tensor->scope;
     if (scope == SCOPE_IN || scope == SCOPE_CONST || scope == SCOPE_TABLE || d->complete) return true;
     if (d->npiece == 0) return low_fail(L, n, "dsl.order", "'%s' is read before it is defined", d->name);
-    bool own = L->eq && strcmp(L->eq->item->name, d->name) == 0;
-    if (!own) return low_fail(L, n, "dsl.order", "'%s' is read before all of it is defined", d->name);
-    return cover_reads(L, n, d, idx, lower_env(L));
+    return cover_reads(L, n, d, idx, lower_env(L), guarded);
 }
 
 static bool bounds(struct lower *L, const struct node *n, const struct tensor *t, const struct expr *const *idx, bool guarded, const struct expr **cond)
@@ -150,7 +148,7 @@ bool lower_read(struct lower *L, const struct node *n, const struct node *def, c
         idx[i] = tidy(L, idx[i]);
     }
     struct tensor *t = d->tensor;
-    if (!check_order(L, n, d, idx)) return false;
+    if (!check_order(L, n, d, idx, def != NULL)) return false;
     if (!bounds(L, n, t, idx, def != NULL, &cond)) return false;
     if (!cond && table_value(L, t, idx, out)) return true;
     if (cond && !lower_default(L, def, (enum dtype)t->type.dtype, env, &other)) return false;
