@@ -6,6 +6,7 @@
 #define QN_DB_INT_H
 
 #include <sqlite3.h>
+#include <sys/vfs.h>
 
 #include "base/vec.h"
 #include "db/db.h"
@@ -91,6 +92,7 @@ int64_t db_now_ms(void);
 enum db_lock_byte { DB_LOCK_WRITE = 0, DB_LOCK_USE = 1 };
 bool db_fs_is_network(long f_type, const char **name);
 bool db_fuse_is_network(const char *mountinfo, unsigned major, unsigned minor, const char **name);
+extern int (*db_statfs)(const char *path, struct statfs *st); /* so that a test can be on NFS */
 enum rc db_check_fs(const char *path, struct err *e);
 enum rc db_lock_open(struct db *d, struct err *e);
 enum rc db_lock_use(struct db *d, struct err *e);

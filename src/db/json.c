@@ -38,7 +38,8 @@ static void put_real(struct buf *b, double x)
 {
     char text[40];
     if (x == 0) x = 0; /* no -0: a reader may take it for the integer */
-    for (int digits = 15; digits <= 17; digits++) {
+    /* 15 digits always show a shorter form where there is one, except below the normal range. */
+    for (int digits = fabs(x) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x) break;
     }

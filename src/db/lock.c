@@ -90,6 +90,8 @@ static bool dir_is_network(const char *dir, long f_type, const char **name)
     return yes;
 }
 
+int (*db_statfs)(const char *path, struct statfs *st) = statfs;
+
 enum rc db_check_fs(const char *path, struct err *e)
 {
     char dir[4096];
@@ -102,7 +104,7 @@ enum rc db_check_fs(const char *path, struct err *e)
     else
         snprintf(dir, sizeof dir, ".");
     struct statfs st;
-    if (statfs(dir, &st) != 0)
+    if (db_statfs(dir, &st) != 0)
         return db_fail(e, DB_E_CANTOPEN, "cannot reach folder '%s': %s", dir, strerror(errno));
     const char *name;
     if (dir_is_network(dir, (long)st.f_type, &name))
