@@ -117,9 +117,10 @@ struct timing {
     int rounds;
     bool noisy;
 };
-/* Races n blobs (entry 0 first) with the FMA loop in the same rounds; tier of verification before. */
+/* Races n blobs (entry 0 first) with the FMA loop in the same rounds; tier of verification before. noisy_width: relative
+ * width of the leader's interval from which the outcome is noisy. */
 enum rc work_race(struct work *w, int n, const struct wire_task *job, const struct compile_result *const *blobs, int tier,
-                  int rounds, struct client_race *out, struct err *e);
+                  int rounds, double noisy_width, struct client_race *out, struct err *e);
 void work_timing(struct work *w, const struct client_race *r, int entry, const struct compile_result *blob,
                  struct timing *out);
 /* Ideal time on the binding roof for `executed` FLOPs per call; 0 when not calibrated. */

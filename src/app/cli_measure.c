@@ -43,7 +43,7 @@ double work_roof_ns(struct work *w, double executed, const char **roof)
 }
 
 enum rc work_race(struct work *w, int n, const struct wire_task *job, const struct compile_result *const *blobs, int tier,
-                  int rounds, struct client_race *out, struct err *e)
+                  int rounds, double noisy_width, struct client_race *out, struct err *e)
 {
     struct wire_entry entries[WIRE_MAX_ENTRIES] = {0};
     for (int i = 0; i < n; i++) {
@@ -59,7 +59,7 @@ enum rc work_race(struct work *w, int n, const struct wire_task *job, const stru
         .tier = (uint8_t)tier,
         .calibrate = 1,
     };
-    struct race_config cfg = {.max_rounds = rounds, .min_rounds = n == 1 ? rounds : 0, .calibrated = true};
+    struct race_config cfg = {.max_rounds = rounds, .min_rounds = n == 1 ? rounds : 0, .noisy_width = noisy_width, .calibrated = true};
     struct core_lock lock = {0};
     const struct wire_hello *hello = client_hello(w->s->runner);
     enum rc rc = core_lock_take(&lock, core_pick(hello->cpu_mask, (uint32_t)w->threads), true, e);

@@ -165,7 +165,7 @@ static enum rc bind_race(void *ctx, int n, const char *const *trace, const struc
     enum rc rc = work_job(b->w, trace[0], &job, e);
     for (int i = 1; i < n && rc == RC_OK && job->exact; i++) rc = work_job(b->w, trace[i], &job, e);
     worker_pause(b->w->s->worker, true);
-    if (rc == RC_OK) rc = work_race(b->w, n, job, blobs, 3, 61, race, e);
+    if (rc == RC_OK) rc = work_race(b->w, n, job, blobs, 3, 61, 0.25, race, e);
     worker_pause(b->w->s->worker, false);
     if (rc == RC_OK) {
         for (int i = 0; i < n; i++) race_row(b, race, i, &out[i]);

@@ -14,9 +14,9 @@ static void print_verdict(struct work *w, const struct wire_outcome *o, const ch
                              json_number(o->worst), "verdict", verdict_name(o->verdict), "text", o->text ? o->text : "", "rung", rung));
         return;
     }
-    printf("%s  %s  tier %d, %" PRIu32 " checks, largest error %.3g (bound %.3g)  schedule: %s\n", ok ? "ok" : verdict_name(o->verdict),
-           w->task->token, o->tier, o->checks, o->max_err, o->bound, rung);
-    if (!ok) printf("  %s\n", o->text ? o->text : "");
+    printf("%s  %s  tier %d, %" PRIu32 " checks, error at most %.2f of its bound  schedule: %s\n", ok ? "ok" : verdict_name(o->verdict),
+           w->task->token, o->tier, o->checks, o->worst, rung);
+    if (!ok) printf("  %s (error %.3g, bound %.3g)\n", o->text ? o->text : "", o->max_err, o->bound);
 }
 
 static enum rc check_blob(struct work *w, const char *trace, const struct compile_result *r, struct wire_outcome *out,
