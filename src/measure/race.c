@@ -78,8 +78,7 @@ void race_compare(const struct race *r, int a, int b, double alpha, double *rati
 {
     double *d = mem_new(((size_t)r->rounds + 1) * sizeof *d);
     size_t n = paired(r, a, b, d);
-    *ratio = n ? exp(stats_median(d, n)) : NAN;
-    stats_interval(d, n, alpha, lo, hi);
+    *ratio = exp(stats_median_interval(d, n, alpha, lo, hi));
     *lo = exp(*lo);
     *hi = exp(*hi);
     mem_free(d);
@@ -97,8 +96,8 @@ static void own_times(struct race *r, int i)
         if (x > 0) d[n++] = x;
     }
     e->rounds = (int)n;
-    e->median_ns = stats_median(d, n);
-    stats_interval(d, n, r->cfg.alpha, &e->ns_lo, &e->ns_hi);
+    if (r->cfg.calibrated) race_compare(r, i, r->n, r->cfg.alpha, &e->fma, &e->fma_lo, &e->fma_hi);
+    e->median_ns = stats_median_interval(d, n, r->cfg.alpha, &e->ns_lo, &e->ns_hi);
     mem_free(d);
 }
 
@@ -109,9 +108,7 @@ static void update_stats(struct race *r)
     for (int i = 0; i < r->n; i++) {
         struct race_entry *e = &r->entries[i];
         if (e->fate == RACE_DEAD) continue;
-        own_times(r, i);
         race_compare(r, i, ref, crown_alpha(r), &e->ratio, &e->ratio_lo, &e->ratio_hi);
-        if (r->cfg.calibrated) race_compare(r, i, r->n, r->cfg.alpha, &e->fma, &e->fma_lo, &e->fma_hi);
     }
     for (int i = 0; i < r->n; i++) {
         const struct race_entry *e = &r->entries[i];
@@ -173,6 +170,7 @@ static bool too_wide(const struct race *r)
 
 static void finish(struct race *r)
 {
+    for (int i = 0; i < r->n; i++) own_times(r, i);
     r->separated = crowned(r);
     r->winner = r->separated ? r->leader : reference(r);
     r->noisy = !r->separated && r->rounds >= r->cfg.max_rounds && too_wide(r);

@@ -56,9 +56,10 @@ enum race_fate { RACE_LIVE, RACE_DROPPED, RACE_DEAD };
 
 struct race_entry {
     enum race_fate fate;
-    int rounds;      /* rounds it ran in */
-    double median_ns, ns_lo, ns_hi;      /* of its own samples; drifts with the machine */
     double ratio, ratio_lo, ratio_hi;    /* time / incumbent's time; interval valid at every look */
+    /* at the end */
+    int rounds;                          /* rounds it ran in */
+    double median_ns, ns_lo, ns_hi;      /* of its own samples; drifts with the machine */
     double fma, fma_lo, fma_hi;          /* time / FMA loop's time of the same round; NaN without */
 };
 

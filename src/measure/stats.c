@@ -59,22 +59,33 @@ static double log_evidence(size_t n, size_t s)
 
 int64_t stats_interval_rank(size_t n, double alpha)
 {
+    /* evidence falls as the split becomes even: find the first s below the limit; the interval ends there */
     double limit = log(1 / alpha);
-    /* evidence falls as the split becomes even: the first s below the limit is the end of the interval */
-    for (size_t s = 0; s <= n / 2; s++)
-        if (log_evidence(n, s) < limit) return (int64_t)s - 1;
-    return n ? (int64_t)(n / 2) : -1; /* alpha near 1: the median alone */
+    size_t lo = 0, hi = n / 2;
+    if (n == 0 || log_evidence(n, hi) >= limit) return n ? (int64_t)hi : -1; /* alpha near 1 */
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (log_evidence(n, mid) < limit) hi = mid;
+        else lo = mid + 1;
+    }
+    return (int64_t)lo - 1;
 }
 
-void stats_interval(const double *v, size_t n, double alpha, double *lo, double *hi)
+double stats_median_interval(double *v, size_t n, double alpha, double *lo, double *hi)
 {
     int64_t k = stats_interval_rank(n, alpha);
     *lo = -INFINITY;
     *hi = INFINITY;
-    if (k < 0 || n == 0) return;
+    if (n == 0) return NAN;
+    qsort(v, n, sizeof *v, by_value);
     if (k > (int64_t)(n - 1) / 2) k = (int64_t)(n - 1) / 2;
+    if (k >= 0) *lo = v[k], *hi = v[(int64_t)n - 1 - k];
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+void stats_interval(const double *v, size_t n, double alpha, double *lo, double *hi)
+{
     double *s = sorted(v, n);
-    *lo = s[k];
-    *hi = s[(int64_t)n - 1 - k];
+    stats_median_interval(s, n, alpha, lo, hi);
     mem_free(s);
 }

@@ -1,6 +1,6 @@
 /* stats: order statistics and an interval for a median that may be looked at after every sample.
  *
- *   median_interval(d, n, 0.002, &lo, &hi)    lo <= true median <= hi at *every* n at once, with
+ *   stats_interval(d, n, 0.002, &lo, &hi)     lo <= true median <= hi at *every* n at once, with
  *                                             probability >= 0.998
  *
  * The interval. Let S(m) be how many of n independent samples exceed m. If m is the median, each
@@ -27,6 +27,8 @@ double stats_quantile(const double *v, size_t n, double q);
 /* Number of extreme samples to drop on each side at n looks: the interval is [v(k+1), v(n-k)] of the
  * sorted samples; -1 when n is too small to say anything. */
 int64_t stats_interval_rank(size_t n, double alpha);
+/* Both at once, sorting v in place. */
+double stats_median_interval(double *v, size_t n, double alpha, double *lo, double *hi);
 void stats_interval(const double *v, size_t n, double alpha, double *lo, double *hi);
 
 #endif
