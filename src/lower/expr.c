@@ -135,6 +135,19 @@ bool expr_has_load(const struct expr *e)
     return found;
 }
 
+bool expr_is_zero(const struct expr *e)
+{
+    switch ((enum op)e->op) {
+    case OP_INT: return e->u.i == 0;
+    case OP_REAL: return e->u.f == 0;
+    case OP_MUL: return expr_is_zero(e->a[0]) || expr_is_zero(e->a[1]);
+    case OP_ADD: case OP_SUB: return expr_is_zero(e->a[0]) && expr_is_zero(e->a[1]);
+    case OP_SELECT: return expr_is_zero(e->a[1]) && expr_is_zero(e->a[2]);
+    case OP_NEG: case OP_CAST: return expr_is_zero(e->a[0]);
+    default: return false;
+    }
+}
+
 bool cond_linear(struct ir *ir, const struct expr *cond, struct linear *out)
 {
     if (cond->op != OP_LT && cond->op != OP_LE) return false;

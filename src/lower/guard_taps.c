@@ -25,20 +25,6 @@ static void collect(const struct expr *e, void *ctx)
     if (known && t->nload < CONJ_MAX) t->load[t->nload++] = e;
 }
 
-/* Zero whatever its finite factors are. */
-static bool is_zero(const struct expr *e)
-{
-    switch ((enum op)e->op) {
-    case OP_INT: return e->u.i == 0;
-    case OP_REAL: return e->u.f == 0;
-    case OP_MUL: return is_zero(e->a[0]) || is_zero(e->a[1]);
-    case OP_ADD: case OP_SUB: return is_zero(e->a[0]) && is_zero(e->a[1]);
-    case OP_SELECT: return is_zero(e->a[1]) && is_zero(e->a[2]);
-    case OP_NEG: case OP_CAST: return is_zero(e->a[0]);
-    default: return false;
-    }
-}
-
 struct swap {
     const struct expr *from, *to;
 };
@@ -54,7 +40,7 @@ static bool absorbs(struct taps *t, const struct expr *load)
 {
     struct swap s = {load, load->a[1]};
     const struct expr *v = expr_map(t->l->ir, t->value, swap_node, &s);
-    if (t->update->u.update.op == RED_SUM) return is_zero(v);
+    if (t->update->u.update.op == RED_SUM) return expr_is_zero(v);
     return v == reduce_identity(t->l->ir, t->update, 0);
 }
 

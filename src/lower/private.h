@@ -56,6 +56,7 @@ const struct expr *expr_all(struct ir *ir, const struct expr *const *conj, int n
 /* The conjuncts of a b1; more than CONJ_MAX: the rest stays together in the last. */
 int expr_conjuncts(const struct expr *cond, const struct expr *out[CONJ_MAX]);
 bool expr_has_load(const struct expr *e);
+bool expr_is_zero(const struct expr *e); /* whatever its finite factors are */
 /* cond as l >= 0 over s64 scalars; false for anything but < and <=. */
 bool cond_linear(struct ir *ir, const struct expr *cond, struct linear *out);
 /* l = k*v + rest: returns k and takes the term out; *clean false if v hides in another atom. */

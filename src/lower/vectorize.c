@@ -129,6 +129,60 @@ static struct stmt *lanes_reduce(struct lanes *x, struct stmt *s, const struct e
     return stmt_store(ir, s->u.store.tensor, &at, expr_binary(ir, op, old, term));
 }
 
+/* Is it all the same to masked-off lanes of a register whether the sum is taken? (They add 0 * x.) */
+static bool adds_nothing(const struct lanes *x, const struct expr *e)
+{
+    switch ((enum op)e->op) {
+    case OP_LOADC: return e->a[0] == x->mask && e->a[1]->op == OP_SPLAT && expr_is_zero(e->a[1]->a[0]);
+    case OP_MUL: return adds_nothing(x, e->a[0]) || adds_nothing(x, e->a[1]);
+    case OP_NEG: case OP_CAST: return adds_nothing(x, e->a[0]);
+    default: return false;
+    }
+}
+
+struct first_store {
+    const struct tensor *t;
+    const struct stmt *found;
+};
+
+static bool find_store(struct stmt *s, void *ctx)
+{
+    struct first_store *f = ctx;
+    if (!f->found && s->kind == ST_STORE && s->u.store.tensor == f->t) f->found = s;
+    return !f->found;
+}
+
+/* Does nothing write these elements before s does? Then lanes that do not run may hold anything. */
+static bool writes_first(const struct stmt *s)
+{
+    struct linear at;
+    int64_t n = 0, reach = 1;
+    const struct stmt *p = s->parent;
+    if (expr_uses_tensor(s->u.store.value, s->u.store.tensor)) return false;
+    if (!linear_of(s->u.store.idx[0], &at)) return false;
+    for (; p && !(p->kind == ST_ALLOC && p->u.alloc.tensor == s->u.store.tensor); p = p->parent) {
+        if (p->kind != ST_FOR) continue; /* from the innermost loop out, each turn must move past the last */
+        int64_t k = 0;
+        for (int i = 0; i < at.n; i++)
+            if (at.atom[i]->op == OP_VAR && at.atom[i]->u.var == p->u.loop.var) k = at.coef[i];
+        if (k < reach || !loop_constant_extent(p, &n)) return false;
+        reach = k * n;
+    }
+    if (!p) return false;
+    struct first_store f = {.t = s->u.store.tensor};
+    stmt_walk(p->u.alloc.body, find_store, &f);
+    return f.found == s;
+}
+
+static const struct expr *keep_masked(struct lanes *x, const struct stmt *s, const struct tensor *t,
+                                      const struct expr *at, const struct expr *value)
+{
+    const struct expr *old = expr_load(x->l->ir, t, &at, 1);
+    bool sum = value->op == OP_ADD && (value->a[0] == old || value->a[1] == old);
+    if (sum && adds_nothing(x, value->a[value->a[0] == old])) return value;
+    return writes_first(s) ? value : expr_select(x->l->ir, x->mask, value, old);
+}
+
 static struct stmt *lanes_store(struct lanes *x, struct stmt *s)
 {
     struct ir *ir = x->l->ir;
@@ -150,8 +204,7 @@ static struct stmt *lanes_store(struct lanes *x, struct stmt *s)
         return lanes_reduce(x, s, at);
     }
     const struct expr *value = expr_to_lanes(ir, lanes_expr(x, s->u.store.value), x->n);
-    if (x->mask && t->scope == SCOPE_REG)
-        value = expr_select(ir, x->mask, value, expr_load(ir, t, &at, 1));
+    if (x->mask && t->scope == SCOPE_REG) value = keep_masked(x, s, t, at, value);
     struct stmt *store = stmt_store(ir, t, &at, value);
     return x->mask && t->scope != SCOPE_REG ? stmt_if(ir, x->mask, store) : store;
 }

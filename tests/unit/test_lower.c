@@ -1,0 +1,776 @@
+/* lower: each pass on small nests (golden text), and the kernel against the scheduled nest it came
+ * from, both run by the interpreter. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/lower_run.h"
+
+static struct lower_case plain(void) { return (struct lower_case){.target = lower_target(true)}; }
+
+static void same(const char *text)
+{
+    for (int masks = 0; masks < 2; masks++) {
+        struct lower_case c = {.target = lower_target(masks)};
+        lower_same(text, &c);
+        lower_case_free(&c);
+    }
+}
+
+/* The text after one pass. */
+static void golden(const char *pass, const char *text, const char *want)
+{
+    struct buf b;
+    struct lower_case c = plain();
+    buf_init(&b, 1 << 20);
+    c.dump = &b;
+    c.dump_pass = pass;
+    lower_same(text, &c);
+    ck_assert_str_eq(b.p, want);
+    buf_fini(&b);
+    lower_case_free(&c);
+}
+
+/* ---- golden ----------------------------------------------------------------------------------- */
+
+START_TEST(golden_taps)
+{
+    const char *text =
+        "nest pad\n"
+        "in     x: f32[9]\n"
+        "in     w: f32[3]\n"
+        "out    y: f32[9]\n"
+        "stage y\n"
+        "  for p in 0..9\n"
+        "    for r in 0..3 reduce\n"
+        "      y[p] += (x[p + r - 1] if 0 <= p + r - 1 & p + r - 1 < 9 else 0.0) * w[r]\n";
+    golden("guard_taps", text,
+           "nest pad\n"
+           "in     x: f32[9]\n"
+           "in     w: f32[3]\n"
+           "out    y: f32[9]\n"
+           "stage y\n"
+           "  for p in 0..9\n"
+           "    y[p] = 0.0\n"
+           "    for r in 0..3 reduce\n"
+           "      if 0 <= p + r - 1 & p + r - 1 < 9\n"
+           "        y[p] += x[p + r - 1] * w[r] started\n");
+    golden("tighten", text,
+           "nest pad\n"
+           "in     x: f32[9]\n"
+           "in     w: f32[3]\n"
+           "out    y: f32[9]\n"
+           "stage y\n"
+           "  for p in 0..9\n"
+           "    y[p] = 0.0\n"
+           "    for r in max(1 - p, 0)..min(10 - p, 3) reduce\n"
+           "      y[p] += x[p + r - 1] * w[r] started\n");
+    struct lower_case c = plain();
+    lower_same(text, &c);
+    ck_assert_double_eq(c.kernel.flops, 2 * (3 * 9 - 2));
+    lower_case_free(&c);
+}
+END_TEST
+
+START_TEST(golden_peel)
+{
+    golden("peel",
+           "nest cut\n"
+           "in     x: f32[57]\n"
+           "out    y: f32[57]\n"
+           "stage y\n"
+           "  for yo in 0..5 peel\n"
+           "    for yi in 0..14\n"
+           "      if yo * 14 + yi < 57\n"
+           "        y[yo * 14 + yi] = x[yo * 14 + yi]\n",
+           "nest cut\n"
+           "in     x: f32[57]\n"
+           "out    y: f32[57]\n"
+           "stage y\n"
+           "  for yo in 0..4\n"
+           "    for yi in 0..14\n"
+           "      y[yo * 14 + yi] = x[yo * 14 + yi]\n"
+           "  for yi.tail0 in 0..14\n"
+           "    if yi.tail0 + 56 < 57\n"
+           "      y[yi.tail0 + 56] = x[yi.tail0 + 56]\n");
+}
+END_TEST
+
+START_TEST(golden_kernel)
+{
+    golden("kernel",
+           "nest mm\n"
+           "in     a: f32[2, 3]\n"
+           "in     b: f32[3, 32]\n"
+           "out    y: f32[2, 32]\n"
+           "stage y\n"
+           "  for no in 0..2\n"
+           "    alloc reg acc: f32[2, 16]\n"
+           "      stage acc\n"
+           "        for k in 0..3 reduce\n"
+           "          for m in 0..2 unroll\n"
+           "            for n in 0..16 vector\n"
+           "              acc[m, n] += a[m, k] * b[k, no * 16 + n]\n"
+           "      stage y.out\n"
+           "        for m2 in 0..2 unroll\n"
+           "          for n2 in 0..16 vector\n"
+           "            y[m2, no * 16 + n2] = max(acc[m2, n2], 0.0)\n",
+           "nest mm\n"
+           "in     a: f32[6]\n"
+           "in     b: f32[96]\n"
+           "out    y: f32[64]\n"
+           "for no in 0..2\n"
+           "  alloc reg acc: f32x16[2]\n"
+           "    acc[0] = splat(0.0, 16)\n"
+           "    acc[1] = splat(0.0, 16)\n"
+           "    for k in 0..3 reduce\n"
+           "      acc[0] = fma(splat(a[k], 16), b[ramp(k * 32 + no * 16, 1, 16)], acc[0])\n"
+           "      acc[1] = fma(splat(a[k + 3], 16), b[ramp(k * 32 + no * 16, 1, 16)], acc[1])\n"
+           "    y[ramp(no * 16, 1, 16)] = max(acc[0], splat(0.0, 16))\n"
+           "    y[ramp(no * 16 + 32, 1, 16)] = max(acc[1], splat(0.0, 16))\n");
+}
+END_TEST
+
+START_TEST(golden_mask)
+{
+    const char *text =
+        "nest masked\n"
+        "in     x: f32[20]\n"
+        "out    y: f32[20]\n"
+        "stage y\n"
+        "  for io in 0..3\n"
+        "    for ii in 0..8 vector mask\n"
+        "      if io * 8 + ii < 20\n"
+        "        y[io * 8 + ii] = x[io * 8 + ii] + 1.0\n";
+    golden("vectorize", text,
+           "nest masked\n"
+           "in     x: f32[20]\n"
+           "out    y: f32[20]\n"
+           "for io in 0..3\n"
+           "  if io * 8 < 20\n"
+           "    if ramp(io * 8, 1, 8) < splat(20, 8)\n"
+           "      y[ramp(io * 8, 1, 8)] = (x[ramp(io * 8, 1, 8)] if ramp(io * 8, 1, 8) < splat(20, 8) else splat(0.0, 8)) + splat(1.0, 8)\n");
+    same(text);
+}
+END_TEST
+
+/* ---- matmul under every tail policy ----------------------------------------------------------- */
+
+static void matmul(const char *nest, const char *no_tail, const char *ni_tail, int masks)
+{
+    char text[4096];
+    snprintf(text, sizeof text, nest, no_tail, ni_tail);
+    struct lower_case c = {.target = lower_target(masks)};
+    lower_same(text, &c);
+    lower_case_free(&c);
+}
+
+START_TEST(matmul_tails)
+{
+    static const char *nest =
+        "nest mm\n"
+        "in     a: f32[7, 5]\n"
+        "in     b: f32[5, 41]\n"
+        "out    y: f32[7, 41]\n"
+        "stage y\n"
+        "  for mo in 0..3 %s\n"
+        "    for no in 0..3 peel\n"
+        "      alloc reg acc: f32[3, 16]\n"
+        "        stage acc\n"
+        "          for k in 0..5 reduce\n"
+        "            for mi in 0..3 unroll\n"
+        "              for ni in 0..16 vector\n"
+        "                if mo * 3 + mi < 7 & no * 16 + ni < 41\n"
+        "                  acc[mi, ni] += a[mo * 3 + mi, k] * b[k, no * 16 + ni]\n"
+        "        stage y.out\n"
+        "          for mi2 in 0..3 unroll\n"
+        "            for ni2 in 0..16 vector %s\n"
+        "              if mo * 3 + mi2 < 7 & no * 16 + ni2 < 41\n"
+        "                y[mo * 3 + mi2, no * 16 + ni2] = acc[mi2, ni2]\n";
+    static const char *tails[] = {"", "guard", "peel"}, *inner[] = {"", "mask"};
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 2; j++)
+            for (int masks = 0; masks < 2; masks++) matmul(nest, tails[i], inner[j], masks);
+}
+END_TEST
+
+START_TEST(matmul_masked)
+{
+    same("nest mm\n"
+         "in     a: f32[4, 5]\n"
+         "in     b: f32[5, 41]\n"
+         "out    y: f32[4, 41]\n"
+         "stage y\n"
+         "  for no in 0..3\n"
+         "    alloc reg acc: f32[4, 16]\n"
+         "      stage acc\n"
+         "        for k in 0..5 reduce\n"
+         "          for mi in 0..4 unroll\n"
+         "            for ni in 0..16 vector mask\n"
+         "              if no * 16 + ni < 41\n"
+         "                acc[mi, ni] += a[mi, k] * b[k, no * 16 + ni]\n"
+         "      stage y.out\n"
+         "        for mi2 in 0..4 unroll\n"
+         "          for ni2 in 0..16 vector mask\n"
+         "            if no * 16 + ni2 < 41\n"
+         "              y[mi2, no * 16 + ni2] = acc[mi2, ni2]\n");
+}
+END_TEST
+
+START_TEST(matmul_shift)
+{
+    same("nest mm\n"
+         "in     a: f32[7, 5]\n"
+         "in     b: f32[5, 41]\n"
+         "out    y: f32[7, 41]\n"
+         "stage y\n"
+         "  for no in 0..3\n"
+         "    for m in 0..7 parallel\n"
+         "      alloc reg acc: f32[16]\n"
+         "        stage acc\n"
+         "          for k in 0..5 reduce\n"
+         "            for ni in 0..16 vector\n"
+         "              acc[ni] += a[m, k] * b[k, min(no * 16, 25) + ni]\n"
+         "        stage y.out\n"
+         "          for ni2 in 0..16 vector\n"
+         "            y[m, min(no * 16, 25) + ni2] = acc[ni2]\n");
+}
+END_TEST
+
+/* ---- convolution ------------------------------------------------------------------------------ */
+
+START_TEST(conv_borders)
+{
+    static const char *nest =
+        "nest conv\n"
+        "in     x: f32[9, 11, 5]\n"
+        "in     w: f32[3, 3, 5, 8]\n"
+        "out    y: f32[9, 11, 8]\n"
+        "stage y\n"
+        "  for p in 0..9 parallel\n"
+        "    for qo in 0..3%s\n"
+        "      alloc reg acc: f32[4, 8]\n"
+        "        stage acc\n"
+        "          for r in 0..3 reduce\n"
+        "            for s in 0..3 reduce\n"
+        "              for c in 0..5 reduce\n"
+        "                for q in 0..4 unroll\n"
+        "                  for k in 0..8 vector\n"
+        "                    if qo * 4 + q < 11\n"
+        "                      acc[q, k] += (x[p + r - 1, qo * 4 + q + s - 1, c] if 0 <= p + r - 1 & p + r - 1 < 9 & 0 <= qo * 4 + q + s - 1 & qo * 4 + q + s - 1 < 11 else 0.0) * w[r, s, c, k]\n"
+        "        stage y.out\n"
+        "          for q2 in 0..4 unroll\n"
+        "            for k2 in 0..8 vector\n"
+        "              if qo * 4 + q2 < 11\n"
+        "                y[p, qo * 4 + q2, k2] = acc[q2, k2]\n";
+    char text[4096];
+    for (int i = 0; i < 2; i++) {
+        snprintf(text, sizeof text, nest, i ? " peel" : "");
+        same(text);
+        struct lower_case c = plain();
+        lower_same(text, &c);
+        ck_assert_double_eq(c.kernel.flops, 2.0 * 25 * 31 * 5 * 8);
+        lower_case_free(&c);
+    }
+}
+END_TEST
+
+START_TEST(conv_vector_columns)
+{
+    same("nest conv\n"
+         "in     x: f32[3, 19]\n"
+         "in     w: f32[4, 3, 3]\n"
+         "out    y: f32[4, 19]\n"
+         "stage y\n"
+         "  for qo in 0..3\n"
+         "    for k in 0..4\n"
+         "      for c in 0..3 reduce\n"
+         "        for s in 0..3 reduce\n"
+         "          for q in 0..8 vector\n"
+         "            if qo * 8 + q < 19\n"
+         "              y[k, qo * 8 + q] += (x[c, qo * 8 + q + s - 1] if 0 <= qo * 8 + q + s - 1 & qo * 8 + q + s - 1 < 19 else 0.0) * w[k, c, s]\n");
+}
+END_TEST
+
+START_TEST(max_pool)
+{
+    same("nest pool\n"
+         "in     x: f32[9, 9, 8]\n"
+         "out    y: f32[5, 5, 8]\n"
+         "stage y\n"
+         "  for p in 0..5\n"
+         "    for q in 0..5\n"
+         "      for r in 0..3 unroll reduce\n"
+         "        for s in 0..3 reduce\n"
+         "          for c in 0..8 vector\n"
+         "            y[p, q, c] max= (x[p * 2 + r - 1, q * 2 + s - 1, c] if 0 <= p * 2 + r - 1 & p * 2 + r - 1 < 9 & 0 <= q * 2 + s - 1 & q * 2 + s - 1 < 9 else f32(-inf))\n");
+}
+END_TEST
+
+/* ---- reductions over lanes, several targets --------------------------------------------------- */
+
+START_TEST(reduce_lanes)
+{
+    static const char *nest =
+        "nest red\n"
+        "in     x: f32[3, 21]\n"
+        "out    y: f32[3]\n"
+        "stage y\n"
+        "  for m in 0..3\n"
+        "    for ko in 0..3%s reduce\n"
+        "      for ki in 0..8 vector%s reduce\n"
+        "        if ko * 8 + ki < 21\n"
+        "          y[m] %s= x[m, ko * 8 + ki]\n";
+    static const char *ops[] = {"+", "max", "min", "*"};
+    char text[2048];
+    for (int o = 0; o < 4; o++)
+        for (int peel = 0; peel < 3; peel++) {
+            snprintf(text, sizeof text, nest, peel == 1 ? " peel" : "", peel == 2 ? " mask" : "", ops[o]);
+            same(text);
+        }
+}
+END_TEST
+
+START_TEST(argmax)
+{
+    same("nest arg\n"
+         "in     x: s32[6, 37]\n"
+         "out    v: s32[6]\n"
+         "out    i: s32[6]\n"
+         "stage v\n"
+         "  for m in 0..6\n"
+         "    for k in 0..37 vector reduce\n"
+         "      {v, i}[m] argmax= {x[m, k], cast(s32, k)}\n");
+    same("nest arg\n"
+         "in     x: s32[5, 24]\n"
+         "out    v: s32[24]\n"
+         "out    i: s32[24]\n"
+         "stage v\n"
+         "  for no in 0..3\n"
+         "    for k in 0..5 reduce\n"
+         "      for n in 0..8 vector\n"
+         "        {v, i}[no * 8 + n] argmin= {x[k, no * 8 + n], cast(s32, k)}\n");
+}
+END_TEST
+
+START_TEST(private_lanes)
+{
+    same("nest own\n"
+         "in     x: f32[4, 24]\n"
+         "out    y: f32[24]\n"
+         "stage y\n"
+         "  for no in 0..3\n"
+         "    for n in 0..8 vector\n"
+         "      alloc stack t: f32[4]\n"
+         "        stage t\n"
+         "          for j in 0..4\n"
+         "            t[j] = x[j, no * 8 + n] * 2.0\n"
+         "        stage y.out\n"
+         "          for j2 in 0..4 reduce\n"
+         "            y[no * 8 + n] += t[j2]\n");
+}
+END_TEST
+
+/* ---- access classes --------------------------------------------------------------------------- */
+
+static struct access_info classify(struct ir *ir, const char *subscript)
+{
+    char text[512];
+    snprintf(text, sizeof text,
+             "nest t\nin     x: f32[4096]\nout    y: f32[64]\nfor i in 0..4\n  for j in 0..4\n    y[ramp(0, 1, 8)] = x[%s]\n",
+             subscript);
+    struct nest *n = lower_parse(ir, text);
+    struct stmt *s = nest_loop(n, "j");
+    s = s->u.loop.body;
+    while (s->kind == ST_BLOCK) s = s->u.block.p[0];
+    struct access_info info;
+    access_classify(ir, s->u.store.value->a[0], &info);
+    return info;
+}
+
+START_TEST(access_classes)
+{
+    struct ir *ir = ir_new();
+    struct access_info a = classify(ir, "ramp(i * 8, 1, 8)");
+    ck_assert_int_eq(a.kind, ACCESS_CONTIGUOUS);
+    a = classify(ir, "ramp(i, 2, 8)");
+    ck_assert_int_eq(a.kind, ACCESS_STRIDED);
+    ck_assert_int_eq(a.span, 15);
+    a = classify(ir, "ramp(i + 9, -1, 8)");
+    ck_assert_int_eq(a.kind, ACCESS_STRIDED);
+    ck_assert_int_eq(a.stride, -1);
+    a = classify(ir, "splat(i * 8, 8) + ramp(0, 1, 8) / splat(4, 8)");
+    ck_assert_int_eq(a.kind, ACCESS_PERMUTE);
+    ck_assert_int_eq(a.span, 2);
+    static const int quarter[8] = {0, 0, 0, 0, 1, 1, 1, 1};
+    ck_assert_mem_eq(a.perm, quarter, sizeof quarter);
+    a = classify(ir, "ramp(i * 8, 1, 8) / splat(4, 8) * splat(4, 8) + (splat(3, 8) - ramp(i * 8, 1, 8) % splat(4, 8))");
+    ck_assert_int_eq(a.kind, ACCESS_PERMUTE);
+    static const int swap[8] = {3, 2, 1, 0, 7, 6, 5, 4};
+    ck_assert_mem_eq(a.perm, swap, sizeof swap);
+    a = classify(ir, "ramp(i, 1, 8) / splat(5, 8)");
+    ck_assert_int_eq(a.kind, ACCESS_GATHER);
+    a = classify(ir, "ramp(i, 100, 8)");
+    ck_assert_int_eq(a.kind, ACCESS_GATHER);
+    ir_free(ir);
+}
+END_TEST
+
+START_TEST(strided_and_permuted)
+{
+    same("nest perm\n"
+         "in     x: f32[64]\n"
+         "in     s: f32[8]\n"
+         "out    a: f32[16]\n"
+         "out    b: f32[32]\n"
+         "out    c: f32[32]\n"
+         "out    d: f32[64]\n"
+         "stage a\n"
+         "  for i in 0..16 vector\n"
+         "    a[i] = x[i * 3 + 2] + x[63 - i]\n"
+         "stage b\n"
+         "  for j in 0..32 vector\n"
+         "    b[j] = x[j / 4 * 4 + (3 - j % 4)] * s[j / 4]\n"
+         "stage c\n"
+         "  for ko in 0..4\n"
+         "    for ki in 0..8 vector\n"
+         "      c[ko * 8 + ki] = x[(ko * 8 + ki) % 16 * 2] + x[(ko * 8 + ki) / 5]\n"
+         "stage d\n"
+         "  for m in 0..64 vector\n"
+         "    d[m % 8 * 8 + m / 8] = x[m]\n");
+}
+END_TEST
+
+START_TEST(layouts)
+{
+    same("nest nchwc\n"
+         "in     x: f32[2, 20] store 0,1/8,1%8\n"
+         "out    y: f32[2, 20]\n"
+         "out    z: f32[2, 20] store 1/4,0,1%4\n"
+         "stage y\n"
+         "  for n in 0..2\n"
+         "    for co in 0..3 peel\n"
+         "      for ci in 0..8 vector\n"
+         "        if co * 8 + ci < 20\n"
+         "          y[n, co * 8 + ci] = x[n, co * 8 + ci]\n"
+         "stage z\n"
+         "  for n2 in 0..2\n"
+         "    for c2 in 0..20 vector\n"
+         "      z[n2, c2] = x[n2, c2] + x[n2, 19 - c2]\n");
+}
+END_TEST
+
+/* ---- extents of every kind -------------------------------------------------------------------- */
+
+START_TEST(odd_vectors)
+{
+    char text[1024];
+    for (int n = 1; n < 150; n = n < 20 ? n + 1 : n + 23) {
+        snprintf(text, sizeof text,
+                 "nest odd\nin     x: f32[%d]\nout    y: f32[%d]\nstage y\n  for i in 0..%d vector\n    y[i] = x[i] * 2.0\n",
+                 n, n, n);
+        same(text);
+    }
+}
+END_TEST
+
+START_TEST(dynamic)
+{
+    static const char *text =
+        "nest dyn\n"
+        "dyn    N\n"
+        "in     x: f32[N, 3]\n"
+        "out    y: f32[N]\n"
+        "stage y\n"
+        "  for io in 0..(N + 7) / 8 parallel%s\n"
+        "    for ii in 0..8 vector\n"
+        "      for k in 0..3 reduce\n"
+        "        if io * 8 + ii < N\n"
+        "          y[io * 8 + ii] += x[io * 8 + ii, k]\n";
+    char nest[1024];
+    for (int peel = 0; peel < 2; peel++)
+        for (int n = 0; n < 20; n++)
+            for (int masks = 0; masks < 2; masks++) {
+                snprintf(nest, sizeof nest, text, peel ? " peel" : "");
+                struct lower_case c = {.target = lower_target(masks), .dyn = {n}};
+                lower_same(nest, &c);
+                lower_case_free(&c);
+            }
+}
+END_TEST
+
+/* ---- memory ----------------------------------------------------------------------------------- */
+
+static const struct tensor *temp(const struct nest *n, const char *name)
+{
+    const struct tensor *t = nest_tensor(n, name);
+    ck_assert_ptr_nonnull(t);
+    return t;
+}
+
+START_TEST(scratch_overlay)
+{
+    struct lower_case c = plain();
+    lower_same("nest chain\n"
+               "in     x: f32[100]\n"
+               "out    y: f32[100]\n"
+               "temp   a: f32[100]\n"
+               "temp   b: f32[100]\n"
+               "temp   d: f32[100]\n"
+               "stage a\n"
+               "  for i in 0..100\n"
+               "    a[i] = x[i] + 1.0\n"
+               "stage b\n"
+               "  for i2 in 0..100\n"
+               "    b[i2] = a[99 - i2] * 2.0\n"
+               "stage d\n"
+               "  for i3 in 0..100\n"
+               "    d[i3] = b[99 - i3] + 3.0\n"
+               "stage y\n"
+               "  for i4 in 0..100\n"
+               "    y[i4] = d[99 - i4]\n",
+               &c);
+    ck_assert_int_eq(c.kernel.scratch_a, 2 * 448);
+    ck_assert_int_eq(c.kernel.scratch_b, 0);
+    const struct nest *n = c.kernel.nest;
+    ck_assert_int_eq(temp(n, "a")->scratch_at, temp(n, "d")->scratch_at);
+    ck_assert_int_ne(temp(n, "a")->scratch_at, temp(n, "b")->scratch_at);
+    lower_case_free(&c);
+}
+END_TEST
+
+START_TEST(scratch_per_worker)
+{
+    struct lower_case c = plain();
+    lower_same("nest par\n"
+               "in     x: f32[6, 16]\n"
+               "out    y: f32[6, 16]\n"
+               "temp   all: f32[6, 16]\n"
+               "stage all\n"
+               "  for i0 in 0..6\n"
+               "    for j0 in 0..16 vector\n"
+               "      all[i0, j0] = x[i0, j0] + 1.0\n"
+               "stage y\n"
+               "  for i in 0..6 parallel\n"
+               "    alloc temp t: f32[16]\n"
+               "      stage t\n"
+               "        for j in 0..16 vector\n"
+               "          t[j] = all[i, j] * 2.0\n"
+               "      stage y.out\n"
+               "        for j2 in 0..16\n"
+               "          y[i, j2] = t[15 - j2]\n",
+               &c);
+    ck_assert_int_eq(c.kernel.scratch_a, 384);
+    ck_assert_int_eq(c.kernel.scratch_b, 64);
+    ck_assert(temp(c.kernel.nest, "t")->scratch_per_worker);
+    lower_case_free(&c);
+}
+END_TEST
+
+START_TEST(loop_carried_life)
+{
+    struct lower_case c = plain();
+    lower_same("nest carried\n"
+               "in     x: f32[4]\n"
+               "out    y: f32[4]\n"
+               "temp   a: f32[4]\n"
+               "temp   b: f32[4]\n"
+               "stage a\n"
+               "  for i in 0..4\n"
+               "    a[i] = x[i]\n"
+               "stage y\n"
+               "  for t in 0..4\n"
+               "    stage b\n"
+               "      for j in 0..4\n"
+               "        b[j] = a[j] + 1.0\n"
+               "    stage y.out\n"
+               "      y[t] = b[t]\n",
+               &c);
+    const struct nest *n = c.kernel.nest; /* a is read in every turn: b may not sit on it */
+    ck_assert_int_ne(temp(n, "a")->scratch_at, temp(n, "b")->scratch_at);
+    lower_case_free(&c);
+}
+END_TEST
+
+START_TEST(pack_phase)
+{
+    same("nest packed\n"
+         "in     x: f32[4, 5]\n"
+         "const  w: f32[5, 41]\n"
+         "out    y: f32[4, 41]\n"
+         "packed wp: f32[3, 5, 16]\n"
+         "stage y\n"
+         "  for no in 0..3\n"
+         "    alloc reg acc: f32[4, 16]\n"
+         "      stage acc\n"
+         "        for k in 0..5 reduce\n"
+         "          for m in 0..4 unroll\n"
+         "            for n in 0..16 vector\n"
+         "              acc[m, n] += x[m, k] * wp[no, k, n]\n"
+         "      stage y.out\n"
+         "        for m2 in 0..4 unroll\n"
+         "          for n2 in 0..16 vector mask\n"
+         "            if no * 16 + n2 < 41\n"
+         "              y[m2, no * 16 + n2] = acc[m2, n2]\n"
+         "pack\n"
+         "  stage wp\n"
+         "    for po in 0..3\n"
+         "      for pk in 0..5\n"
+         "        for pn in 0..16\n"
+         "          wp[po, pk, pn] = (w[pk, po * 16 + pn] if po * 16 + pn < 41 else 0.0)\n");
+}
+END_TEST
+
+/* ---- refusals --------------------------------------------------------------------------------- */
+
+static void refused(const char *text, const char *code, int64_t max_nodes)
+{
+    struct ir *ir = ir_new();
+    struct nest *n = lower_parse(ir, text);
+    struct target t = lower_target(true);
+    struct lower_options o = {.max_nodes = max_nodes, .verify_each = true};
+    struct kernel k;
+    struct err e = {0};
+    ck_assert_int_eq(lower(n, &t, &o, &k, &e), RC_FAIL);
+    ck_assert_str_eq(e.code, code);
+    ck_assert(strlen(e.msg) > 20);
+    ir_free(ir);
+}
+
+START_TEST(refusals)
+{
+    refused("nest big\nin     x: f32[4096]\nout    y: f32[4096]\nstage y\n  for i in 0..4096 unroll\n    y[i] = x[i]\n",
+            "lower.too_big", 5000);
+    refused("nest r\nin     x: f32[9000]\nout    y: f32[9000]\nstage y\n  alloc reg t: f32[9000]\n    stage t\n"
+            "      for i in 0..9000\n        t[i] = x[i]\n    stage y.out\n      for j in 0..9000\n        y[j] = t[j]\n",
+            "lower.reg_tile", 0);
+    refused("nest r\nin     x: f32[9000]\nout    y: f32[9000]\nstage y\n  alloc stack t: f32[9000]\n    stage t\n"
+            "      for i in 0..9000\n        t[i] = x[i]\n    stage y.out\n      for j in 0..9000\n        y[j] = t[j]\n",
+            "lower.stack", 0);
+    refused("nest d\ndyn    N\nin     x: f32[N]\nout    y: f32[N]\ntemp   t: f32[N]\nstage t\n  for i in 0..N\n"
+            "    t[i] = x[i]\nstage y\n  for j in 0..N\n    y[j] = t[j]\n",
+            "lower.scratch_dynamic", 0);
+}
+END_TEST
+
+/* A register tile that cannot be one becomes an array, and still computes the same. */
+START_TEST(demoted_tile)
+{
+    same("nest demote\n"
+         "in     x: f32[16]\n"
+         "out    y: f32[16]\n"
+         "stage y\n"
+         "  alloc reg t: f32[16]\n"
+         "    stage t\n"
+         "      for i in 0..16 vector\n"
+         "        t[i] = x[i]\n"
+         "    stage y.out\n"
+         "      for j in 0..16\n"
+         "        y[j] = t[15 - j]\n");
+}
+END_TEST
+
+/* ---- speed ------------------------------------------------------------------------------------ */
+
+START_TEST(work_is_linear)
+{
+    static const char *nest =
+        "nest big\nin     x: f32[%d]\nout    y: f32[%d]\nstage y\n  for i in 0..%d unroll\n    y[i] = x[i] * 2.0\n";
+    char text[512];
+    int64_t nodes[2];
+    for (int i = 0; i < 2; i++) {
+        int n = i ? 8000 : 1000;
+        snprintf(text, sizeof text, nest, n, n, n);
+        struct ir *ir = ir_new();
+        struct nest *s = lower_parse(ir, text);
+        struct target t = lower_target(true);
+        struct kernel k;
+        struct err e = {0};
+        ck_assert_int_eq(lower(s, &t, NULL, &k, &e), RC_OK);
+        nodes[i] = k.nodes;
+        ck_assert_int_lt(ir->next_expr, 20 * n);
+        ir_free(ir);
+    }
+    ck_assert_int_lt(nodes[1], 9 * nodes[0]);
+}
+END_TEST
+
+START_TEST(naive)
+{
+    static const char *text =
+        "nest mm\n"
+        "in     a: f32[7, 3]\n"
+        "in     b: f32[3, 5]\n"
+        "out    y: f32[7, 5]\n"
+        "temp   s: f32[7, 5]\n"
+        "stage s\n"
+        "  for m in 0..7\n"
+        "    for n in 0..5\n"
+        "      for k in 0..3 reduce\n"
+        "        s[m, n] += a[m, k] * b[k, n]\n"
+        "stage y\n"
+        "  for m2 in 0..7\n"
+        "    for n2 in 0..5\n"
+        "      y[m2, n2] = exp(s[m2, n2])\n";
+    struct ir *ir = ir_new();
+    struct nest *n = lower_parse(ir, text), *k = nest_clone(ir, n);
+    struct target t = lower_target(true);
+    struct kernel out;
+    struct err e = {0};
+    ck_assert_msg(lower_naive(k, &t, &out, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(nest_verify(k, NEST_KERNEL, &e) == RC_OK, "%s", e.msg);
+    ck_assert_int_eq(out.scratch_a, 192);
+    void **bufs = lower_buffers(k, NULL, 1, NULL);
+    ck_assert_int_eq(nest_interp(k, 0, bufs, NULL, 1 << 20, &e), RC_OK);
+    const float *a = bufs[0], *b = bufs[1], *y = bufs[2];
+    for (int i = 0; i < 7; i++)
+        for (int j = 0; j < 5; j++) {
+            float s = 0;
+            for (int q = 0; q < 3; q++) s += a[i * 3 + q] * b[q * 5 + j];
+            ck_assert_float_eq(y[i * 5 + j], (float)exp((double)s)); /* f64 inside: correctly rounded here */
+        }
+    lower_buffers_free(k, bufs);
+    ir_free(ir);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("lower");
+    TCase *t = tcase_create("lower");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, golden_taps);
+    tcase_add_test(t, golden_peel);
+    tcase_add_test(t, golden_kernel);
+    tcase_add_test(t, golden_mask);
+    tcase_add_test(t, matmul_tails);
+    tcase_add_test(t, matmul_masked);
+    tcase_add_test(t, matmul_shift);
+    tcase_add_test(t, conv_borders);
+    tcase_add_test(t, conv_vector_columns);
+    tcase_add_test(t, max_pool);
+    tcase_add_test(t, reduce_lanes);
+    tcase_add_test(t, argmax);
+    tcase_add_test(t, private_lanes);
+    tcase_add_test(t, access_classes);
+    tcase_add_test(t, strided_and_permuted);
+    tcase_add_test(t, layouts);
+    tcase_add_test(t, odd_vectors);
+    tcase_add_test(t, dynamic);
+    tcase_add_test(t, scratch_overlay);
+    tcase_add_test(t, scratch_per_worker);
+    tcase_add_test(t, loop_carried_life);
+    tcase_add_test(t, pack_phase);
+    tcase_add_test(t, refusals);
+    tcase_add_test(t, demoted_tile);
+    tcase_add_test(t, work_is_linear);
+    tcase_add_test(t, naive);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
