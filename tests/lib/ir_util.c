@@ -58,7 +58,7 @@ const struct expr *ir_util_parse_expr(struct ir *ir, const struct nest *n, const
     stmt_walk(n->body, note_loop, &m);
     buf_puts(m.b, "nest e\n");
     for (int i = 0; i < m.n; i++) buf_printf(m.b, "dyn \"%s\"\n", m.var[i]->name);
-    bool cond = strpbrk(text, "<>=!") != NULL;
+    bool cond = strpbrk(text, "=!") || strstr(text, " < ") || strstr(text, " > ");
     buf_printf(m.b, "out value: %s[]\nvalue[] = %s\n", cond ? "b1" : "s64", text);
     struct nest *little = ir_util_nest(ir, m.b->p);
     const struct expr *e = little->body->u.block.p[0]->u.store.value;
