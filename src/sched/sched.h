@@ -98,10 +98,11 @@ void sched_explain(struct buf *b, const struct nest *n, const struct trace *t, c
  * Plain data: sched knows neither tasks nor targets. */
 struct facts {
     int n;
-    const char *name[96];
-    int64_t value[96];
-    char owned[96][32];
+    const char *name[192];
+    int64_t value[192];
+    char owned[192][64];
 };
+/* Replaces; a name longer than 63 bytes and a 193rd fact are left out: a space that asks for them says so. */
 void facts_put(struct facts *f, const char *name, int64_t value);
 bool facts_get(const struct facts *f, const char *name, int64_t *value);
 
@@ -112,6 +113,7 @@ enum rc space_parse(const char *file, const char *text, size_t len, const struct
 enum rc space_derive(const struct nest *naive, const char *algorithm, const struct facts *f, struct space **out, struct err *e);
 void space_free(struct space *s);
 const char *space_name(const struct space *s);
+const char *space_algorithm(const struct space *s);
 const char *space_op(const struct space *s); /* the operator after `for` */
 const char *space_algorithm(const struct space *s); /* "direct" */
 int space_knobs(const struct space *s);

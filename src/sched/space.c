@@ -18,6 +18,7 @@ void space_free(struct space *s)
 }
 
 const char *space_name(const struct space *s) { return s->name; }
+const char *space_algorithm(const struct space *s) { return s->algorithm[0].part[0].text; }
 const char *space_op(const struct space *s) { return s->op; }
 int space_knobs(const struct space *s) { return s->names.nknob; }
 const char *space_knob_name(const struct space *s, int knob) { return s->names.knob[knob].name; }

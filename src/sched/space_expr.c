@@ -128,7 +128,7 @@ static bool fact_exists(const struct scope_of_names *names, const char *name)
 
 static const struct xnode *unknown(struct scan *s, struct scope_of_names *names, const struct tok *t)
 {
-    const char *known[SPACE_KNOBS + SPACE_LETS + 96];
+    const char *known[SPACE_KNOBS + SPACE_LETS + QN_COUNT(names->facts->name)];
     size_t n = 0;
     for (int i = 0; i < names->nknob; i++) known[n++] = names->knob[i].name;
     for (int i = 0; i < names->nlet; i++) known[n++] = names->let_name[i];
@@ -328,7 +328,7 @@ void facts_put(struct facts *f, const char *name, int64_t value)
     int at = 0;
     while (at < f->n && strcmp(f->name[at], name) != 0) at++;
     if (at == f->n) {
-        QN_CHECK(f->n < (int)QN_COUNT(f->name) && strlen(name) < sizeof f->owned[0], "fact '%s'", name);
+        if (f->n == (int)QN_COUNT(f->name) || strlen(name) >= sizeof f->owned[0]) return;
         strncpy(f->owned[at], name, sizeof f->owned[0] - 1);
         f->name[at] = f->owned[at];
         f->n++;

@@ -292,7 +292,7 @@ static bool read_knob(struct reader *r, size_t at)
     char name[32];
     scan_part(r, at, r->end);
     struct tok t = r->s.tok;
-    if (names->nknob == SPACE_KNOBS) scan_error(&r->s, &t, "space.knob", "a space has at most 40 knobs");
+    if (names->nknob == SPACE_KNOBS) scan_error(&r->s, &t, "space.knob", "a space has at most 32 knobs");
     if (new_name(r, name, sizeof name) && scan_expect(&r->s, "space.knob", "in")) read_domain(r, d);
     if (!keep_error(r)) return false;
     struct knob *k = &names->knob[names->nknob++];
@@ -386,6 +386,7 @@ static bool read_algorithm(struct reader *r, size_t at)
     struct space *sp = r->sp;
     if (sp->nalgorithm) return fail(r, at, "space.algorithm", "the algorithm is already named");
     if (!read_words(r, at, sp->algorithm, (int)QN_COUNT(sp->algorithm), &sp->nalgorithm)) return false;
+    if (sp->nalgorithm > 0 && !sp->algorithm[0].part[0].text) return fail(r, at, "space.algorithm", "the algorithm's name is a plain word");
     return sp->nalgorithm > 0 || fail(r, at, "space.algorithm", "the algorithm's name is needed here");
 }
 
