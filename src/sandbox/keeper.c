@@ -18,6 +18,7 @@
 
 #include "base/proc.h"
 #include "sandbox/blob.h"
+#include "sandbox/facts.h"
 #include "sandbox/futex.h"
 #include "sandbox/sandbox.h"
 
@@ -43,13 +44,7 @@ bool keeper_init(struct keeper *k, uint32_t layers)
     *k = (struct keeper){.layers = layers, .cpus = allowed_cpus()};
     for (int i = 0; i < SLOTS; i++) k->slots[i].fd = -1;
     k->memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-#ifdef _SC_LEVEL1_DCACHE_SIZE
-    static const int names[] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE};
-    for (int i = 0; i < 3; i++) {
-        long bytes = sysconf(names[i]);
-        k->cache_bytes[i] = bytes > 0 ? (uint64_t)bytes : 0;
-    }
-#endif
+    facts_caches(k->cache_bytes);
     void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED || !window_reserve(&k->window)) return false;
     BELL = k->bell = p;
