@@ -21,6 +21,7 @@ struct checker {
     int nall;
     const char *local[LOCALS_MAX];
     int nlocal;
+    int nhidden; /* indices around a place that must not use them */
     bool data; /* reads and indices allowed */
 };
 
@@ -77,6 +78,8 @@ static bool unknown_value(struct checker *c, const struct node *n)
     const char *names[SEEN_MAX + LOCALS_MAX + OP_EXTENTS];
     char hint[96];
     int count = 0;
+    for (int i = 0; i < c->nhidden; i++)
+        if (strcmp(c->local[i], n->name) == 0) return fail(c, n->line, n->col, "dsl.not_const", "'%s' is an index; this must be known with the task", n->name);
     for (int i = 0; i < c->nlocal; i++) names[count++] = c->local[i];
     for (int i = 0; i < c->op->nextent; i++) names[count++] = c->op->extent[i];
     for (int i = 0; i < c->nall; i++)
@@ -126,7 +129,7 @@ static bool check_read(struct checker *c, const struct node *n)
         return false;
     }
     if (rank != n->n) {
-        dsl_error(c->e, c->f, n->line, n->col, "dsl.rank", "'%s' has %d dimension%s and is read with %d subscript%s", n->name, rank, rank == 1 ? "" : "s", n->n, n->n == 1 ? "" : "s");
+        dsl_error(c->e, c->f, n->line, n->col, "dsl.rank", "'%s' has rank %d and is read with %d subscripts", n->name, rank, n->n);
         return false;
     }
     return check_nodes(c, n);
@@ -215,9 +218,11 @@ static bool check_const(struct checker *c, const struct node *n)
     int locals = c->nlocal;
     c->data = false;
     c->nlocal = 0;
+    c->nhidden = locals;
     bool ok = check_node(c, n);
     c->data = data;
     c->nlocal = locals;
+    c->nhidden = 0;
     return ok;
 }
 
@@ -299,11 +304,10 @@ static bool check_attr(struct checker *c, const struct item *it)
 {
     for (int i = 0; i < it->nchoice; i++)
         if (!check_const(c, it->choice[i])) return false;
-    if (!check_const(c, it->def) || !check_const(c, it->lo) || !check_const(c, it->hi)) return false;
-    if (it->attr != ATTR_SYMBOL || !it->def || it->def->kind == NODE_CASE) return true;
-    for (int i = 0; i < it->nname && it->def->kind == NODE_NAME; i++)
-        if (strcmp(it->names[i], it->def->name) == 0) return true;
-    return fail(c, it->def->line, it->def->col, "dsl.domain", "the default of '%s' is not in its domain", it->name);
+    bool symbol = it->attr == ATTR_SYMBOL && it->def && it->def->kind != NODE_CASE, known = !symbol;
+    for (int i = 0; symbol && i < it->nname && it->def->kind == NODE_NAME; i++) known |= strcmp(it->names[i], it->def->name) == 0;
+    if (!known) return fail(c, it->def->line, it->def->col, "dsl.domain", "the default of '%s' is not in its domain", it->name);
+    return check_const(c, it->def) && check_const(c, it->lo) && check_const(c, it->hi);
 }
 
 static bool check_short(struct checker *c, const struct item *it)
@@ -394,7 +398,7 @@ static bool check_target(struct checker *c, const struct ref_item *r)
         if (it->scope != SCOPE_OUT && it->scope != SCOPE_TEMP) return fail(c, r->line, r->col, "dsl.read_only", "'%s' is not an out or temp tensor and cannot be defined", r->name);
     }
     if (rank_of(c, r->name) != r->n) {
-        dsl_error(c->e, c->f, r->line, r->col, "dsl.rank", "'%s' has %d dimensions and is defined with %d subscripts", r->name, rank_of(c, r->name), r->n);
+        dsl_error(c->e, c->f, r->line, r->col, "dsl.rank", "'%s' has rank %d and is defined with %d subscripts", r->name, rank_of(c, r->name), r->n);
         return false;
     }
     for (int i = 0; i < r->n && !declared; i++)
@@ -402,9 +406,20 @@ static bool check_target(struct checker *c, const struct ref_item *r)
     return true;
 }
 
+static int values_of(const struct node *n)
+{
+    if (n->kind != NODE_REDUCE) return 1;
+    return strncmp(n->name, "arg", 3) == 0 ? 2 : n->ntuple;
+}
+
 static bool check_equation(struct checker *c, const struct item *it)
 {
     c->nlocal = 0;
+    int gives = values_of(it->value);
+    if (it->nref > 1 && gives != it->nref) {
+        dsl_error(c->e, c->f, it->value->line, it->value->col, "dsl.tuple", "the left side has %d targets; only a reduction of %d values defines them", it->nref, it->nref);
+        return false;
+    }
     for (int i = 0; i < it->nrange; i++) {
         if (!check_const(c, it->range[i].lo) || !check_const(c, it->range[i].hi)) return false;
         if (!push_local(c, it->range[i].name, it->range[i].line, it->range[i].col)) return false;

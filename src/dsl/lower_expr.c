@@ -71,6 +71,7 @@ bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enu
         return true;
     }
     bool adapts = v->kind == LOW_FREE && d != TYPE_B1 && (dtype_is_float(d) || from == TYPE_S64);
+    if (d == TYPE_B1) return low_fail(L, n, "dsl.type", "this is %s where a truth value is needed; compare it: v != 0", dtype_name(from));
     if (!adapts) return low_fail(L, n, "dsl.type", "this is %s where %s is needed; write %s(...)", dtype_name(from), dtype_name(d), dtype_name(d));
     *out = convert_free(L, v->e, d);
     return true;
