@@ -113,8 +113,10 @@ enum rc space_parse(const char *file, const char *text, size_t len, const struct
 enum rc space_derive(const struct nest *naive, const char *algorithm, const struct facts *f, struct space **out, struct err *e);
 void space_free(struct space *s);
 const char *space_name(const struct space *s);
+const char *space_text(const struct space *s); /* of a derived space, as .sched; "" for one that was read */
 const char *space_algorithm(const struct space *s);
 const char *space_op(const struct space *s); /* the operator after `for` */
+const char *space_text(const struct space *s); /* of a derived space, as .sched; "" for one that was read */
 const char *space_algorithm(const struct space *s); /* "direct" */
 int space_knobs(const struct space *s);
 const char *space_knob_name(const struct space *s, int knob);

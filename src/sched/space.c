@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "sched/space_int.h"
+#include "sched/derive.h"
 
 enum { WORD_MAX = 64 };
 
@@ -42,6 +42,9 @@ void space_knob_text(const struct space *s, int knob, int i, struct buf *out)
     if (k->word) buf_puts(out, k->word[i]);
     else buf_printf(out, "%" PRId64, k->value[i]);
 }
+
+const char *space_text(const struct space *s) { return s->text ? s->text : ""; }
+void space_set_text(struct space *s, const char *text, size_t n) { s->text = arena_strndup(s->arena, text, n); }
 
 double space_size(const struct space *s)
 {

@@ -69,7 +69,7 @@ struct item {
 
 struct space {
     struct arena *arena;
-    const char *name, *op;
+    const char *name, *op, *text; /* text: of a derived space */
     struct word algorithm[9]; /* name and parameters */
     int nalgorithm;
     struct scope_of_names names;

@@ -1,0 +1,55 @@
+/* What space_derive finds out about a nest, and what derive_text writes as a .sched text. */
+#ifndef QN_SCHED_DERIVE_H
+#define QN_SCHED_DERIVE_H
+
+#include "sched/space_int.h"
+
+enum { DERIVE_STAGES = 12, DERIVE_LOOPS = 16, DERIVE_COPIES = 6, SPACE_KNOBS_MAX = SPACE_KNOBS };
+
+enum role {
+    ROLE_HOST,   /* stays at the root, tiled */
+    ROLE_GUEST,  /* computed inside its host's tile */
+    ROLE_INLINE, /* substituted into its reader */
+    ROLE_CONST,  /* moved to the pack phase */
+};
+
+struct daxis {
+    const char *name;
+    int64_t extent; /* dynamic ones count as large */
+    int dim;        /* of the target it subscripts; -1 */
+    bool reduce, ordered, dynamic;
+    int host; /* guests: the axis of the host it follows; -1 */
+};
+
+struct dstage {
+    struct stmt *stmt, *leaf;
+    const char *name;
+    enum role role;
+    int host, reader, readers;
+    bool output, tile, parallel, detail; /* detail: unroll and vectorize inside */
+    bool plain, uses_vec, uses_row;      /* guests: how they are read */
+    struct daxis axis[DERIVE_LOOPS];
+    int nloop, nreduce, vec, row, last_reduce;
+    int64_t lanes;
+    int bits;
+};
+
+struct dcopy {
+    const struct tensor *t;
+    int host;
+    bool constant, padded, on;
+};
+
+struct derive {
+    struct dstage stage[DERIVE_STAGES];
+    int n;
+    struct dcopy copy[DERIVE_COPIES];
+    int ncopy;
+    int64_t vector_bits, vregs, threads, dynamic;
+    bool regs, unrolls;
+};
+
+void derive_text(const struct derive *d, const char *algorithm, struct buf *b);
+void space_set_text(struct space *s, const char *text, size_t n);
+
+#endif

@@ -1,0 +1,365 @@
+/* space_derive: a schedule space from the op's own structure, for any naive nest.
+ *
+ *     stage acc  (temp, reduction)     ->   computed in registers inside y's tile
+ *     stage y    (output)              ->   tiled: vectors along its contiguous axis, rows along the next
+ *
+ * How: each stage gets a role (constant: pack phase; host: tiled; guest: computed inside a host's tile;
+ * inlined). The roles are written as a .sched text, read back, and tried: random choices are applied to
+ * copies of the nest, and what is refused loses the feature that asked for it. The text that remains is
+ * a space like a hand-written one, readable and printable.
+ * Invariants: terminates (each round removes a feature); the result holds at least the naive nest's own
+ * trace; the same nest and facts give the same text. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "sched/derive.h"
+
+enum { PROBES = 12, ROUNDS = 96, TEXT_MAX = 1 << 16 };
+
+/* ---- roles -------------------------------------------------------------------------------------- */
+
+static void count_readers(struct derive *d, struct dstage *s)
+{
+    struct tensor *target[UPDATE_TARGETS] = {NULL};
+    int nt = leaf_targets(s->leaf, target);
+    s->output = false;
+    s->readers = 0;
+    for (int i = 0; i < nt; i++)
+        if (target[i]->scope != SCOPE_TEMP) s->output = true;
+    for (int j = 0; j < d->n; j++) {
+        bool reads = false;
+        for (int i = 0; i < nt; i++) reads |= &d->stage[j] != s && stmt_reads(d->stage[j].stmt, target[i]);
+        if (!reads) continue;
+        s->readers++;
+        s->reader = j;
+    }
+}
+
+static void find_constants(const struct expr *e, void *ctx)
+{
+    bool *constant = ctx;
+    if (e->op != OP_LOAD && e->op != OP_LOADC) return;
+    enum scope s = e->u.tensor->scope;
+    if (s != SCOPE_CONST && s != SCOPE_TABLE) *constant = false;
+}
+
+static void constants_expr(const struct expr **slot, void *ctx) { expr_walk(*slot, find_constants, ctx); }
+
+static bool constants_stmt(struct stmt *s, void *ctx)
+{
+    stmt_exprs(s, constants_expr, ctx);
+    return true;
+}
+
+static bool has_const_extents(const struct dstage *s)
+{
+    struct tensor *target[UPDATE_TARGETS] = {NULL};
+    int nt = leaf_targets(s->leaf, target);
+    for (int i = 0; i < nt; i++)
+        if (tensor_const_elements(target[i]) < 0) return false;
+    return true;
+}
+
+static void give_role(struct derive *d, struct dstage *s)
+{
+    bool constant = true;
+    stmt_walk(s->stmt, constants_stmt, &constant);
+    count_readers(d, s);
+    s->role = ROLE_HOST;
+    s->host = -1;
+    if (s->output) return;
+    if (constant && has_const_extents(s)) s->role = ROLE_CONST;
+    else if (s->readers == 1 && stage_untouched(s->stmt) && s->leaf->kind == ST_STORE) s->role = ROLE_INLINE;
+    else if (s->readers == 1 && stage_untouched(s->stmt)) s->role = ROLE_GUEST;
+}
+
+/* Guests of guests live in the same tile; inlined stages pass their own guests on. Readers come later in
+ * the order, so going backwards every reader's host is known. */
+static void find_hosts(struct derive *d)
+{
+    for (int i = d->n - 1; i >= 0; i--) {
+        struct dstage *s = &d->stage[i];
+        s->host = -1;
+        if (s->role != ROLE_GUEST && s->role != ROLE_INLINE) continue;
+        const struct dstage *r = &d->stage[s->reader];
+        if (s->reader <= i || r->role == ROLE_CONST) s->role = ROLE_HOST;
+        else s->host = r->role == ROLE_HOST ? s->reader : r->host;
+    }
+}
+
+/* ---- axes --------------------------------------------------------------------------------------- */
+
+static bool is_const_loop(const struct stmt *loop)
+{
+    int64_t n;
+    return loop_extent(loop, &n);
+}
+
+static int64_t extent_or(const struct stmt *loop, int64_t dynamic)
+{
+    int64_t n;
+    return loop_extent(loop, &n) ? n : dynamic;
+}
+
+/* Which dimension of the leaf's target the loop alone subscripts, or -1. */
+static int dim_of(const struct dstage *s, const struct var *v)
+{
+    struct tensor *target[UPDATE_TARGETS] = {NULL};
+    leaf_targets(s->leaf, target);
+    for (int d = target[0]->rank - 1; d >= 0; d--)
+        if (expr_uses_var(leaf_idx(s->leaf)[d], v)) return d;
+    return -1;
+}
+
+/* The dimension that is contiguous in memory. */
+static int contiguous_dim(const struct tensor *t)
+{
+    return t->nlayout ? t->layout[t->nlayout - 1].dim : t->rank - 1;
+}
+
+/* Vectors along the contiguous axis unless it is tiny and another is not; rows along the next largest from inside. */
+static void pick_axes(struct derive *d, struct dstage *s)
+{
+    struct stmt *own[48];
+    struct tensor *target[UPDATE_TARGETS] = {NULL};
+    int n = own_loops(s->leaf, own, (int)QN_COUNT(own));
+    leaf_targets(s->leaf, target);
+    int inner = contiguous_dim(target[0]);
+    s->nloop = s->nreduce = 0;
+    s->vec = s->row = s->last_reduce = -1;
+    s->bits = 8 * dtype_bytes((enum dtype)target[0]->type.dtype);
+    for (int i = 0; i < n && i < DERIVE_LOOPS; i++) {
+        struct daxis *a = &s->axis[s->nloop++];
+        *a = (struct daxis){own[i]->u.loop.var->name, extent_or(own[i], d->dynamic), dim_of(s, own[i]->u.loop.var), own[i]->u.loop.reduce, own[i]->u.loop.ordered, !is_const_loop(own[i]), -1};
+        s->nreduce += a->reduce;
+        if (a->reduce && a->extent > 1) s->last_reduce = s->nloop - 1;
+        if (!a->reduce && !a->ordered && a->dim == inner) s->vec = s->nloop - 1;
+    }
+    for (int i = 0; i < s->nloop; i++) {
+        struct daxis *a = &s->axis[i];
+        bool better = s->vec < 0 || (s->axis[s->vec].extent < 4 && a->extent > 2 * s->axis[s->vec].extent);
+        if (!a->reduce && !a->ordered && a->extent > 1 && better) s->vec = i;
+    }
+    if (s->vec >= 0 && s->axis[s->vec].extent < 2) s->vec = -1;
+    for (int i = 0; i < s->nloop; i++) {
+        struct daxis *a = &s->axis[i];
+        if (!a->reduce && !a->ordered && i != s->vec && a->extent > 1) s->row = i;
+    }
+    s->lanes = i64_max(2, d->vector_bits / s->bits);
+    while (s->vec >= 0 && s->lanes > 2 && s->lanes >= 2 * s->axis[s->vec].extent) s->lanes /= 2;
+    s->tile = s->vec >= 0 && s->nloop - s->nreduce > 0;
+}
+
+/* The loops of the host a guest's box depends on, if it is read by the host alone with plain subscripts. */
+struct plain_reads {
+    const struct dstage *guest, *host;
+    const struct tensor *t;
+    int map[REGION_RANK]; /* dimension of the guest -> axis of the host; -1 none; -2 unset */
+    bool plain;
+};
+
+static void plain_read(const struct expr *e, void *ctx)
+{
+    struct plain_reads *r = ctx;
+    if ((e->op != OP_LOAD && e->op != OP_LOADC) || e->u.tensor != r->t) return;
+    for (int d = 0; d < r->t->rank; d++) {
+        const struct expr *x = e->a[expr_load_first(e) + d];
+        int axis = -1;
+        for (int i = 0; i < r->host->nloop && x->op == OP_VAR; i++)
+            if (strcmp(r->host->axis[i].name, x->u.var->name) == 0 && !r->host->axis[i].reduce) axis = i;
+        if (axis < 0 || (r->map[d] != -2 && r->map[d] != axis)) r->plain = false;
+        r->map[d] = axis;
+    }
+}
+
+static void plain_expr(const struct expr **slot, void *ctx) { expr_walk(*slot, plain_read, ctx); }
+
+static bool plain_stmt(struct stmt *s, void *ctx)
+{
+    stmt_exprs(s, plain_expr, ctx);
+    return true;
+}
+
+static void map_guest(struct derive *d, struct dstage *s)
+{
+    s->plain = s->uses_vec = s->uses_row = false;
+    if (s->role != ROLE_GUEST) return;
+    const struct dstage *host = &d->stage[s->host];
+    struct tensor *target[UPDATE_TARGETS] = {NULL};
+    leaf_targets(s->leaf, target);
+    struct plain_reads r = {s, host, target[0], {0}, true};
+    for (int i = 0; i < REGION_RANK; i++) r.map[i] = -2;
+    /* through an inlined stage in between the subscripts are not seen: treated as not plain */
+    stmt_walk(host->stmt, plain_stmt, &r);
+    s->plain = r.plain && s->reader == s->host;
+    for (int i = 0; i < s->nloop && s->plain; i++) {
+        s->axis[i].host = s->axis[i].reduce || s->axis[i].dim < 0 ? -1 : r.map[s->axis[i].dim];
+        s->uses_vec |= s->axis[i].host >= 0 && s->axis[i].host == host->vec;
+        s->uses_row |= s->axis[i].host >= 0 && s->axis[i].host == host->row;
+    }
+    if (!s->plain) s->uses_vec = s->uses_row = true;
+    bool follows = !s->plain;
+    for (int i = 0; i < s->nloop; i++) follows |= s->axis[i].host >= 0;
+    if (!follows) s->role = ROLE_HOST; /* the same for every tile: computed once */
+}
+
+/* ---- copies ------------------------------------------------------------------------------------- */
+
+struct copies {
+    struct derive *d;
+    int stage;
+};
+
+static void find_copy(const struct expr *e, void *ctx)
+{
+    struct copies *c = ctx;
+    struct derive *d = c->d;
+    if ((e->op != OP_LOAD && e->op != OP_LOADC) || d->ncopy == DERIVE_COPIES) return;
+    const struct tensor *t = e->u.tensor;
+    bool constant = t->scope == SCOPE_CONST;
+    if ((!constant && t->scope != SCOPE_IN) || t->rank < 2) return;
+    int host = d->stage[c->stage].role == ROLE_HOST ? c->stage : d->stage[c->stage].host;
+    if (host < 0 || !d->stage[host].tile) return;
+    for (int i = 0; i < d->ncopy; i++)
+        if (d->copy[i].t == t && d->copy[i].host == host) {
+            d->copy[i].padded |= e->op == OP_LOADC;
+            return;
+        }
+    d->copy[d->ncopy++] = (struct dcopy){t, host, constant, e->op == OP_LOADC, true};
+}
+
+static void copies_expr(const struct expr **slot, void *ctx) { expr_walk(*slot, find_copy, ctx); }
+
+static bool copies_stmt(struct stmt *s, void *ctx)
+{
+    stmt_exprs(s, copies_expr, ctx);
+    return true;
+}
+
+static void find_copies(struct derive *d)
+{
+    d->ncopy = 0;
+    for (int i = 0; i < d->n; i++) {
+        struct copies c = {d, i};
+        bool reduces = d->stage[i].leaf->kind == ST_UPDATE; /* only reductions reuse what they read */
+        if (reduces && (d->stage[i].role == ROLE_GUEST || d->stage[i].role == ROLE_HOST)) stmt_walk(d->stage[i].stmt, copies_stmt, &c);
+    }
+}
+
+/* ---- trying ------------------------------------------------------------------------------------- */
+
+/* The stage whose loops or copies a name belongs to: the longest stage name it begins with. */
+static struct dstage *stage_of_name(struct derive *d, const char *name)
+{
+    struct dstage *best = NULL;
+    for (int i = 0; i < d->n; i++) {
+        size_t n = strlen(d->stage[i].name);
+        if (strncmp(d->stage[i].name, name, n) == 0 && (name[n] == '.' || !name[n]) && (!best || n > strlen(best->name))) best = &d->stage[i];
+    }
+    return best;
+}
+
+/* Takes away what asked for the refused step; false if nothing is left to take. */
+static bool weaken(struct derive *d, const struct trace *t, const struct rejection *r)
+{
+    const struct step *s = r->step >= 0 ? &t->step[r->step] : NULL;
+    struct dstage *st = s ? stage_of_name(d, s->arg[0]) : NULL;
+    if (!s) { /* the finished schedule: a register tile that cannot be one */
+        if (d->regs) return d->regs = false, true;
+        return d->unrolls ? d->unrolls = false, true : false;
+    }
+    if (s->prim == PRIM_CACHE || s->prim == PRIM_PACK)
+        for (int i = 0; i < d->ncopy; i++)
+            if (d->copy[i].on && strcmp(d->copy[i].t->name, s->arg[0]) == 0) return d->copy[i].on = false, true;
+    if (!st) return false;
+    if (s->prim == PRIM_PARALLEL && st->parallel) return st->parallel = false, true;
+    if (s->prim == PRIM_INLINE && st->role == ROLE_INLINE) return st->role = ROLE_GUEST, true;
+    if ((s->prim == PRIM_COMPUTE_AT || s->prim == PRIM_PACK) && st->role != ROLE_HOST) return st->role = ROLE_HOST, true;
+    if (st->detail) return st->detail = false, true;
+    if (st->tile) return st->tile = false, true;
+    return false;
+}
+
+/* How many of the probes are legal; the first refusal weakens the derivation. */
+static int probe(struct derive *d, const struct nest *naive, const struct space *sp, bool *weakened)
+{
+    struct rng rng;
+    int legal = 0;
+    rng_seed(&rng, 7);
+    *weakened = false;
+    for (int i = 0; i < PROBES; i++) {
+        int choice[SPACE_KNOBS_MAX];
+        for (int k = 0; k < space_knobs(sp); k++) choice[k] = i ? (int)rng_range(&rng, 0, space_knob_values(sp, k) - 1) : 0;
+        struct trace *t = space_trace(sp, choice);
+        if (!t) continue;
+        struct ir *ir = ir_new();
+        struct rejection r;
+        bool ok = sched_apply(nest_clone(ir, naive), t, &r) == RC_OK;
+        legal += ok;
+        if (!ok && !*weakened) *weakened = weaken(d, t, &r);
+        trace_free(t);
+        ir_free(ir);
+    }
+    return legal;
+}
+
+static void plan_all(struct derive *d)
+{
+    find_hosts(d);
+    for (int i = 0; i < d->n; i++)
+        if (d->stage[i].role == ROLE_GUEST || d->stage[i].role == ROLE_INLINE)
+            if (!d->stage[d->stage[i].host].tile && d->stage[i].role == ROLE_GUEST) d->stage[i].role = ROLE_HOST;
+    find_hosts(d);
+    for (int i = 0; i < d->n; i++) map_guest(d, &d->stage[i]);
+}
+
+static void derive_init(struct derive *d, const struct nest *naive, const struct facts *f)
+{
+    int64_t v;
+    d->vector_bits = facts_get(f, "target.vector_bits", &v) && v >= 32 ? v : 128;
+    d->vregs = facts_get(f, "target.vregs", &v) && v >= 4 ? v : 16;
+    d->threads = facts_get(f, "threads", &v) ? v : 1;
+    d->dynamic = 1024;
+    d->regs = d->unrolls = true;
+    for (int i = 0; i < naive->body->u.block.n && d->n < DERIVE_STAGES; i++) {
+        struct stmt *s = naive->body->u.block.p[i];
+        struct stmt *leaf = s->kind == ST_STAGE ? stage_leaf(s) : NULL;
+        if (!leaf) continue;
+        d->stage[d->n++] = (struct dstage){.stmt = s, .leaf = leaf, .name = s->u.stage.name, .parallel = d->threads > 1, .detail = true};
+    }
+    for (int i = 0; i < d->n; i++) give_role(d, &d->stage[i]);
+    for (int i = 0; i < d->n; i++) pick_axes(d, &d->stage[i]);
+    plan_all(d);
+    find_copies(d);
+}
+
+enum rc space_derive(const struct nest *naive, const char *algorithm, const struct facts *f, struct space **out, struct err *e)
+{
+    struct derive *d = mem_new(sizeof *d);
+    struct facts *none = mem_new(sizeof *none);
+    struct buf text;
+    enum rc rc = RC_INTERNAL;
+    buf_init(&text, TEXT_MAX);
+    derive_init(d, naive, f);
+    for (int round = 0; round < ROUNDS; round++) {
+        bool weakened = false;
+        buf_reset(&text);
+        if (round == ROUNDS - 1) d->n = 0; /* the naive nest itself */
+        plan_all(d);
+        derive_text(d, algorithm, &text);
+        rc = space_parse("(derived)", text.p, text.n, none, out, e); /* numbers stand in the text: no fact can clash */
+        if (rc != RC_OK) break;
+        int legal = probe(d, naive, *out, &weakened);
+        if (!weakened || (legal >= PROBES - 2 && round > ROUNDS / 2)) break;
+        space_free(*out);
+        *out = NULL;
+    }
+    if (*out) space_set_text(*out, text.p, text.n);
+    QN_CHECK(rc == RC_OK, "a derived space does not read: %s\n%s", e ? e->msg : "", text.p);
+    buf_fini(&text);
+    mem_free(d);
+    mem_free(none);
+    return rc;
+}
