@@ -61,8 +61,13 @@ const char *op_name(enum op op)
 }
 
 int op_arity(enum op op) { return ops[op].arity; }
-bool op_is_predicate(enum op op) { return strchr(ops[op].flags, 'p') != NULL; }
-bool op_is_commutative(enum op op) { return strchr(ops[op].flags, 'c') != NULL; }
+/* Called for every node made, hence no search: flags are in the order c, a, p. */
+bool op_is_commutative(enum op op) { return ops[op].flags[0] == 'c'; }
+bool op_is_predicate(enum op op)
+{
+    const char *f = ops[op].flags;
+    return f[0] == 'p' || (f[0] == 'c' && f[1] == 'p');
+}
 char op_form(enum op op) { return ops[op].form; }
 
 void type_print(struct buf *b, struct type t)

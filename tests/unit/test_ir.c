@@ -256,7 +256,7 @@ END_TEST
 START_TEST(precedence_needs_few_parentheses)
 {
     static const char *const same[] = {"i - (j - k)", "i - j - k", "(i + j) * k", "i + j * k", "i / j * k", "i / (j * k)",
-                                       "min(i + 1, j)", "(i + j) % 3", "i << 2 + j", "(i << 2) + j"};
+                                       "min(i + 1, j)", "(i + j) % 3", "i << j + 2", "(i << 2) + j"};
     struct nest *n = ir_util_nest(ir, "nest t\ndyn i\ndyn j\ndyn k\nout y: f32[1]\n");
     for (size_t i = 0; i < QN_COUNT(same); i++)
         ck_assert_str_eq(ir_util_expr(ir_util_parse_expr(ir, n, same[i])), same[i]);
