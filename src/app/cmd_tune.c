@@ -147,8 +147,10 @@ static void race_row(struct binding *b, const struct client_race *r, int i, stru
     for (int k = 0; k < r->race.rounds && n < QN_COUNT(ns); k++) ns[n++] = r->race.ns.p[k * r->race.columns + i];
     keep_samples(m, ns, n);
     m->ns = x->median_ns;
-    m->lo = x->ns_lo;
-    m->hi = x->ns_hi;
+    if (isfinite(x->ns_lo) && isfinite(x->ns_hi)) { /* else too few rounds for an interval: the range stands */
+        m->lo = x->ns_lo;
+        m->hi = x->ns_hi;
+    }
     m->fma = x->fma;
 }
 
@@ -165,7 +167,7 @@ static enum rc bind_race(void *ctx, int n, const char *const *trace, const struc
     enum rc rc = work_job(b->w, trace[0], &job, e);
     for (int i = 1; i < n && rc == RC_OK && job->exact; i++) rc = work_job(b->w, trace[i], &job, e);
     worker_pause(b->w->s->worker, true);
-    if (rc == RC_OK) rc = work_race(b->w, n, job, blobs, 3, 61, 0.25, race, e);
+    if (rc == RC_OK) rc = work_race(b->w, n, job, blobs, 3, 61, n == 1 ? 10 : 0.25, race, e);
     worker_pause(b->w->s->worker, false);
     if (rc == RC_OK) {
         for (int i = 0; i < n; i++) race_row(b, race, i, &out[i]);

@@ -19,7 +19,8 @@
 #include "base/vec.h"
 
 enum { MODEL_DEPTH = 40, MODEL_ACCESS = 512 };
-static const double load_ports = 2, store_ports = 1, issue_width = 5, l1_fill = 32, l2_fill = 12, clock_default = 3.5;
+static const double load_ports = 2, store_ports = 1, issue_width = 5, l1_fill = 32, l2_fill = 12, clock_default = 3.5,
+                    tie_break = 0.25;
 
 struct access {
     const struct tensor *tensor;
@@ -71,7 +72,8 @@ static void count_expr(const struct expr *e, void *ctx)
         break;
     case OP_LOAD: case OP_LOADC:
         if (e->u.tensor->scope == SCOPE_REG) break;
-        w->load += cost;
+        /* A core that starts one full-width FMA a cycle moves one full-width vector a cycle, too (Zen 4, AVX-512). */
+        w->load += e->type.lanes > 1 && w->t->fma_ports == 1 ? 2 * cost : cost;
         if (e->type.lanes > 1) w->live += cost;
         note_access(w, e->u.tensor, e->a[expr_load_first(e)], e->type);
         break;
@@ -100,14 +102,16 @@ static void body_begin(struct walk *w)
     w->fma = w->load = w->store = w->other = w->live = 0;
 }
 
-/* Cycles of one execution of the statements counted since body_begin. */
+/* Cycles of one execution of the statements counted since body_begin. Each accumulator is a chain of dependent FMAs, so
+ * too few of them wait for their latency. What does not bind still costs a little: it breaks ties. */
 static double body_cycles(const struct walk *w)
 {
     double spill = fmax(0, w->tile + fmin(w->live, 4) - (double)w->t->vregs);
     double vector = fmax(w->fma / (double)w->t->fma_ports, (w->fma + w->other) / (double)(w->t->fma_ports + 1));
+    double chain = w->tile > 0 ? (double)w->t->fma_latency * w->fma / w->tile : 0;
     double memory = fmax((w->load + spill) / load_ports, (w->store + spill) / store_ports);
     double issue = (w->fma + w->load + w->store + w->other + 2 * spill) / issue_width;
-    return fmax(vector, fmax(memory, issue));
+    return fmax(fmax(vector, chain), fmax(memory, issue)) + tie_break * (vector + memory + issue);
 }
 
 static void walk_stmt(struct walk *w, struct stmt *s);

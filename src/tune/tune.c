@@ -21,7 +21,7 @@ bool tune_effort(const char *word, struct tune_options *out)
     static const struct tune_options table[] = {
         {.effort = "estimate", .trials = 0, .draft = 400, .first = 1, .starts = 0, .finalists = 0, .good_pct = 100},
         {.effort = "quick", .trials = 16, .draft = 300, .first = 8, .starts = 1, .finalists = 4, .good_pct = 97},
-        {.effort = "default", .trials = 96, .draft = 800, .first = 16, .starts = 2, .finalists = 8, .good_pct = 99},
+        {.effort = "default", .trials = 96, .draft = 400, .first = 16, .starts = 2, .finalists = 8, .good_pct = 99},
         {.effort = "full", .trials = 2000, .draft = 3000, .first = 64, .starts = 6, .finalists = 16, .good_pct = 101},
     };
     for (size_t i = 0; i < QN_COUNT(table); i++)
@@ -252,7 +252,10 @@ static enum rc final_race(struct loop *l, struct err *e)
     if (rc == RC_OK && f->n == 0) rc = err_set(e, RC_FAIL, "tune.none", "no candidate survived; `quern log` has the verdicts");
     if (rc == RC_OK && !final_recorded(l, f, &winner)) {
         report(l, "race");
-        rc = l->ops->race(l->ops->ctx, f->n, f->trace, f->built, f->m, &winner, &separated, e);
+        for (int tries = 0; tries < 3 && winner < 0 && rc == RC_OK; tries++) { /* again only if the world was in the way */
+            rc = l->ops->race(l->ops->ctx, f->n, f->trace, f->built, f->m, &winner, &separated, e);
+            if (rc == RC_OK && winner < 0 && !f->m[0].world) break;
+        }
         for (int i = 0; i < f->n && rc == RC_OK; i++) {
             rc = l->ops->record(l->ops->ctx, l->out->steps, TUNE_RACE, f->trace[i], &f->built[i], &f->m[i], e);
             if (!is(&f->m[i], "ok")) count_verdict(l->out, f->m[i].verdict);

@@ -12,7 +12,7 @@
 #include "tune/tune.h"
 
 /* A space whose time surface is known: f = 1000 + 10*(a-5)^2 + 7*(b-3)^2 + 40*(c==x), best at a=5, b=3, c=y. */
-static const char space_text[] = "space bowl for op\n"
+static const char bowl_text[] = "space bowl for op\n"
                                  "algorithm direct\n"
                                  "knob A in 1..12\n"
                                  "knob B in 1..9\n"
@@ -27,7 +27,7 @@ static struct space *bowl(void)
     struct space *s = NULL;
     struct err e = {0};
     facts_put(f, "M", 64);
-    enum rc rc = space_parse("bowl.sched", space_text, strlen(space_text), f, &s, &e);
+    enum rc rc = space_parse("bowl.sched", bowl_text, strlen(bowl_text), f, &s, &e);
     ck_assert_msg(rc == RC_OK && s, "%s", e.msg);
     mem_free(f);
     return s;
