@@ -3,7 +3,8 @@
  *   idle --submit--> busy --reply | death | deadline | nonsense--> ready --wait--> idle
  *
  * Invariants: after any failure the runner is killed and reaped at once and a new one starts at the
- * next submit; a reply is taken only if its number is the job's, so a late one cannot be mistaken. */
+ * next submit; a reply is taken only if its number is the job's, so a late one cannot be mistaken.
+ */
 #include "measure/client.h"
 
 #include <errno.h>
@@ -28,7 +29,7 @@ struct client {
     uint32_t seq;
     bool busy;
     int64_t deadline; /* clock_ns */
-    bool have; /* the reply below is complete */
+    bool have;        /* the reply below is complete */
     struct client_reply reply;
 };
 
@@ -47,8 +48,11 @@ static void client_fail(struct client *c, enum verdict verdict, const char *text
     client_kill(c);
     if (!c->busy || c->have) return;
     struct wire_result *r = ARENA_NEW(c->arena, struct wire_result);
-    r->outcome = (struct wire_outcome){.verdict = (uint8_t)verdict, .text = arena_strdup(c->arena, text),
-                                       .where = "", .buffer = "", .index = -1};
+    r->outcome = (struct wire_outcome){.verdict = (uint8_t)verdict,
+                                       .text = arena_strdup(c->arena, text),
+                                       .where = "",
+                                       .buffer = "",
+                                       .index = -1};
     c->reply = (struct client_reply){.type = WIRE_RESULT, .result = r};
     c->have = true;
 }
@@ -89,11 +93,11 @@ struct client *client_open(const char *program, struct err *e)
     buf_init(&c->in, WIRE_MAX_FRAME + WIRE_HEADER);
     buf_init(&c->out, WIRE_MAX_FRAME + WIRE_HEADER);
     enum rc rc = RC_OK;
+    char dir[4000];
     if (program) {
         snprintf(c->program, sizeof c->program, "%s", program);
-    } else {
-        rc = proc_self_dir(c->program, sizeof c->program - 16, e);
-        if (!rc) strcat(c->program, "/quern-runner");
+    } else if ((rc = proc_self_dir(dir, sizeof dir, e)) == RC_OK) {
+        snprintf(c->program, sizeof c->program, "%s/quern-runner", dir);
     }
     if (!rc) rc = client_start(c, e);
     if (!rc) return c;
@@ -118,7 +122,8 @@ pid_t client_pid(const struct client *c) { return c->proc.pid; }
 int client_fd(const struct client *c) { return c->proc.pid ? c->proc.fd : -1; }
 bool client_busy(const struct client *c) { return c->busy; }
 
-enum rc client_submit(struct client *c, enum wire_type type, const void *msg, int deadline_ms, struct err *e)
+enum rc client_submit(struct client *c, enum wire_type type, const void *msg, int deadline_ms,
+                      struct err *e)
 {
     if (c->busy) return err_set(e, RC_INTERNAL, "client.busy", "a job is already in flight");
     arena_reset(c->arena);
@@ -130,7 +135,8 @@ enum rc client_submit(struct client *c, enum wire_type type, const void *msg, in
     c->busy = true;
     int ms = deadline_ms > 0 ? deadline_ms : DEFAULT_DEADLINE_MS;
     c->deadline = clock_ns() + (int64_t)ms * 1000000;
-    if (io_write(c->proc.fd, c->out.p, c->out.n, ms, NULL)) client_fail(c, VERDICT_TRANSPORT, "the runner does not listen");
+    if (io_write(c->proc.fd, c->out.p, c->out.n, ms, NULL))
+        client_fail(c, VERDICT_TRANSPORT, "the runner does not listen");
     return RC_OK;
 }
 
@@ -156,8 +162,10 @@ static void examine(struct client *c)
     struct wire_header h;
     struct err e = {0};
     if (c->have || c->in.n < WIRE_HEADER) return;
-    if (wire_header((const uint8_t *)c->in.p, &h, &e)) client_fail(c, VERDICT_RUNNER_BUG, e.msg);
-    else if (c->in.n >= WIRE_HEADER + (size_t)h.length) take_reply(c, &h);
+    if (wire_header((const uint8_t *)c->in.p, &h, &e))
+        client_fail(c, VERDICT_RUNNER_BUG, e.msg);
+    else if (c->in.n >= WIRE_HEADER + (size_t)h.length)
+        take_reply(c, &h);
 }
 
 bool client_poll(struct client *c, int wait_ms)
@@ -186,16 +194,18 @@ enum rc client_wait(struct client *c, struct client_reply *r, struct err *e)
     if (!c->busy) return err_set(e, RC_FAIL, "client.idle", "no job is in flight");
     while (!c->have) {
         int64_t left = (c->deadline - clock_ns()) / 1000000;
-        if (left <= 0) client_fail(c, VERDICT_RUNNER_BUG, "the runner did not answer in time");
-        else client_poll(c, (int)left + 1);
+        if (left <= 0)
+            client_fail(c, VERDICT_RUNNER_BUG, "the runner did not answer in time");
+        else
+            client_poll(c, (int)left + 1);
     }
     *r = c->reply;
     c->busy = c->have = false;
     return RC_OK;
 }
 
-enum rc client_call(struct client *c, enum wire_type type, const void *msg, int deadline_ms, struct client_reply *r,
-                    struct err *e)
+enum rc client_call(struct client *c, enum wire_type type, const void *msg, int deadline_ms,
+                    struct client_reply *r, struct err *e)
 {
     enum rc rc = client_submit(c, type, msg, deadline_ms, e);
     return rc ? rc : client_wait(c, r, e);
@@ -206,6 +216,7 @@ void client_cancel(struct client *c)
     struct wire_cancel m = {0};
     if (!c->busy || c->have) return;
     buf_reset(&c->out);
-    if (wire_encode(&c->out, WIRE_CANCEL, c->seq, &m, NULL) || io_write(c->proc.fd, c->out.p, c->out.n, 1000, NULL))
+    if (wire_encode(&c->out, WIRE_CANCEL, c->seq, &m, NULL) ||
+        io_write(c->proc.fd, c->out.p, c->out.n, 1000, NULL))
         client_fail(c, VERDICT_CANCELLED, "cancelled by the client");
 }

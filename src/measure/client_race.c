@@ -27,9 +27,11 @@ static int left_ms(const struct racing *g)
 /* The race as a whole failed. */
 static void world(struct racing *g, const struct client_reply *r)
 {
-    g->out->world = r->type == WIRE_RESULT ? (enum verdict)r->result->outcome.verdict : VERDICT_RUNNER_BUG;
+    g->out->world =
+        r->type == WIRE_RESULT ? (enum verdict)r->result->outcome.verdict : VERDICT_RUNNER_BUG;
     snprintf(g->out->text, sizeof g->out->text, "%s",
-             r->type == WIRE_RESULT ? r->result->outcome.text : "the runner answered something else");
+             r->type == WIRE_RESULT ? r->result->outcome.text
+                                    : "the runner answered something else");
 }
 
 static void take_outcome(struct racing *g, int i, const struct wire_outcome *o)
@@ -40,12 +42,13 @@ static void take_outcome(struct racing *g, int i, const struct wire_outcome *o)
     mine->text = arena_strdup(a, o->text);
     mine->where = arena_strdup(a, o->where);
     mine->buffer = arena_strdup(a, o->buffer);
-    if (o->verdict != VERDICT_OK && g->out->race.entries[i].fate != RACE_DEAD) race_dead(&g->out->race, i);
+    if (o->verdict != VERDICT_OK && g->out->race.entries[i].fate != RACE_DEAD)
+        race_dead(&g->out->race, i);
 }
 
 /* RC_OK with out->world set when the runner failed. */
-static enum rc ask(struct racing *g, enum wire_type type, const void *msg, enum wire_type want, struct client_reply *r,
-                   struct err *e)
+static enum rc ask(struct racing *g, enum wire_type type, const void *msg, enum wire_type want,
+                   struct client_reply *r, struct err *e)
 {
     enum rc rc = client_call(g->c, type, msg, left_ms(g), r, e);
     if (rc == RC_OK && r->type != want) world(g, r);
@@ -85,20 +88,25 @@ static enum rc close_session(struct racing *g, struct err *e)
 static void take_peak(struct client_race *out, const double *row, uint32_t columns)
 {
     double ns = row[columns - 1];
-    if (out->fma_flops > 0 && ns > 0 && out->fma_flops / ns > out->peak_gflops) out->peak_gflops = out->fma_flops / ns;
+    if (out->fma_flops > 0 && ns > 0 && out->fma_flops / ns > out->peak_gflops)
+        out->peak_gflops = out->fma_flops / ns;
 }
 
 static enum rc step(struct racing *g, const struct race_action *act, struct err *e)
 {
     struct client_reply r;
     struct race *race = &g->out->race;
-    struct wire_race_round m = {.rounds = (uint32_t)act->rounds, .live = act->live, .seed = ++g->seed};
+    struct wire_race_round m = {.rounds = (uint32_t)act->rounds,
+                                .live = act->live,
+                                .seed = ++g->seed};
     enum rc rc = ask(g, WIRE_RACE_ROUND, &m, WIRE_RACE_SAMPLES, &r, e);
     if (rc || g->out->world != VERDICT_OK) return rc;
     const struct wire_race_samples *s = r.samples;
-    if (s->columns != (uint32_t)race->columns || s->rounds != m.rounds || s->ns.n != s->columns * s->rounds) {
+    if (s->columns != (uint32_t)race->columns || s->rounds != m.rounds ||
+        s->ns.n != s->columns * s->rounds) {
         g->out->world = VERDICT_RUNNER_BUG;
-        snprintf(g->out->text, sizeof g->out->text, "the runner's samples do not match the question");
+        snprintf(g->out->text, sizeof g->out->text,
+                 "the runner's samples do not match the question");
         return RC_OK;
     }
     for (uint32_t k = 0; k < s->rounds; k++) {
@@ -107,12 +115,14 @@ static enum rc step(struct racing *g, const struct race_action *act, struct err 
         race_round(race, row);
     }
     for (uint32_t i = 0; i < s->dead_n; i++)
-        if (s->dead[i].entry < g->open->entries_n) take_outcome(g, (int)s->dead[i].entry, &s->dead[i].outcome);
+        if (s->dead[i].entry < g->open->entries_n)
+            take_outcome(g, (int)s->dead[i].entry, &s->dead[i].outcome);
     return RC_OK;
 }
 
-enum rc client_race(struct client *c, const struct wire_race_open *open, const struct race_config *cfg, int deadline_ms,
-                    struct client_race *out, struct err *e)
+enum rc client_race(struct client *c, const struct wire_race_open *open,
+                    const struct race_config *cfg, int deadline_ms, struct client_race *out,
+                    struct err *e)
 {
     struct racing g = {.c = c, .open = open, .out = out, .seed = open->seed * 1000003};
     struct race_config config = cfg ? *cfg : (struct race_config){0};

@@ -24,7 +24,8 @@ static enum rc lock_dir(char *out, size_t n, struct err *e)
         if (lstat(out, &st) != 0 || !S_ISDIR(st.st_mode)) continue;
         if (st.st_uid == uid && (st.st_mode & 077) == 0) return RC_OK;
     }
-    return err_set(e, RC_FAIL, "lock.dir", "no private folder for lock files: '%s' is not ours alone", out);
+    return err_set(e, RC_FAIL, "lock.dir",
+                   "no private folder for lock files: '%s' is not ours alone", out);
 }
 
 static enum rc take_one(int cpu, const char *dir, bool wait, int *fd, struct err *e)
@@ -32,7 +33,8 @@ static enum rc take_one(int cpu, const char *dir, bool wait, int *fd, struct err
     char path[128];
     snprintf(path, sizeof path, "%s/cpu%d.lock", dir, cpu);
     int f = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (f < 0) return err_set(e, RC_FAIL, "lock.open", "cannot open '%s': %s", path, strerror(errno));
+    if (f < 0)
+        return err_set(e, RC_FAIL, "lock.open", "cannot open '%s': %s", path, strerror(errno));
     if (flock(f, LOCK_EX | LOCK_NB) != 0) {
         if (!wait || errno != EWOULDBLOCK) {
             close(f);

@@ -1,12 +1,13 @@
 /* lock: one timing at a time per set of cores, across all quern processes of a user.
  *
- *   struct core_lock l; core_lock_take(&l, cpus, true, &e);  waits, after one log line that says for whom
+ *   struct core_lock l; core_lock_take(&l, cpus, true, &e);  waits, after one log line that says
+ * for whom
  *   ... time ...
  *   core_lock_drop(&l);
  *
- * One flock'ed file per CPU in /run/user/UID or /tmp/quern-UID (mode 0700), taken in ascending order,
- * so two overlapping sets cannot deadlock. The kernel releases them when a process dies. The files
- * are close-on-exec and stay behind empty on purpose: unlinking a lock file races. */
+ * One flock'ed file per CPU in /run/user/UID or /tmp/quern-UID (mode 0700), taken in ascending
+ * order, so two overlapping sets cannot deadlock. The kernel releases them when a process dies. The
+ * files are close-on-exec and stay behind empty on purpose: unlinking a lock file races. */
 #ifndef QN_MEASURE_LOCK_H
 #define QN_MEASURE_LOCK_H
 

@@ -74,7 +74,8 @@ static size_t paired(const struct race *r, int a, int b, double *out)
     return n;
 }
 
-void race_compare(const struct race *r, int a, int b, double alpha, double *ratio, double *lo, double *hi)
+void race_compare(const struct race *r, int a, int b, double alpha, double *ratio, double *lo,
+                  double *hi)
 {
     double *d = mem_new(((size_t)r->rounds + 1) * sizeof *d);
     size_t n = paired(r, a, b, d);
@@ -198,7 +199,8 @@ struct race_action race_next(struct race *r)
         if (r->entries[i].fate == RACE_LIVE) a.live |= UINT64_C(1) << i;
     if (r->cfg.calibrated) a.live |= UINT64_C(1) << r->n;
     a.rounds = (int)i64_min(r->cfg.batch, r->cfg.max_rounds - r->rounds);
-    if (r->cfg.session_rounds > 0) a.rounds = (int)i64_min(a.rounds, r->cfg.session_rounds - r->session);
+    if (r->cfg.session_rounds > 0)
+        a.rounds = (int)i64_min(a.rounds, r->cfg.session_rounds - r->session);
     r->due = a.rounds;
     sm_move(&r->sm, RACE_WAITING);
     return a;

@@ -59,14 +59,17 @@ static double log_evidence(size_t n, size_t s)
 
 int64_t stats_interval_rank(size_t n, double alpha)
 {
-    /* evidence falls as the split becomes even: find the first s below the limit; the interval ends there */
+    /* evidence falls as the split becomes even: find the first s below the limit; the interval ends
+     * there */
     double limit = log(1 / alpha);
     size_t lo = 0, hi = n / 2;
     if (n == 0 || log_evidence(n, hi) >= limit) return n ? (int64_t)hi : -1; /* alpha near 1 */
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (log_evidence(n, mid) < limit) hi = mid;
-        else lo = mid + 1;
+        if (log_evidence(n, mid) < limit)
+            hi = mid;
+        else
+            lo = mid + 1;
     }
     return (int64_t)lo - 1;
 }

@@ -1,8 +1,8 @@
-/* blob: the loader. A blob is position-independent code and read-only data, already linked, so loading
- * is: check, map read-write, copy, make read-execute, clear the instruction cache.
+/* blob: the loader. A blob is position-independent code and read-only data, already linked, so
+ * loading is: check, map read-write, copy, make read-execute, clear the instruction cache.
  *
- * Invariants: nothing is mapped for a blob that failed its check; the tail of the last page is filled
- * with an instruction that traps. */
+ * Invariants: nothing is mapped for a blob that failed its check; the tail of the last page is
+ * filled with an instruction that traps. */
 #include "sandbox/blob.h"
 
 #include <string.h>
@@ -28,15 +28,18 @@ enum rc blob_check(const struct wire_blob *b, struct err *e)
     enum rc rc = wire_blob_check(b, e);
     if (rc) return rc;
     if (b->arch != arch_here())
-        return err_set(e, RC_INPUT, "blob.arch", "code for %s cannot run on %s", arch_name((enum arch)b->arch),
-                       arch_name(arch_here()));
+        return err_set(e, RC_INPUT, "blob.arch", "code for %s cannot run on %s",
+                       arch_name((enum arch)b->arch), arch_name(arch_here()));
     unsigned align = arch_here() == ARCH_X86_64 ? 1 : 2;
     if (b->kernel % align || (b->pack >= 0 && b->pack % align))
         return err_set(e, RC_INPUT, "job.blob", "an entry offset is not a multiple of %u", align);
     return RC_OK;
 }
 
-size_t blob_map_len(const struct wire_blob *b) { return (b->code.n + PAGE - 1) & ~(size_t)(PAGE - 1); }
+size_t blob_map_len(const struct wire_blob *b)
+{
+    return (b->code.n + PAGE - 1) & ~(size_t)(PAGE - 1);
+}
 
 bool blob_load(const struct wire_blob *b, uint8_t *at)
 {

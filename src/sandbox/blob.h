@@ -5,7 +5,8 @@
 #include "sandbox/pool.h"
 #include "wire/wire.h"
 
-typedef int32_t kernel_fn(void *const *buf, const int64_t *dyn, void *scratch, const struct par *par);
+typedef int32_t kernel_fn(void *const *buf, const int64_t *dyn, void *scratch,
+                          const struct par *par);
 
 /* Is this blob for this machine, and does it hold together? Codes: blob.arch and those of
  * wire_blob_check. */

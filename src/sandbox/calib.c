@@ -1,6 +1,6 @@
 /* calib: the loops, as inline assembly, because a compiler may do to C loops what it likes.
  *
- *   vfmadd231ps zmm0, zmm1, zmm8 ... zmm31     24 independent chains hide 4 cycles of latency on 2 ports
+ *   vfmadd231ps zmm0, zmm1, zmm8 ... zmm31     24 independent chains; 8 would hide the latency
  *
  * Invariants: accumulators start at zero and stay finite and normal; a peak is only reported for an
  * instruction set the CPU says it has. */
@@ -11,65 +11,69 @@
 #include "base/proc.h"
 #include "sandbox/futex.h"
 
+/* clang-format off: assembly keeps its own lines */
 #define R4(m, a, b, c, d) m(a) m(b) m(c) m(d)
 
 #if defined(__x86_64__)
 
 #define ZERO_Z(r) "vpxord %%zmm" #r ",%%zmm" #r ",%%zmm" #r "\n"
-#define FMA_Z(r) "vfmadd231ps %%zmm0,%%zmm1,%%zmm" #r "\n"
-#define ALL_Z(m)                                                                                   \
-    R4(m, 8, 9, 10, 11) R4(m, 12, 13, 14, 15) R4(m, 16, 17, 18, 19) R4(m, 20, 21, 22, 23)          \
-    R4(m, 24, 25, 26, 27) R4(m, 28, 29, 30, 31)
+#define FMA_Z(r)  "vfmadd231ps %%zmm0,%%zmm1,%%zmm" #r "\n"
+#define ALL_Z(m)                                                                            \
+    R4(m, 8, 9, 10, 11)                                                                     \
+    R4(m, 12, 13, 14, 15) R4(m, 16, 17, 18, 19) R4(m, 20, 21, 22, 23) R4(m, 24, 25, 26, 27) \
+        R4(m, 28, 29, 30, 31)
 static const float TINY = 0x1p-10f;
 
 __attribute__((target("avx512f"))) static void fma_avx512(uint64_t reps)
 {
-    __asm__ volatile("vbroadcastss %1,%%zmm0\n vbroadcastss %1,%%zmm1\n" ALL_Z(ZERO_Z)
-                     ".p2align 5\n1:\n" ALL_Z(FMA_Z) "dec %0\n jnz 1b\n vzeroupper\n"
+    __asm__ volatile("vbroadcastss %1,%%zmm0\n vbroadcastss %1,%%zmm1\n" ALL_Z(
+                         ZERO_Z) ".p2align 5\n1:\n" ALL_Z(FMA_Z) "dec %0\n jnz 1b\n vzeroupper\n"
                      : "+r"(reps)
                      : "m"(TINY)
-                     : "xmm0", "xmm1", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
-                       "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24",
-                       "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "cc");
+                     : "xmm0", "xmm1", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+                       "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
+                       "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30",
+                       "xmm31", "cc");
 }
 
 #define ZERO_Y(r) "vxorps %%ymm" #r ",%%ymm" #r ",%%ymm" #r "\n"
-#define FMA_Y(r) "vfmadd231ps %%ymm0,%%ymm1,%%ymm" #r "\n"
-#define ALL_Y(m) R4(m, 4, 5, 6, 7) R4(m, 8, 9, 10, 11) R4(m, 12, 13, 14, 15)
+#define FMA_Y(r)  "vfmadd231ps %%ymm0,%%ymm1,%%ymm" #r "\n"
+#define ALL_Y(m)  R4(m, 4, 5, 6, 7) R4(m, 8, 9, 10, 11) R4(m, 12, 13, 14, 15)
 
 __attribute__((target("avx2,fma"))) static void fma_avx2(uint64_t reps)
 {
-    __asm__ volatile("vbroadcastss %1,%%ymm0\n vbroadcastss %1,%%ymm1\n" ALL_Y(ZERO_Y)
-                     ".p2align 5\n1:\n" ALL_Y(FMA_Y) ALL_Y(FMA_Y) "dec %0\n jnz 1b\n vzeroupper\n"
+    __asm__ volatile("vbroadcastss %1,%%ymm0\n vbroadcastss %1,%%ymm1\n" ALL_Y(
+                         ZERO_Y) ".p2align 5\n1:\n" ALL_Y(FMA_Y)
+                         ALL_Y(FMA_Y) "dec %0\n jnz 1b\n vzeroupper\n"
                      : "+r"(reps)
                      : "m"(TINY)
-                     : "xmm0", "xmm1", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                       "xmm12", "xmm13", "xmm14", "xmm15", "cc");
+                     : "xmm0", "xmm1", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+                       "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc");
 }
 
 #define ZERO_X(r) "xorps %%xmm" #r ",%%xmm" #r "\n"
-#define MUL_X(r) "mulps %%xmm0,%%xmm" #r "\n"
-#define ADD_X(r) "addps %%xmm1,%%xmm" #r "\n"
+#define MUL_X(r)  "mulps %%xmm0,%%xmm" #r "\n"
+#define ADD_X(r)  "addps %%xmm1,%%xmm" #r "\n"
 
 static void fma_sse(uint64_t reps)
 {
-    __asm__ volatile("movss %1,%%xmm0\n shufps $0,%%xmm0,%%xmm0\n movaps %%xmm0,%%xmm1\n"
-                     R4(ZERO_X, 2, 3, 4, 5) R4(ZERO_X, 6, 7, 8, 9) R4(ZERO_X, 10, 11, 12, 13)
-                     ".p2align 5\n1:\n"
-                     R4(MUL_X, 2, 3, 4, 5) R4(ADD_X, 8, 9, 10, 11) R4(MUL_X, 6, 7, 2, 3) R4(ADD_X, 12, 13, 8, 9)
-                     "dec %0\n jnz 1b\n"
+    __asm__ volatile("movss %1,%%xmm0\n shufps $0,%%xmm0,%%xmm0\n movaps %%xmm0,%%xmm1\n" R4(
+                         ZERO_X, 2, 3, 4, 5) R4(ZERO_X, 6, 7, 8, 9)
+                         R4(ZERO_X, 10, 11, 12, 13) ".p2align 5\n1:\n" R4(MUL_X, 2, 3, 4, 5)
+                             R4(ADD_X, 8, 9, 10, 11) R4(MUL_X, 6, 7, 2, 3)
+                                 R4(ADD_X, 12, 13, 8, 9) "dec %0\n jnz 1b\n"
                      : "+r"(reps)
                      : "m"(TINY)
-                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-                       "xmm10", "xmm11", "xmm12", "xmm13", "cc");
+                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                       "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "cc");
 }
 
-#define READ_LOOP(reg, width)                                                                      \
-    "1:\n"                                                                                         \
-    "vmovups 0*" #width "(%0),%%" #reg "0\n vmovups 1*" #width "(%0),%%" #reg "1\n"                 \
-    "vmovups 2*" #width "(%0),%%" #reg "2\n vmovups 3*" #width "(%0),%%" #reg "3\n"                 \
-    "vmovups 4*" #width "(%0),%%" #reg "4\n vmovups 5*" #width "(%0),%%" #reg "5\n"                 \
-    "vmovups 6*" #width "(%0),%%" #reg "6\n vmovups 7*" #width "(%0),%%" #reg "7\n"                 \
+#define READ_LOOP(reg, width)                                                       \
+    "1:\n"                                                                          \
+    "vmovups 0*" #width "(%0),%%" #reg "0\n vmovups 1*" #width "(%0),%%" #reg "1\n" \
+    "vmovups 2*" #width "(%0),%%" #reg "2\n vmovups 3*" #width "(%0),%%" #reg "3\n" \
+    "vmovups 4*" #width "(%0),%%" #reg "4\n vmovups 5*" #width "(%0),%%" #reg "5\n" \
+    "vmovups 6*" #width "(%0),%%" #reg "6\n vmovups 7*" #width "(%0),%%" #reg "7\n" \
     "add $8*" #width ",%0\n cmp %1,%0\n jb 1b\n vzeroupper\n"
 #define READ_CLOBBER "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "cc", "memory"
 
@@ -86,12 +90,16 @@ __attribute__((target("avx"))) static void read_avx(const uint8_t *p, size_t n)
 static void read_sse(const uint8_t *p, size_t n)
 {
     for (const uint8_t *end = p + n; p < end; p += 64)
-        __asm__ volatile("movups (%0),%%xmm0\n movups 16(%0),%%xmm1\n movups 32(%0),%%xmm2\n movups 48(%0),%%xmm3\n"
-                         :: "r"(p) : "xmm0", "xmm1", "xmm2", "xmm3", "memory");
+        __asm__ volatile("movups (%0),%%xmm0\n movups 16(%0),%%xmm1\n"
+                         "movups 32(%0),%%xmm2\n movups 48(%0),%%xmm3\n" ::"r"(p)
+                         : "xmm0", "xmm1", "xmm2", "xmm3", "memory");
 }
 
 static bool has_avx512(void) { return __builtin_cpu_supports("avx512f"); }
-static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 static bool always(void) { return true; }
 
 static const struct calib_isa ISAS[] = {
@@ -103,7 +111,8 @@ static const struct calib_isa ISAS[] = {
 static void add_chain(uint64_t n)
 {
     uint64_t a = 0, b = 1;
-    __asm__ volatile(".p2align 5\n1:\n" ".rept 64\n add %2,%1\n .endr\n dec %0\n jnz 1b\n"
+    __asm__ volatile(".p2align 5\n1:\n"
+                     ".rept 64\n add %2,%1\n .endr\n dec %0\n jnz 1b\n"
                      : "+r"(n), "+r"(a)
                      : "r"(b)
                      : "cc");
@@ -112,29 +121,31 @@ static void add_chain(uint64_t n)
 #elif defined(__aarch64__)
 
 #define ZERO_V(r) "movi v" #r ".4s,#0\n"
-#define FMA_V(r) "fmla v" #r ".4s,v0.4s,v1.4s\n"
-#define ALL_V(m)                                                                                   \
-    R4(m, 8, 9, 10, 11) R4(m, 12, 13, 14, 15) R4(m, 16, 17, 18, 19) R4(m, 20, 21, 22, 23)          \
-    R4(m, 24, 25, 26, 27) R4(m, 28, 29, 30, 31)
+#define FMA_V(r)  "fmla v" #r ".4s,v0.4s,v1.4s\n"
+#define ALL_V(m)                                                                            \
+    R4(m, 8, 9, 10, 11)                                                                     \
+    R4(m, 12, 13, 14, 15) R4(m, 16, 17, 18, 19) R4(m, 20, 21, 22, 23) R4(m, 24, 25, 26, 27) \
+        R4(m, 28, 29, 30, 31)
 
 static void fma_neon(uint64_t reps)
 {
-    __asm__ volatile("fmov v0.4s,#0.125\n fmov v1.4s,#0.125\n" ALL_V(ZERO_V) "1:\n" ALL_V(FMA_V)
-                     "subs %0,%0,#1\n b.ne 1b\n"
+    __asm__ volatile("fmov v0.4s,#0.125\n fmov v1.4s,#0.125\n" ALL_V(ZERO_V) "1:\n" ALL_V(
+                         FMA_V) "subs %0,%0,#1\n b.ne 1b\n"
                      : "+r"(reps)
                      :
-                     : "v0", "v1", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18",
-                       "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30",
-                       "v31", "cc");
+                     : "v0", "v1", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16",
+                       "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27",
+                       "v28", "v29", "v30", "v31", "cc");
 }
 static void read_neon(const uint8_t *p, size_t n)
 {
     const uint8_t *end = p + n;
-    __asm__ volatile("1:\n ldp q0,q1,[%0]\n ldp q2,q3,[%0,#32]\n ldp q4,q5,[%0,#64]\n ldp q6,q7,[%0,#96]\n"
-                     "add %0,%0,#128\n cmp %0,%1\n b.lo 1b\n"
-                     : "+r"(p)
-                     : "r"(end)
-                     : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "cc", "memory");
+    __asm__ volatile(
+        "1:\n ldp q0,q1,[%0]\n ldp q2,q3,[%0,#32]\n ldp q4,q5,[%0,#64]\n ldp q6,q7,[%0,#96]\n"
+        "add %0,%0,#128\n cmp %0,%1\n b.lo 1b\n"
+        : "+r"(p)
+        : "r"(end)
+        : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "cc", "memory");
 }
 static bool always(void) { return true; }
 static const struct calib_isa ISAS[] = {{"neon", always, fma_neon, 24 * 4 * 2, read_neon}};
@@ -175,6 +186,8 @@ static void add_chain(uint64_t n)
 
 #endif
 
+/* clang-format on */
+
 const struct calib_isa *calib_isa_at(size_t at)
 {
     for (size_t i = 0; i < QN_COUNT(ISAS); i++)
@@ -205,15 +218,18 @@ static int32_t together_body(void *arg, int64_t i, int64_t worker)
         t->isa->fma(t->reps);
     }
     uint64_t ns = (uint64_t)(clock_ns() - t0), seen = atomic_load(&t->slowest);
-    while (ns > seen && !atomic_compare_exchange_weak(&t->slowest, &seen, ns)) {}
+    while (ns > seen && !atomic_compare_exchange_weak(&t->slowest, &seen, ns)) {
+    }
     return 0;
 }
 
 static uint64_t run_together(struct together *t, const struct par *par)
 {
     t->threads = par ? par->threads : 1;
-    if (par) par->run(par->ctx, together_body, t, t->threads);
-    else together_body(t, 0, 0);
+    if (par)
+        par->run(par->ctx, together_body, t, t->threads);
+    else
+        together_body(t, 0, 0);
     uint64_t ns = atomic_load(&t->slowest);
     return ns ? ns : 1;
 }
@@ -224,7 +240,8 @@ uint64_t calib_fma(const struct calib_isa *isa, const struct par *par, uint64_t 
     return run_together(&t, par);
 }
 
-double calib_read_gbps(const struct calib_isa *isa, const struct par *par, uint8_t *p, size_t bytes, uint64_t passes)
+double calib_read_gbps(const struct calib_isa *isa, const struct par *par, uint8_t *p, size_t bytes,
+                       uint64_t passes)
 {
     struct together t = {.isa = isa, .reps = passes, .p = p, .bytes = bytes};
     uint64_t ns = run_together(&t, par);

@@ -1,11 +1,13 @@
 /* child: set up, lock down, then obey commands until killed.
  *
- *   fork -> map stages -> load code -> close descriptors -> threads -> rlimits -> seccomp -> small stack
+ *   fork -> map stages -> load code -> close descriptors -> threads -> rlimits -> seccomp -> small
+ * stack
  *        -> first command -> done, bell -> sleep on `go` -> ...
  *
- * Invariants: after PHASE_LOCK only the eight calls of seccomp.c are made, and nothing allocates; the
- * timed loop holds no code of ours but the call and two clock reads; the outputs are poisoned before
- * the last timed call, so a kernel that works only once cannot leave the right answer behind. */
+ * Invariants: after PHASE_LOCK only the eight calls of seccomp.c are made, and nothing allocates;
+ * the timed loop holds no code of ours but the call and two clock reads; the outputs are poisoned
+ * before the last timed call, so a kernel that works only once cannot leave the right answer
+ * behind. */
 #include "sandbox/child.h"
 
 #include <errno.h>
@@ -46,7 +48,9 @@ QN_NORETURN static void leave(int why)
 /* Writes down where and why, then leaves; the nursery turns it into a sentence. */
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
-    struct ctl_fault f = {.sig = sig, .code = info->si_code, .addr = (uint64_t)(uintptr_t)info->si_addr};
+    struct ctl_fault f = {.sig = sig,
+                          .code = info->si_code,
+                          .addr = (uint64_t)(uintptr_t)info->si_addr};
     const ucontext_t *uc = context;
 #if defined(__x86_64__)
     f.ip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
@@ -61,7 +65,8 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     (void)uc;
 #endif
     CTL->fault = f;
-    _exit(128 + sig);
+    /* not _exit: sanitizers hook functions that do not return, with calls the filter forbids */
+    for (;;) syscall(SYS_exit_group, 128 + sig);
 }
 
 static void use_alt_stack(int worker)
@@ -100,8 +105,10 @@ static void map_stages(void)
         for (int i = 0; i < s->n; i++) {
             const struct place *p = &s->places[i];
             map_place(p, s->poison, s->align != ALIGN_TIMED);
-            if (p->kind == PLACE_SCRATCH) SCRATCH[k] = p->at + p->off;
-            else BUFFERS[k][i] = p->at + p->off;
+            if (p->kind == PLACE_SCRATCH)
+                SCRATCH[k] = p->at + p->off;
+            else
+                BUFFERS[k][i] = p->at + p->off;
         }
     }
 }
@@ -149,7 +156,8 @@ static int32_t call_kernel(uint32_t stage)
 static void poison_outputs(const struct stage *s)
 {
     for (int i = 0; i < s->n; i++)
-        if (s->places[i].kind == PLACE_OUTPUT) memset(s->places[i].at + s->places[i].off, s->poison, s->places[i].bytes);
+        if (s->places[i].kind == PLACE_OUTPUT)
+            memset(s->places[i].at + s->places[i].off, s->poison, s->places[i].bytes);
 }
 
 static int32_t call_pack(uint32_t stage)
@@ -217,7 +225,8 @@ static void do_time(void)
     for (uint32_t i = 0; i < CTL->warm; i++) CTL->status |= call_kernel(stage);
     if (iters == 0) {
         double est = time_step(stage, 1), again;
-        if (CTL->stop_ns > 0 && est > CTL->stop_ns && (again = time_step(stage, 1)) < est) est = again;
+        if (CTL->stop_ns > 0 && est > CTL->stop_ns && (again = time_step(stage, 1)) < est)
+            est = again;
         CTL->estimate_ns = est;
         if (CTL->stop_ns > 0 && est > CTL->stop_ns) {
             CTL->stopped = 1;
@@ -299,9 +308,12 @@ static void obey(void)
         if (CTL->status == 0) do_time();
         break;
     case CMD_FMA:
-        CTL->samples[CTL->samples_n++] = (double)calib_fma(calib_isa_at(0), par_or_null(), CTL->iters);
+        CTL->samples[CTL->samples_n++] =
+            (double)calib_fma(calib_isa_at(0), par_or_null(), CTL->iters);
         break;
-    case CMD_CALIBRATE: do_calibrate(); break;
+    case CMD_CALIBRATE:
+        do_calibrate();
+        break;
     }
 }
 
@@ -336,14 +348,16 @@ static void set_up(void)
     if (SPEC->blob) {
         if (!blob_load(SPEC->blob, SPEC->code_at)) leave(errno);
         KERNEL = (kernel_fn *)(uintptr_t)(SPEC->code_at + SPEC->blob->kernel);
-        if (SPEC->blob->pack >= 0) PACK = (kernel_fn *)(uintptr_t)(SPEC->code_at + SPEC->blob->pack);
+        if (SPEC->blob->pack >= 0)
+            PACK = (kernel_fn *)(uintptr_t)(SPEC->code_at + SPEC->blob->pack);
     }
     CTL->phase = PHASE_THREADS;
     cpu_set_t set;
     CPU_ZERO(&set);
     for (int i = 0; i < 64; i++)
         if (SPEC->cpus >> i & 1) CPU_SET(i, &set);
-    if (SPEC->cpus) sched_setaffinity(0, sizeof set, &set); /* best effort: a CPU may have gone offline */
+    if (SPEC->cpus)
+        sched_setaffinity(0, sizeof set, &set); /* best effort: a CPU may have gone offline */
     close_all();
     catch_faults();
     if (SPEC->threads > 1 && !pool_start(&PAR, (int)SPEC->threads, use_alt_stack)) leave(EAGAIN);
@@ -355,8 +369,9 @@ static void on_own_stack(void)
     serve();
 }
 
-/* The kernel runs on a small stack of its own with guards, so that a runaway recursion is told apart
- * from other stores. The switch comes before the filter because setcontext sets the signal mask. */
+/* The kernel runs on a small stack of its own with guards, so that a runaway recursion is told
+ * apart from other stores. The switch comes before the filter because setcontext sets the signal
+ * mask. */
 void child_main(const struct child_spec *s)
 {
     static ucontext_t context;

@@ -21,7 +21,15 @@ enum child_cmd {
 };
 
 /* Setup steps, so that a death before the first answer can be named. */
-enum child_phase { PHASE_START, PHASE_MAP, PHASE_LOAD, PHASE_THREADS, PHASE_LOCK, PHASE_READY, PHASE_COUNT };
+enum child_phase {
+    PHASE_START,
+    PHASE_MAP,
+    PHASE_LOAD,
+    PHASE_THREADS,
+    PHASE_LOCK,
+    PHASE_READY,
+    PHASE_COUNT
+};
 
 struct ctl_fault {
     int32_t sig, code;
@@ -35,14 +43,14 @@ struct ctl {
     int32_t setup_errno;
     /* command */
     uint32_t cmd, stage;
-    uint64_t iters;    /* CMD_TIME 0: from epoch_ns */
+    uint64_t iters; /* CMD_TIME 0: from epoch_ns */
     uint64_t epoch_ns;
     uint32_t epochs, warm;
-    double stop_ns;    /* CMD_TIME: give up after the estimate when a call takes longer; 0: never */
+    double stop_ns; /* CMD_TIME: give up after the estimate when a call takes longer; 0: never */
     uint32_t cold;
-    uint32_t pack;     /* CMD_TIME: run the pack entry first */
+    uint32_t pack; /* CMD_TIME: run the pack entry first */
     /* answer */
-    int32_t status;    /* of pack or kernel; 0 is good */
+    int32_t status; /* of pack or kernel; 0 is good */
     uint32_t samples_n, stopped;
     uint64_t pack_ns;
     double estimate_ns;
@@ -63,8 +71,8 @@ struct child_spec {
     uint32_t layers;      /* that work here */
     uint32_t cpu_seconds; /* RLIMIT_CPU */
     int ctl_fd;
-    uint8_t *ctl_at;      /* where the child maps its control page */
-    uint8_t *code_at;     /* and its code */
+    uint8_t *ctl_at;  /* where the child maps its control page */
+    uint8_t *code_at; /* and its code */
     uint8_t *stack_at;
     _Atomic uint32_t *bell;
     pid_t parent;

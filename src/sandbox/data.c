@@ -19,7 +19,7 @@ float half_to_float(uint16_t h)
 {
     uint32_t exp = h >> 10 & 31, frac = h & 1023;
     float v = exp == 31 ? (frac ? NAN : INFINITY)
-            : exp       ? ldexpf((float)(frac | 1024), (int)exp - 25)
+              : exp     ? ldexpf((float)(frac | 1024), (int)exp - 25)
                         : ldexpf((float)frac, -24);
     return h >> 15 ? -v : v;
 }
@@ -30,9 +30,10 @@ uint16_t half_from_float(float f)
     f = fabsf(f);
     if (isnan(f)) return 0x7e00;
     if (f >= 65520.0f) return sign | 0x7c00;
-    if (f < 0x1p-14f) return (uint16_t)(sign | (uint16_t)lrintf(f * 0x1p24f)); /* carries into exp 1 */
+    if (f < 0x1p-14f)
+        return (uint16_t)(sign | (uint16_t)lrintf(f * 0x1p24f)); /* carries into exp 1 */
     int exp;
-    float m = frexpf(f, &exp); /* m in [0.5, 1) */
+    float m = frexpf(f, &exp);                     /* m in [0.5, 1) */
     uint32_t frac = (uint32_t)lrintf(m * 2048.0f); /* 1024 .. 2048 */
     return (uint16_t)(sign | (((uint32_t)(exp + 14) << 10) + (frac - 1024)));
 }
@@ -46,8 +47,8 @@ uint16_t bf16_from_float(float f)
 }
 
 /* Squares and pairwise products of these stay normal f32 numbers. */
-static const double EXTREME[] = {0.0, -0.0, 1.0, -1.0, 0x1p-20, -0x1p-20, 4096.0, -4096.0,
-                                 1.0 + 0x1p-23, -1.0 - 0x1p-23};
+static const double EXTREME[] = {0.0,      -0.0,   1.0,     -1.0,          0x1p-20,
+                                 -0x1p-20, 4096.0, -4096.0, 1.0 + 0x1p-23, -1.0 - 0x1p-23};
 
 struct source {
     enum recipe recipe;
@@ -57,29 +58,38 @@ struct source {
     uint64_t hot; /* position of the 1 in the present block */
 };
 
-static int64_t clamp(int64_t v, const struct source *s) { return v < s->lo ? s->lo : v > s->hi ? s->hi : v; }
+static int64_t clamp(int64_t v, const struct source *s)
+{
+    return v < s->lo ? s->lo : v > s->hi ? s->hi : v;
+}
 
 static int64_t next_int(struct source *s, uint64_t i)
 {
     switch (s->recipe) {
-    case RECIPE_ONES: return clamp(1, s);
-    case RECIPE_ZEROS: return clamp(0, s);
+    case RECIPE_ONES:
+        return clamp(1, s);
+    case RECIPE_ZEROS:
+        return clamp(0, s);
     case RECIPE_ONEHOT:
         if (i % ONEHOT_BLOCK == 0) s->hot = i + (uint64_t)rng_range(&s->rng, 0, ONEHOT_BLOCK - 1);
         return clamp(i == s->hot, s);
-    case RECIPE_DENSE: return s->lo + (int64_t)((i * 7 + 3) % 13) % (s->hi - s->lo < 13 ? s->hi - s->lo + 1 : 13);
+    case RECIPE_DENSE:
+        return s->lo + (int64_t)((i * 7 + 3) % 13) % (s->hi - s->lo < 13 ? s->hi - s->lo + 1 : 13);
     case RECIPE_EXTREMES: {
         int64_t pick = rng_range(&s->rng, 0, 3);
         return pick == 0 ? s->lo : pick == 1 ? s->hi : clamp(pick - 3, s);
     }
-    default: return rng_range(&s->rng, s->lo, s->hi);
+    default:
+        return rng_range(&s->rng, s->lo, s->hi);
     }
 }
 
 static double next_real(struct source *s, uint64_t i)
 {
-    if (s->recipe == RECIPE_RANDOM) return s->real_lo + (s->real_hi - s->real_lo) * rng_unit(&s->rng);
-    if (s->recipe == RECIPE_EXTREMES) return EXTREME[rng_range(&s->rng, 0, (int64_t)QN_COUNT(EXTREME) - 1)];
+    if (s->recipe == RECIPE_RANDOM)
+        return s->real_lo + (s->real_hi - s->real_lo) * rng_unit(&s->rng);
+    if (s->recipe == RECIPE_EXTREMES)
+        return EXTREME[rng_range(&s->rng, 0, (int64_t)QN_COUNT(EXTREME) - 1)];
     return (double)next_int(s, i);
 }
 
@@ -91,7 +101,8 @@ static void source_range(struct source *s, const struct wire_buffer *b, const st
     if (t->kind == 'F' || t->bits == 64) {
         if (t->kind == 'U' && s->lo < 0) s->lo = 0;
     } else {
-        int64_t top = t->kind == 'U' ? (INT64_C(1) << t->bits) - 1 : (INT64_C(1) << (t->bits - 1)) - 1;
+        int64_t top =
+            t->kind == 'U' ? (INT64_C(1) << t->bits) - 1 : (INT64_C(1) << (t->bits - 1)) - 1;
         int64_t low = t->kind == 'U' ? 0 : -top - 1;
         s->lo = i64_max(i64_min(s->lo, top), low);
         s->hi = i64_max(i64_min(s->hi, top), low);
@@ -107,14 +118,17 @@ static void fill_float(uint8_t *dst, const struct wire_buffer *b, struct source 
         double v = next_real(s, i);
         if (square) v = (double)(float)v * (double)(float)v;
         switch (b->dtype) {
-        case DTYPE_F64: memcpy(dst + i * 8, &v, 8); break;
+        case DTYPE_F64:
+            memcpy(dst + i * 8, &v, 8);
+            break;
         case DTYPE_F32: {
             float f = (float)v;
             memcpy(dst + i * 4, &f, 4);
             break;
         }
         default: {
-            uint16_t h = b->dtype == DTYPE_F16 ? half_from_float((float)v) : bf16_from_float((float)v);
+            uint16_t h =
+                b->dtype == DTYPE_F16 ? half_from_float((float)v) : bf16_from_float((float)v);
             memcpy(dst + i * 2, &h, 2);
         }
         }
@@ -130,17 +144,21 @@ static void fill_int(uint8_t *dst, const struct wire_buffer *b, int bits, struct
             uint64_t at = i * (uint64_t)bits;
             dst[at / 8] |= (uint8_t)((v & ((1u << bits) - 1)) << at % 8);
         } else {
-            for (int k = 0; k < bits / 8; k++) dst[i * (uint64_t)bits / 8 + k] = (uint8_t)(v >> (8 * k));
+            for (int k = 0; k < bits / 8; k++)
+                dst[i * (uint64_t)bits / 8 + k] = (uint8_t)(v >> (8 * k));
         }
     }
 }
 
-void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed, bool square)
+void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed,
+               bool square)
 {
     const struct dtype_info *t = wire_dtype_info((enum wire_dtype)b->dtype);
     struct source s = {.recipe = recipe};
     rng_seed(&s.rng, seed);
     source_range(&s, b, t);
-    if (t->kind == 'F') fill_float(dst, b, &s, square);
-    else fill_int(dst, b, t->bits, &s);
+    if (t->kind == 'F')
+        fill_float(dst, b, &s, square);
+    else
+        fill_int(dst, b, t->bits, &s);
 }

@@ -5,7 +5,8 @@
 #include "wire/wire.h"
 
 /* Fills b->bytes at dst. `square` squares every float element, for the bound of CHECK_SUMPROD. */
-void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed, bool square);
+void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed,
+               bool square);
 /* Are the recipe's values small integers, so that correct results are exact? */
 bool data_integral(enum recipe recipe);
 
@@ -13,7 +14,10 @@ float half_to_float(uint16_t h);
 uint16_t half_from_float(float f); /* round to nearest even */
 static inline float bf16_to_float(uint16_t h)
 {
-    union { uint32_t u; float f; } v = {.u = (uint32_t)h << 16};
+    union {
+        uint32_t u;
+        float f;
+    } v = {.u = (uint32_t)h << 16};
     return v.f;
 }
 uint16_t bf16_from_float(float f);

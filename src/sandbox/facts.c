@@ -19,7 +19,8 @@
 static const char *info_value(struct arena *a, const char *text, const char *key)
 {
     size_t n = strlen(key);
-    for (const char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+    for (const char *line = text; line && *line;
+         line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
         const char *p = line + n;
         if (strncmp(line, key, n) != 0) continue;
         p += strspn(p, " \t");
@@ -66,9 +67,12 @@ void facts_read(struct arena *a, struct wire_hello *h)
     h->arch = (uint8_t)arch_here();
     if (fs_read("/proc/cpuinfo", 4 << 20, &text, &n, NULL)) text = NULL;
     const char *info = text ? text : "";
-    const char *cpu = arena_printf(a, "%s family=%s model=%s stepping=%s %s", first_of(a, info, "vendor_id", "CPU implementer"),
-                                   first_of(a, info, "cpu family", "CPU architecture"), first_of(a, info, "model", "CPU part"),
-                                   first_of(a, info, "stepping", "CPU revision"), info_value(a, info, "model name"));
+    const char *cpu = arena_printf(a, "%s family=%s model=%s stepping=%s %s",
+                                   first_of(a, info, "vendor_id", "CPU implementer"),
+                                   first_of(a, info, "cpu family", "CPU architecture"),
+                                   first_of(a, info, "model", "CPU part"),
+                                   first_of(a, info, "stepping", "CPU revision"),
+                                   info_value(a, info, "model name"));
     h->cpu = tame(a, cpu, 128);
     h->features = tame(a, first_of(a, info, "flags", "Features"), 2048);
     mem_free(text);
@@ -95,17 +99,20 @@ void facts_caches(uint64_t bytes[3])
     for (int i = 0; i < 8; i++) {
         char type[32], level[8], size[32];
         if (!cache_line(i, "type", type, sizeof type)) break;
-        if (strcmp(type, "Instruction") == 0 || !cache_line(i, "level", level, sizeof level)) continue;
+        if (strcmp(type, "Instruction") == 0 || !cache_line(i, "level", level, sizeof level))
+            continue;
         if (!cache_line(i, "size", size, sizeof size)) continue;
         char *end;
         unsigned long long v = strtoull(size, &end, 10);
         v <<= *end == 'K' ? 10 : *end == 'M' ? 20 : 0;
-        if (level[0] >= '1' && level[0] <= '3' && v < (UINT64_C(1) << 36)) bytes[level[0] - '1'] = v;
+        if (level[0] >= '1' && level[0] <= '3' && v < (UINT64_C(1) << 36))
+            bytes[level[0] - '1'] = v;
     }
     /* machines without that folder: the C library's idea, except of the last level, which virtual
      * machines inflate by their number of sockets */
 #ifdef _SC_LEVEL1_DCACHE_SIZE
-    static const int names[] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE};
+    static const int names[] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE,
+                                _SC_LEVEL3_CACHE_SIZE};
     for (int i = 0; i < 3; i++) {
         long got = bytes[i] ? 0 : sysconf(names[i]);
         if (got > 0) bytes[i] = (uint64_t)got < (64u << 20) ? (uint64_t)got : 64u << 20;

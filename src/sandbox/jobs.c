@@ -1,8 +1,8 @@
 /* jobs: verify, screen, calibrate. The race is race.c.
  *
- *   SCREEN: one child, two stages: tier 1 on guarded operands, then pack, warm-up, estimate and epochs
- *   on naturally aligned ones. The outputs of the last timed call are compared in full with the
- *   reference, so what was timed is what was verified.
+ *   SCREEN: one child, two stages: tier 1 on guarded operands, then pack, warm-up, estimate and
+ * epochs on naturally aligned ones. The outputs of the last timed call are compared in full with
+ * the reference, so what was timed is what was verified.
  *
  * Invariant: every reply carries the layers that were on. */
 #include "sandbox/jobs.h"
@@ -11,7 +11,8 @@
 
 #include "base/proc.h"
 
-void job_init(struct nursery *n, struct job *job, struct arena *a, const struct wire_limits *l, uint64_t seed)
+void job_init(struct nursery *n, struct job *job, struct arena *a, const struct wire_limits *l,
+              uint64_t seed)
 {
     uint64_t ram = n->keeper.memory / 4 * 3, cap = l->memory ? l->memory : UINT64_C(4) << 30;
     *job = (struct job){.k = &n->keeper, .a = a, .seed = seed, .cold = l->cache == CACHE_COLD};
@@ -40,7 +41,8 @@ static bool allowed(struct nursery *n, struct arena *a, struct wire_outcome *o)
     return false;
 }
 
-void job_verify(struct nursery *n, struct arena *a, const struct wire_verify *m, struct wire_result *r)
+void job_verify(struct nursery *n, struct arena *a, const struct wire_verify *m,
+                struct wire_result *r)
 {
     struct job job;
     int64_t t0 = clock_ns();
@@ -61,8 +63,8 @@ static void take_samples(struct arena *a, const struct kid *kid, struct wire_res
     r->pack_ns = (double)c->pack_ns;
 }
 
-static void screen_child(struct job *job, struct task *t, const struct wire_screen *m, struct kid *kid,
-                         struct wire_result *r)
+static void screen_child(struct job *job, struct task *t, const struct wire_screen *m,
+                         struct kid *kid, struct wire_result *r)
 {
     struct wire_outcome *o = &r->outcome;
     const struct check_case *c = check_at(&t->t, 1, 0);
@@ -84,7 +86,8 @@ static void screen_child(struct job *job, struct task *t, const struct wire_scre
     if (ctl->stopped) o->text = arena_printf(job->a, "above %.0f ns", ctl->stop_ns);
 }
 
-void job_screen(struct nursery *n, struct arena *a, const struct wire_screen *m, struct wire_result *r)
+void job_screen(struct nursery *n, struct arena *a, const struct wire_screen *m,
+                struct wire_result *r)
 {
     struct job job;
     struct child_spec spec;
@@ -123,12 +126,15 @@ static void report_calibration(struct arena *a, const struct ctl *c, struct wire
     for (size_t i = 0; calib_isa_at(i) && i < QN_COUNT(c->fma_gflops); i++)
         r->fma[r->fma_n++] = (struct wire_fma_peak){calib_isa_at(i)->name, c->fma_gflops[i]};
     for (int i = 0; i < 4; i++)
-        if (c->gbps[i] > 0) r->levels[r->levels_n++] = (struct wire_bandwidth){LEVELS[i], c->footprint[i], c->gbps[i]};
+        if (c->gbps[i] > 0)
+            r->levels[r->levels_n++] =
+                (struct wire_bandwidth){LEVELS[i], c->footprint[i], c->gbps[i]};
     r->clock_ghz = c->clock_ghz;
 }
 
 /* Child that runs our own loops: no blob, one scratch area of `bytes`. */
-static bool calibration_child(struct job *job, int slot, uint64_t bytes, struct child_spec *spec, struct ctl **ctl)
+static bool calibration_child(struct job *job, int slot, uint64_t bytes, struct child_spec *spec,
+                              struct ctl **ctl)
 {
     if (!keeper_slot(job->k, slot, 0)) return false;
     keeper_spec(job->k, spec, slot, NULL);
@@ -141,7 +147,8 @@ static bool calibration_child(struct job *job, int slot, uint64_t bytes, struct 
     return stage_add(&spec->stages[0], &job->k->window, "area", PLACE_SCRATCH, bytes, PAGE);
 }
 
-void job_calibrate(struct nursery *n, struct arena *a, const struct wire_calibrate *m, struct wire_calibration *r)
+void job_calibrate(struct nursery *n, struct arena *a, const struct wire_calibrate *m,
+                   struct wire_calibration *r)
 {
     struct wire_limits limits = {.threads = m->threads, .cpus = m->cpus};
     struct wire_outcome o = {.verdict = VERDICT_NO_MEMORY, .text = "no memory for the calibration"};
@@ -157,10 +164,13 @@ void job_calibrate(struct nursery *n, struct arena *a, const struct wire_calibra
         ctl->cmd = CMD_CALIBRATE;
         ctl->epoch_ns = (uint64_t)(m->budget_ms ? m->budget_ms : 100) * 1000000;
         if (kid_start(&n->keeper, &kid, &spec, 0, &o)) {
-            enum kid_event event = kid_wait(&n->keeper, &kid, (int64_t)ctl->epoch_ns + INT64_C(60000000000));
+            enum kid_event event =
+                kid_wait(&n->keeper, &kid, (int64_t)ctl->epoch_ns + INT64_C(60000000000));
             o.verdict = VERDICT_OK;
-            if (event == KID_DONE) report_calibration(a, ctl, r);
-            else kid_explain(&kid, event, a, &o);
+            if (event == KID_DONE)
+                report_calibration(a, ctl, r);
+            else
+                kid_explain(&kid, event, a, &o);
             kid_stop(&kid);
         }
     }

@@ -1,8 +1,8 @@
 /* keeper: one child at a time is waited for, through a doorbell.
  *
  * The bell is a shared word that children increment after storing an answer and that the SIGCHLD
- * handler increments too, so "answered or died" is one futex wait without a lost wake-up: the value is
- * read before both conditions are tested. */
+ * handler increments too, so "answered or died" is one futex wait without a lost wake-up: the value
+ * is read before both conditions are tested. */
 #include "sandbox/keeper.h"
 
 #include <errno.h>
@@ -24,10 +24,7 @@
 
 static _Atomic uint32_t *BELL; /* for the handler */
 
-static void on_child(int sig)
-{
-    atomic_fetch_add(BELL, 1);
-}
+static void on_child(int sig) { atomic_fetch_add(BELL, 1); }
 
 static uint64_t allowed_cpus(void)
 {
@@ -68,7 +65,10 @@ void keeper_trim(struct keeper *k)
 
 void keeper_spec(struct keeper *k, struct child_spec *s, int slot, const struct wire_blob *blob)
 {
-    *s = (struct child_spec){.blob = blob, .ctl_fd = k->slots[slot].fd, .bell = k->bell, .layers = k->layers};
+    *s = (struct child_spec){.blob = blob,
+                             .ctl_fd = k->slots[slot].fd,
+                             .bell = k->bell,
+                             .layers = k->layers};
     struct window *w = &k->window;
     w->used = GUARD;
     s->ctl_at = w->base + w->used;
@@ -81,9 +81,13 @@ void keeper_spec(struct keeper *k, struct child_spec *s, int slot, const struct 
     s->parent = getpid();
 }
 
-bool kid_start(struct keeper *k, struct kid *kid, const struct child_spec *s, int slot, struct wire_outcome *o)
+bool kid_start(struct keeper *k, struct kid *kid, const struct child_spec *s, int slot,
+               struct wire_outcome *o)
 {
-    *kid = (struct kid){.slot = slot, .pidfd = -1, .ctl = (struct ctl *)(void *)k->slots[slot].base, .spec = s};
+    *kid = (struct kid){.slot = slot,
+                        .pidfd = -1,
+                        .ctl = (struct ctl *)(void *)k->slots[slot].base,
+                        .spec = s};
     atomic_store(&kid->ctl->go, 1);
     pid_t pid = fork();
     if (pid < 0) {
@@ -150,18 +154,21 @@ void kid_stop(struct kid *kid)
     kid->pid = 0;
 }
 
-static const char *const PHASES[PHASE_COUNT] = {"starting", "mapping its buffers", "loading its code",
-                                                "starting its threads", "locking down", "running"};
+static const char *const PHASES[PHASE_COUNT] = {"starting",         "mapping its buffers",
+                                                "loading its code", "starting its threads",
+                                                "locking down",     "running"};
 
 static void explain_setup(const struct ctl *c, struct arena *a, struct wire_outcome *o)
 {
     uint32_t phase = c->phase < PHASE_COUNT ? c->phase : 0;
     bool memory = c->setup_errno == ENOMEM && phase <= PHASE_LOAD;
     o->verdict = memory ? VERDICT_OOM : VERDICT_RUNNER_BUG;
-    o->text = arena_printf(a, "the child failed while %s: %s", PHASES[phase], strerror(c->setup_errno));
+    o->text =
+        arena_printf(a, "the child failed while %s: %s", PHASES[phase], strerror(c->setup_errno));
 }
 
-static void explain_segv(const struct kid *kid, const struct ctl_fault *f, struct arena *a, struct wire_outcome *o)
+static void explain_segv(const struct kid *kid, const struct ctl_fault *f, struct arena *a,
+                         struct wire_outcome *o)
 {
     const struct child_spec *s = kid->spec;
     const uint8_t *addr = (const uint8_t *)(uintptr_t)f->addr;
@@ -188,7 +195,9 @@ static void explain_fault(const struct kid *kid, struct arena *a, struct wire_ou
     unsigned long long at = (unsigned long long)(f.ip - (uint64_t)(uintptr_t)kid->spec->code_at);
     switch (f.sig) {
     case SIGSEGV:
-    case SIGBUS: explain_segv(kid, &f, a, o); break;
+    case SIGBUS:
+        explain_segv(kid, &f, a, o);
+        break;
     case SIGILL:
     case SIGTRAP:
         o->verdict = VERDICT_ILLEGAL_INSN;
@@ -206,7 +215,11 @@ static void explain_fault(const struct kid *kid, struct arena *a, struct wire_ou
 
 static void explain_signal(int sig, struct arena *a, struct wire_outcome *o)
 {
-    static const struct { int sig; enum verdict verdict; const char *text; } known[] = {
+    static const struct {
+        int sig;
+        enum verdict verdict;
+        const char *text;
+    } known[] = {
         {SIGSYS, VERDICT_FORBIDDEN_SYSCALL, "made a system call outside the allow-list"},
         {SIGXCPU, VERDICT_TIMEOUT, "used up its CPU time"},
         {SIGKILL, VERDICT_OOM, "killed by the system, out of memory"},

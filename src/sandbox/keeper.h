@@ -1,13 +1,13 @@
 /* keeper: the nursery's hold on its children: start, command, wait, kill, explain.
  *
  *   struct kid k; kid_start(&keeper, &k, slot, &spec, &outcome)     forked, first command running
- *   kid_wait(&keeper, &k, timeout_ns) == KID_DONE                   it answered; k.ctl has the answer
- *   kid_command(&keeper, &k)                                        next command (fill k.ctl first)
- *   kid_explain(&k, &outcome)                                       verdict of a death
+ *   kid_wait(&keeper, &k, timeout_ns) == KID_DONE                   it answered; k.ctl has the
+ * answer kid_command(&keeper, &k)                                        next command (fill k.ctl
+ * first) kid_explain(&k, &outcome)                                       verdict of a death
  *   kid_stop(&k)                                                    SIGKILL and reap, always safe
  *
- * Invariants: every started kid is stopped exactly once; a kid that does not answer in time is killed;
- * no wait is without a limit; nothing here trusts a control page beyond its bounds. */
+ * Invariants: every started kid is stopped exactly once; a kid that does not answer in time is
+ * killed; no wait is without a limit; nothing here trusts a control page beyond its bounds. */
 #ifndef QN_SANDBOX_KEEPER_H
 #define QN_SANDBOX_KEEPER_H
 
@@ -20,10 +20,10 @@ struct keeper {
     struct window window;
     struct shm slots[SLOTS]; /* control page and outputs of one child each */
     uint32_t layers;
-    uint64_t cpus;           /* this process may use */
-    uint64_t memory;         /* RAM */
+    uint64_t cpus;   /* this process may use */
+    uint64_t memory; /* RAM */
     uint64_t cache_bytes[3];
-    uint64_t jobs;           /* children started */
+    uint64_t jobs; /* children started */
 };
 
 struct kid {
@@ -47,7 +47,8 @@ void keeper_trim(struct keeper *k);
 void keeper_spec(struct keeper *k, struct child_spec *s, int slot, const struct wire_blob *blob);
 
 /* Forks. ctl of the slot must hold the first command. false: *o says why. */
-bool kid_start(struct keeper *k, struct kid *kid, const struct child_spec *s, int slot, struct wire_outcome *o);
+bool kid_start(struct keeper *k, struct kid *kid, const struct child_spec *s, int slot,
+               struct wire_outcome *o);
 enum kid_event kid_wait(struct keeper *k, struct kid *kid, int64_t timeout_ns);
 void kid_command(struct kid *kid);
 void kid_stop(struct kid *kid);

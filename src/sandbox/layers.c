@@ -48,14 +48,17 @@ bool layer_drop_uid(void)
 {
     if (geteuid() != 0 && getuid() != 0) return true;
     if (setgroups(0, NULL) != 0) return false;
-    if (setresgid(NOBODY, NOBODY, NOBODY) != 0 || setresuid(NOBODY, NOBODY, NOBODY) != 0) return false;
+    if (setresgid(NOBODY, NOBODY, NOBODY) != 0 || setresuid(NOBODY, NOBODY, NOBODY) != 0)
+        return false;
     return setuid(0) != 0 && getuid() == NOBODY && getgid() == NOBODY;
 }
 
 bool layer_landlock(void)
 {
 #ifdef SYS_landlock_create_ruleset
-    struct { uint64_t fs; } attr = {.fs = (UINT64_C(1) << 13) - 1}; /* every right of ABI 1 */
+    struct {
+        uint64_t fs;
+    } attr = {.fs = (UINT64_C(1) << 13) - 1}; /* every right of ABI 1 */
     long fd = syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
     if (fd < 0) return false;
     bool ok = syscall(SYS_landlock_restrict_self, (int)fd, 0) == 0;
@@ -72,8 +75,18 @@ static int try_uid(void)
     /* only worth a bit when something was dropped or there was nothing to drop */
     return layer_drop_uid() ? 0 : 1;
 }
-static int try_privs(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 1; }
-static int try_dump(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : 1; }
+static int try_privs(void)
+{
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+                   prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1
+               ? 0
+               : 1;
+}
+static int try_dump(void)
+{
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0
+                                                                                              : 1;
+}
 static int try_death(void) { return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 ? 0 : 1; }
 static int try_limits(void)
 {
@@ -111,10 +124,12 @@ static int try_landlock(void)
     return open("/proc/self/status", O_RDONLY) < 0 ? 0 : 1;
 }
 
-static const struct try {
+static const struct
+try {
     int (*run)(void);
     int signal; /* it must die of this one; 0: exit 0 */
-} TRIES[LAYER_COUNT] = {
+}
+TRIES[LAYER_COUNT] = {
     [LAYER_UID_DROP] = {try_uid, 0},         [LAYER_NO_NEW_PRIVS] = {try_privs, 0},
     [LAYER_NOT_DUMPABLE] = {try_dump, 0},    [LAYER_PDEATHSIG] = {try_death, 0},
     [LAYER_RLIMITS] = {try_limits, 0},       [LAYER_GUARD_PAGES] = {try_guard, SIGSEGV},
@@ -133,8 +148,10 @@ static bool works(const struct try *t)
         signal(SIGSEGV, SIG_DFL);
         _exit(t->run());
     }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-    return t->signal ? WIFSIGNALED(status) && WTERMSIG(status) == t->signal : WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return t->signal ? WIFSIGNALED(status) && WTERMSIG(status) == t->signal
+                     : WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 uint32_t sandbox_probe(void)

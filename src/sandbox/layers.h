@@ -4,7 +4,8 @@
 
 #include "base/base.h"
 
-/* As root: to nobody, without groups, for good. As anyone else: nothing to do. false: still root. */
+/* As root: to nobody, without groups, for good. As anyone else: nothing to do. false: still root.
+ */
 bool layer_drop_uid(void);
 /* No file access from here on; needs no_new_privs. */
 bool layer_landlock(void);

@@ -2,8 +2,8 @@
  *
  *   facts -> no_new_privs -> uid -> landlock -> HELLO -> { frame -> decode -> job -> reply }*
  *
- * Invariants: nothing is read from the client before the rights are gone; every request gets exactly
- * one reply with its number; memory of a request dies with its reply, except a race's. */
+ * Invariants: nothing is read from the client before the rights are gone; every request gets
+ * exactly one reply with its number; memory of a request dies with its reply, except a race's. */
 #include "sandbox/nursery.h"
 
 #include <errno.h>
@@ -69,8 +69,11 @@ static void tame_outcome(struct arena *a, struct wire_outcome *o)
 
 static void on_pong(struct server *s, uint32_t seq, const struct wire_ping *m)
 {
-    struct wire_pong r = {.nonce = m->nonce, .jobs = s->n.keeper.jobs, .rss = resident_bytes(),
-                          .tasks = (uint32_t)s->n.cache.n, .cached = cache_bytes(&s->n.cache)};
+    struct wire_pong r = {.nonce = m->nonce,
+                          .jobs = s->n.keeper.jobs,
+                          .rss = resident_bytes(),
+                          .tasks = (uint32_t)s->n.cache.n,
+                          .cached = cache_bytes(&s->n.cache)};
     reply(s, WIRE_PONG, seq, &r);
 }
 
@@ -81,7 +84,8 @@ static void on_result(struct server *s, struct arena *a, uint32_t seq, struct wi
     keeper_trim(&s->n.keeper);
 }
 
-static void on_race_open(struct server *s, struct arena *a, uint32_t seq, const struct wire_race_open *m)
+static void on_race_open(struct server *s, struct arena *a, uint32_t seq,
+                         const struct wire_race_open *m)
 {
     struct wire_race_ready r = {0};
     job_race_open(&s->n, a, m, &r);
@@ -89,7 +93,8 @@ static void on_race_open(struct server *s, struct arena *a, uint32_t seq, const 
     reply(s, WIRE_RACE_READY, seq, &r);
 }
 
-static void on_race_round(struct server *s, struct arena *a, uint32_t seq, const struct wire_race_round *m)
+static void on_race_round(struct server *s, struct arena *a, uint32_t seq,
+                          const struct wire_race_round *m)
 {
     struct wire_race_samples r = {0};
     job_race_round(&s->n, a, m, &r);
@@ -106,13 +111,17 @@ static void on_race_close(struct server *s, struct arena *a, uint32_t seq)
     keeper_trim(&s->n.keeper);
 }
 
-static void dispatch(struct server *s, struct arena *a, const struct wire_header *h, const void *msg)
+static void dispatch(struct server *s, struct arena *a, const struct wire_header *h,
+                     const void *msg)
 {
     struct wire_result result = {0};
-    if (s->n.race.open && h->type != WIRE_RACE_ROUND && h->type != WIRE_RACE_CLOSE && h->type != WIRE_PING)
+    if (s->n.race.open && h->type != WIRE_RACE_ROUND && h->type != WIRE_RACE_CLOSE &&
+        h->type != WIRE_PING)
         race_drop(&s->n);
     switch (h->type) {
-    case WIRE_PING: on_pong(s, h->seq, msg); break;
+    case WIRE_PING:
+        on_pong(s, h->seq, msg);
+        break;
     case WIRE_VERIFY:
         job_verify(&s->n, a, msg, &result);
         on_result(s, a, h->seq, &result);
@@ -121,9 +130,15 @@ static void dispatch(struct server *s, struct arena *a, const struct wire_header
         job_screen(&s->n, a, msg, &result);
         on_result(s, a, h->seq, &result);
         break;
-    case WIRE_RACE_OPEN: on_race_open(s, a, h->seq, msg); break;
-    case WIRE_RACE_ROUND: on_race_round(s, a, h->seq, msg); break;
-    case WIRE_RACE_CLOSE: on_race_close(s, a, h->seq); break;
+    case WIRE_RACE_OPEN:
+        on_race_open(s, a, h->seq, msg);
+        break;
+    case WIRE_RACE_ROUND:
+        on_race_round(s, a, h->seq, msg);
+        break;
+    case WIRE_RACE_CLOSE:
+        on_race_close(s, a, h->seq);
+        break;
     case WIRE_CALIBRATE: {
         struct wire_calibration r = {0};
         job_calibrate(&s->n, a, msg, &r);
@@ -143,10 +158,12 @@ static void lose_rights(uint32_t *layers)
     if (!layer_drop_uid()) *layers &= ~(UINT32_C(1) << LAYER_UID_DROP);
     QN_CHECK(geteuid() != 0 || !(*layers >> LAYER_UID_DROP & 1), "still root after dropping it");
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (*layers >> LAYER_LANDLOCK & 1 && !layer_landlock()) *layers &= ~(UINT32_C(1) << LAYER_LANDLOCK);
+    if (*layers >> LAYER_LANDLOCK & 1 && !layer_landlock())
+        *layers &= ~(UINT32_C(1) << LAYER_LANDLOCK);
 }
 
-static void say_hello(struct server *s, struct arena *a, struct wire_hello *h, uint32_t layers, pid_t runner)
+static void say_hello(struct server *s, struct arena *a, struct wire_hello *h, uint32_t layers,
+                      pid_t runner)
 {
     struct keeper *k = &s->n.keeper;
     h->cpus = (uint32_t)__builtin_popcountll(k->cpus);
@@ -173,7 +190,8 @@ void nursery_main(int fd, uint32_t layers, pid_t runner)
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* again: changing uid clears it */
     if (getppid() != runner) _exit(0);
     s.n.keeper.layers = layers;
-    s.n.cache.limit = s.n.keeper.memory / 4 < (UINT64_C(2) << 30) ? s.n.keeper.memory / 4 : UINT64_C(2) << 30;
+    s.n.cache.limit =
+        s.n.keeper.memory / 4 < (UINT64_C(2) << 30) ? s.n.keeper.memory / 4 : UINT64_C(2) << 30;
     buf_init(&s.in, WIRE_MAX_FRAME + WIRE_HEADER);
     buf_init(&s.out, WIRE_MAX_FRAME + WIRE_HEADER);
     say_hello(&s, a, &hello, layers, runner);
@@ -183,7 +201,8 @@ void nursery_main(int fd, uint32_t layers, pid_t runner)
         void *msg;
         struct err e = {0};
         if (wire_payload(a, &h, (const uint8_t *)s.in.p + WIRE_HEADER, &msg, &e)) {
-            struct wire_fault f = {.code = e.code, .text = arena_strndup(a, e.msg, strnlen(e.msg, 500))};
+            struct wire_fault f = {.code = e.code,
+                                   .text = arena_strndup(a, e.msg, strnlen(e.msg, 500))};
             reply(&s, WIRE_FAULT, h.seq, &f);
             break;
         }

@@ -9,8 +9,8 @@
 /* Serves frames on fd until end of file; sends HELLO first. Does not return. */
 QN_NORETURN void nursery_main(int fd, uint32_t layers, pid_t runner);
 
-/* One frame from a blocking descriptor into *b (header and payload); false at end of file or when the
- * header is not ours. */
+/* One frame from a blocking descriptor into *b (header and payload); false at end of file or when
+ * the header is not ours. */
 struct buf;
 struct wire_header;
 bool frame_read(int fd, struct buf *b, struct wire_header *h);

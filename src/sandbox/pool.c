@@ -2,9 +2,9 @@
  *
  *   run(ctx, body, arg, 10), 2 threads:  each takes the next i from one counter until it reaches 10
  *
- * Invariants: no pthread, no thread-local storage of its own (all threads share the main thread's, so
- * nothing here may fail through errno); run returns only when every worker has left the body; workers
- * spin briefly, then sleep, so that the 15 waiting children of a race cost nothing. */
+ * Invariants: no pthread, no thread-local storage of its own (all threads share the main thread's,
+ * so nothing here may fail through errno); run returns only when every worker has left the body;
+ * workers spin briefly, then sleep, so that the 15 waiting children of a race cost nothing. */
 #include "sandbox/pool.h"
 
 #include <sched.h>
@@ -65,7 +65,8 @@ static int worker_main(void *arg)
 
 static void await_left(void)
 {
-    for (uint32_t left; (left = atomic_load(&POOL.left)) != 0;) await_change(&POOL.left, left, NULL);
+    for (uint32_t left; (left = atomic_load(&POOL.left)) != 0;)
+        await_change(&POOL.left, left, NULL);
 }
 
 static void pool_run(void *ctx, int32_t (*body)(void *, int64_t, int64_t), void *arg, int64_t n)
@@ -89,11 +90,14 @@ bool pool_start(struct par *par, int threads, void (*setup)(int worker))
     POOL.setup = setup;
     atomic_store(&POOL.left, (uint32_t)threads - 1);
     for (int w = 1; w < threads; w++) {
-        uint8_t *p = mmap(NULL, STACK_BYTES + GUARD_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        uint8_t *p =
+            mmap(NULL, STACK_BYTES + GUARD_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED) return false;
         if (mprotect(p + GUARD_BYTES, STACK_BYTES, PROT_READ | PROT_WRITE) != 0) return false;
-        int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-        if (clone(worker_main, p + GUARD_BYTES + STACK_BYTES, flags, (void *)(intptr_t)w) < 0) return false;
+        int flags =
+            CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+        if (clone(worker_main, p + GUARD_BYTES + STACK_BYTES, flags, (void *)(intptr_t)w) < 0)
+            return false;
     }
     await_left();
     *par = (struct par){.run = pool_run, .ctx = NULL, .threads = threads};

@@ -8,7 +8,8 @@ enum { POOL_MAX = 64 };
 
 /* Layout fixed by kernel ABI v1. */
 struct par {
-    void (*run)(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg, int64_t n);
+    void (*run)(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg,
+                int64_t n);
     void *ctx;
     int64_t threads;
 };

@@ -1,8 +1,8 @@
 /* race: up to 16 verified candidates asleep on their futexes; exactly one steps at a time.
  *
  *   open:   fork all, tier 1, one verified call on the timed operands, estimate -> iters for all
- *   round:  in a fresh random order: wake one, it runs warm-up + iters calls, its answer comes, next
- *   close:  compare every survivor's timed outputs with the reference; kill all
+ *   round:  in a fresh random order: wake one, it runs warm-up + iters calls, its answer comes,
+ * next close:  compare every survivor's timed outputs with the reference; kill all
  *
  * The reference run of task.c and the FMA child share one slot, so all expected outputs are made
  * before the FMA child starts. Invariant: an entry that failed once never runs again. */
@@ -69,7 +69,8 @@ static double first_time(const struct race_entry_state *e)
 }
 
 /* One iteration count for all, from the fastest. */
-static void choose_iters(struct race_job *race, uint64_t asked, uint64_t epoch_ns, const double *first)
+static void choose_iters(struct race_job *race, uint64_t asked, uint64_t epoch_ns,
+                         const double *first)
 {
     double fastest = INFINITY;
     for (int i = 0; i < race->n; i++)
@@ -89,7 +90,8 @@ static void start_fma(struct race_job *race, uint64_t epoch_ns, struct wire_race
     r->fma_flops = calib_isa_at(0)->flops * (double)race->fma_reps * race->job.threads;
 }
 
-void job_race_open(struct nursery *n, struct arena *a, const struct wire_race_open *m, struct wire_race_ready *r)
+void job_race_open(struct nursery *n, struct arena *a, const struct wire_race_open *m,
+                   struct wire_race_ready *r)
 {
     struct race_job *race = &n->race;
     race_drop(n);
@@ -100,8 +102,11 @@ void job_race_open(struct nursery *n, struct arena *a, const struct wire_race_op
     job_init(n, &race->job, race->a, &m->limits, m->seed);
     struct wire_outcome whole = {.layers = n->keeper.layers, .index = -1};
     uint32_t missing = sandbox_mandatory() & ~n->keeper.layers;
-    if (missing) whole.verdict = VERDICT_NO_SANDBOX, whole.text = "a mandatory sandbox layer does not work here";
-    else race->task = cache_task(&n->cache, &m->task, &race->job, &whole);
+    if (missing)
+        whole.verdict = VERDICT_NO_SANDBOX,
+        whole.text = "a mandatory sandbox layer does not work here";
+    else
+        race->task = cache_task(&n->cache, &m->task, &race->job, &whole);
     r->entries = ARENA_ARRAY(a, struct wire_outcome, WIRE_MAX_ENTRIES);
     r->entries_n = m->entries_n;
     r->first_ns = (struct wire_f64s){ARENA_ARRAY(a, double, WIRE_MAX_ENTRIES), m->entries_n};
@@ -125,7 +130,8 @@ static double step_fma(struct race_job *race)
     if (!race->fma_alive) return NAN;
     race->fma.ctl->iters = race->fma_reps;
     kid_command(&race->fma);
-    if (kid_wait(race->job.k, &race->fma, race->job.timeout_ns) == KID_DONE) return race->fma.ctl->samples[0];
+    if (kid_wait(race->job.k, &race->fma, race->job.timeout_ns) == KID_DONE)
+        return race->fma.ctl->samples[0];
     kid_stop(&race->fma);
     race->fma_alive = false;
     return NAN;
@@ -157,17 +163,20 @@ static double step_entry(struct race_job *race, int i, bool *died)
     return NAN;
 }
 
-void job_race_round(struct nursery *n, struct arena *a, const struct wire_race_round *m, struct wire_race_samples *r)
+void job_race_round(struct nursery *n, struct arena *a, const struct wire_race_round *m,
+                    struct wire_race_samples *r)
 {
     struct race_job *race = &n->race;
     uint32_t columns = (uint32_t)race->n + race->calibrate;
-    uint32_t rounds = columns == 0 ? 0 : m->rounds < WIRE_MAX_SAMPLES / columns ? m->rounds : WIRE_MAX_SAMPLES / columns;
+    uint32_t rounds = columns == 0                             ? 0
+                      : m->rounds < WIRE_MAX_SAMPLES / columns ? m->rounds
+                                                               : WIRE_MAX_SAMPLES / columns;
     uint8_t *order = arena_alloc(a, (size_t)rounds * columns + 1);
     struct rng rng;
     rng_seed(&rng, m->seed);
     r->rounds = rounds;
     r->columns = columns;
-    r->ns = (struct wire_f64s){ARENA_ARRAY(a, double, rounds * columns), rounds * columns};
+    r->ns = (struct wire_f64s){ARENA_ARRAY(a, double, rounds *columns), rounds * columns};
     r->order = (struct wire_bytes){order, rounds * columns};
     r->dead = ARENA_ARRAY(a, struct wire_race_dead, WIRE_MAX_ENTRIES);
     memset(order, 255, (size_t)rounds * columns);
@@ -180,11 +189,16 @@ void job_race_round(struct nursery *n, struct arena *a, const struct wire_race_r
             int i = turn[at];
             bool died = false;
             if (!(m->live >> i & 1)) continue;
-            if (i == race->n) row[i] = step_fma(race);
-            else if (race->entries[i].alive) row[i] = step_entry(race, i, &died);
-            else continue;
+            if (i == race->n)
+                row[i] = step_fma(race);
+            else if (race->entries[i].alive)
+                row[i] = step_entry(race, i, &died);
+            else
+                continue;
             order[(size_t)k * columns + i] = (uint8_t)at;
-            if (died) r->dead[r->dead_n++] = (struct wire_race_dead){(uint32_t)i, race->entries[i].outcome};
+            if (died)
+                r->dead[r->dead_n++] =
+                    (struct wire_race_dead){(uint32_t)i, race->entries[i].outcome};
         }
     }
 }
@@ -198,9 +212,12 @@ void job_race_close(struct nursery *n, struct arena *a, struct wire_race_done *r
         struct race_entry_state *e = &race->entries[i];
         const struct check_case *c = race->task ? check_timed(&race->task->t) : NULL;
         const struct expect *x = NULL;
-        if (e->alive) x = task_expect(&race->job, race->task, c->recipe, check_seed(&race->job, c), &e->outcome);
+        if (e->alive)
+            x = task_expect(&race->job, race->task, c->recipe, check_seed(&race->job, c),
+                            &e->outcome);
         if (x && !verify_outputs(&race->job, race->task, &e->spec.stages[1], c, x, &e->outcome)) {
-            if (e->outcome.verdict != VERDICT_OOB_ACCESS) e->outcome.verdict = VERDICT_NONDETERMINISTIC;
+            if (e->outcome.verdict != VERDICT_OOB_ACCESS)
+                e->outcome.verdict = VERDICT_NONDETERMINISTIC;
         } else if (x) {
             e->outcome.crc = verify_crc(&e->spec.stages[1]);
         }

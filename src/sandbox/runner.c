@@ -3,9 +3,9 @@
  *
  *   client <- fd 3 -> runner <- socketpair -> nursery
  *
- *   CANCEL           the nursery is killed (its children die with it), the job in flight is answered
- *                    with verdict cancelled, a new nursery starts
- *   nursery dies     the job in flight is answered with verdict runner_bug
+ *   CANCEL           the nursery is killed (its children die with it), the job in flight is
+ * answered with verdict cancelled, a new nursery starts nursery dies     the job in flight is
+ * answered with verdict runner_bug
  *
  * Invariants: at most one job is in the nursery; a second waits here unread; every job taken is
  * answered once, by the nursery or by the runner. */
@@ -63,7 +63,8 @@ static void stop_nursery(struct runner *r)
 {
     if (r->pid <= 0) return;
     kill(r->pid, SIGKILL);
-    while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR) {}
+    while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR) {
+    }
     close(r->nursery);
     r->nursery = -1;
     r->pid = 0;
@@ -79,7 +80,8 @@ static bool take_hello(struct runner *r, bool pass)
 
 static bool answer(struct runner *r, enum verdict verdict, const char *text)
 {
-    struct wire_result m = {.outcome = {.verdict = (uint8_t)verdict, .text = text, .layers = r->layers, .index = -1}};
+    struct wire_result m = {
+        .outcome = {.verdict = (uint8_t)verdict, .text = text, .layers = r->layers, .index = -1}};
     buf_reset(&r->from_nursery);
     struct err e;
     QN_CHECK(wire_encode(&r->from_nursery, WIRE_RESULT, r->seq, &m, &e) == RC_OK, "%s", e.msg);
@@ -120,7 +122,8 @@ static bool on_client(struct runner *r)
     enum rc rc = io_read(r->client, header, sizeof header, -1, NULL);
     if (rc) return false; /* end of file: the client is gone */
     if (wire_header(header, &h, &e)) return refuse(r, e.code, e.msg);
-    if (!wire_from_client(h.type)) return refuse(r, "wire.type", "only a runner sends this message");
+    if (!wire_from_client(h.type))
+        return refuse(r, "wire.type", "only a runner sends this message");
     buf_reset(&r->from_client);
     buf_put(&r->from_client, header, sizeof header);
     for (uint32_t left = h.length; left > 0;) {
@@ -131,7 +134,8 @@ static bool on_client(struct runner *r)
         left -= (uint32_t)n;
     }
     if (h.type == WIRE_BYE) return false;
-    if (h.type == WIRE_CANCEL) return !r->busy || replace_nursery(r, VERDICT_CANCELLED, "cancelled by the client");
+    if (h.type == WIRE_CANCEL)
+        return !r->busy || replace_nursery(r, VERDICT_CANCELLED, "cancelled by the client");
     if (r->busy) return refuse(r, "wire.busy", "a job is already in flight");
     r->busy = true;
     r->seq = h.seq;
@@ -150,13 +154,16 @@ int runner_serve(int fd)
     r.layers = sandbox_probe();
     bool ok = start_nursery(&r) && take_hello(&r, true);
     while (ok) {
-        struct pollfd p[2] = {{.fd = r.client, .events = POLLIN}, {.fd = r.nursery, .events = POLLIN}};
+        struct pollfd p[2] = {{.fd = r.client, .events = POLLIN},
+                              {.fd = r.nursery, .events = POLLIN}};
         if (poll(p, 2, -1) < 0) {
             ok = errno == EINTR;
             continue;
         }
-        if (p[1].revents) ok = on_nursery(&r);
-        else if (p[0].revents) ok = on_client(&r);
+        if (p[1].revents)
+            ok = on_nursery(&r);
+        else if (p[0].revents)
+            ok = on_client(&r);
     }
     stop_nursery(&r);
     buf_fini(&r.from_client);
@@ -170,10 +177,12 @@ int runner_self_test(void)
     struct wire_hello h = {0};
     uint32_t layers = sandbox_probe(), mandatory = sandbox_mandatory();
     facts_read(a, &h);
-    printf("version %s\narch %s\ncpu %s\nkernel %s\n", h.version, arch_name((enum arch)h.arch), h.cpu, h.kernel);
+    printf("version %s\narch %s\ncpu %s\nkernel %s\n", h.version, arch_name((enum arch)h.arch),
+           h.cpu, h.kernel);
     for (int i = 0; i < LAYER_COUNT; i++) {
         const struct layer_info *l = sandbox_layer_info((enum sandbox_layer)i);
-        printf("layer %-13s %s%s  (%s)\n", l->name, layers >> i & 1 ? "yes" : "NO", l->mandatory ? ", mandatory" : "", l->text);
+        printf("layer %-13s %s%s  (%s)\n", l->name, layers >> i & 1 ? "yes" : "NO",
+               l->mandatory ? ", mandatory" : "", l->text);
     }
     arena_free(a);
     return (mandatory & ~layers) == 0 ? 0 : 1;

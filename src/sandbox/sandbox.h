@@ -6,9 +6,9 @@
  *               +- nursery (drops root, decodes jobs, makes data, keeps operands in shared memory)
  *                    +- one child per candidate (guard pages, rlimits, seccomp; killed by SIGKILL)
  *
- * Invariants: no byte of a job is decoded with privileges the nursery could drop; a candidate's only
- * writable shared memory is its own outputs and its own control page; nothing a child reports is
- * believed without a look at its outputs; a dead nursery is a verdict, never a dead runner. */
+ * Invariants: no byte of a job is decoded with privileges the nursery could drop; a candidate's
+ * only writable shared memory is its own outputs and its own control page; nothing a child reports
+ * is believed without a look at its outputs; a dead nursery is a verdict, never a dead runner. */
 #ifndef QN_SANDBOX_SANDBOX_H
 #define QN_SANDBOX_SANDBOX_H
 

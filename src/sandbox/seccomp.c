@@ -2,8 +2,8 @@
  *
  *   load arch;  != ours -> kill;  load nr;  == exit_group -> allow;  ...  -> kill
  *
- * What the eight are for: leaving (exit, exit_group), sleeping until the next command and waking the
- * nursery (futex, restart_syscall, clock_nanosleep, sched_yield), timing where the vDSO cannot
+ * What the eight are for: leaving (exit, exit_group), sleeping until the next command and waking
+ * the nursery (futex, restart_syscall, clock_nanosleep, sched_yield), timing where the vDSO cannot
  * (clock_gettime), returning from the fault handler (rt_sigreturn). Results travel through shared
  * memory, so no write. x32 calls carry bit 30 in the number and so match nothing. */
 #include "sandbox/seccomp.h"
@@ -16,11 +16,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define ALLOW(nr) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
-#define HEAD(ours)                                                                                 \
-    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),                       \
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (ours), 1, 0),                                         \
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),                                       \
+#define ALLOW(nr) \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#define HEAD(ours)                                                           \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)), \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (ours), 1, 0),                   \
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),                 \
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))
 #define TAIL BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS)
 

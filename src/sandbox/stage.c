@@ -77,8 +77,8 @@ uint64_t blob_private_bytes(const struct wire_blob *b, uint32_t threads)
     return sum;
 }
 
-bool stage_add(struct stage *s, struct window *w, const char *name, enum place_kind kind, uint64_t bytes,
-               unsigned unit)
+bool stage_add(struct stage *s, struct window *w, const char *name, enum place_kind kind,
+               uint64_t bytes, unsigned unit)
 {
     QN_CHECK(s->n < STAGE_MAX_PLACES, "%d places", s->n);
     struct place *p = &s->places[s->n];
@@ -97,7 +97,8 @@ bool stage_add(struct stage *s, struct window *w, const char *name, enum place_k
 
 static const char *const KINDS[] = {"input", "output", "packed buffer", "scratch"};
 
-void stage_describe(const struct stage *stages, int n, const uint8_t *addr, bool write, char *text, size_t text_n)
+void stage_describe(const struct stage *stages, int n, const uint8_t *addr, bool write, char *text,
+                    size_t text_n)
 {
     const char *verb = write ? "write" : "read";
     for (int k = 0; k < n; k++) {
@@ -106,14 +107,14 @@ void stage_describe(const struct stage *stages, int n, const uint8_t *addr, bool
             const uint8_t *data = p->at + p->off, *end = data + p->bytes;
             if (addr < p->at - GUARD / 2 || addr >= p->at + p->map_len + GUARD / 2) continue;
             if (addr >= data && addr < end)
-                snprintf(text, text_n, "%s at byte %td of %s '%s', which is read-only", verb, addr - data,
-                         KINDS[p->kind], p->name);
+                snprintf(text, text_n, "%s at byte %td of %s '%s', which is read-only", verb,
+                         addr - data, KINDS[p->kind], p->name);
             else if (addr >= end)
-                snprintf(text, text_n, "%s %td bytes past the end of %s '%s' (%zu bytes)", verb, addr - end,
-                         KINDS[p->kind], p->name, p->bytes);
+                snprintf(text, text_n, "%s %td bytes past the end of %s '%s' (%zu bytes)", verb,
+                         addr - end, KINDS[p->kind], p->name, p->bytes);
             else
-                snprintf(text, text_n, "%s %td bytes before the start of %s '%s' (%zu bytes)", verb, data - addr,
-                         KINDS[p->kind], p->name, p->bytes);
+                snprintf(text, text_n, "%s %td bytes before the start of %s '%s' (%zu bytes)", verb,
+                         data - addr, KINDS[p->kind], p->name, p->bytes);
             return;
         }
     }

@@ -1,10 +1,12 @@
 /* stage: where every buffer of a run lies in a child, with guards, and how the nursery sees it.
  *
- *   | guard | x (read-only, shared) | guard | y (writable, shared) | guard | scratch (private) | guard |
+ *   | guard | x (read-only, shared) | guard | y (writable, shared) | guard | scratch (private) |
+ * guard |
  *
- * RIGHT puts the end of each buffer at a guard, LEFT its start, TIMED aligns to 64 bytes and staggers
- * the starts so that no two buffers alias modulo 4 KiB. Addresses lie in one window that the nursery
- * reserves before it forks, so a fault address can be told back as "4 bytes past the end of y". */
+ * RIGHT puts the end of each buffer at a guard, LEFT its start, TIMED aligns to 64 bytes and
+ * staggers the starts so that no two buffers alias modulo 4 KiB. Addresses lie in one window that
+ * the nursery reserves before it forks, so a fault address can be told back as "4 bytes past the
+ * end of y". */
 #ifndef QN_SANDBOX_STAGE_H
 #define QN_SANDBOX_STAGE_H
 
@@ -33,13 +35,13 @@ enum place_kind { PLACE_INPUT, PLACE_OUTPUT, PLACE_PACKED, PLACE_SCRATCH };
 struct place {
     char name[24];
     enum place_kind kind;
-    uint8_t *at;     /* mapping in the child, page aligned; NULL bytes: still a guarded address */
-    size_t map_len;  /* whole pages */
-    size_t off;      /* of the data in the mapping */
+    uint8_t *at;    /* mapping in the child, page aligned; NULL bytes: still a guarded address */
+    size_t map_len; /* whole pages */
+    size_t off;     /* of the data in the mapping */
     size_t bytes;
-    int fd;          /* shared: descriptor and offset; -1: private */
+    int fd; /* shared: descriptor and offset; -1: private */
     size_t fd_off;
-    uint8_t *mine;   /* the nursery's view of the mapping's first byte, NULL if private */
+    uint8_t *mine; /* the nursery's view of the mapping's first byte, NULL if private */
 };
 
 struct stage {
@@ -62,8 +64,8 @@ size_t place_pages(uint64_t bytes, enum stage_align align, unsigned unit, int in
 /* Bytes of packed buffers and scratch that a blob wants with `threads`; UINT64_MAX on overflow. */
 uint64_t blob_private_bytes(const struct wire_blob *b, uint32_t threads);
 /* Adds a place at the next free address. false: the window is full. */
-bool stage_add(struct stage *s, struct window *w, const char *name, enum place_kind kind, uint64_t bytes,
-               unsigned unit);
+bool stage_add(struct stage *s, struct window *w, const char *name, enum place_kind kind,
+               uint64_t bytes, unsigned unit);
 
 /* One sentence for an access to addr: "write 4 bytes past the end of output 'y'". */
 void stage_describe(const struct stage *stages, int n, const uint8_t *addr, bool write, char *text,

@@ -3,10 +3,10 @@
  *   tier 1 of conv2d:  view (ints, seed 0, right) -> reference -> expect (ints, seed 0)
  *                      view (ints, seed 0, timed)      shares that expect
  *
- * Bound of CHECK_SUMPROD: the same reference kernel on squared operands gives sum (ab)^2 per element,
- * because for sums of products every term is then squared. Valid for ops whose outputs are sums of
- * products with at most an added bias or residual and a maximum with 0; for others the client says
- * CHECK_REL_L2. */
+ * Bound of CHECK_SUMPROD: the same reference kernel on squared operands gives sum (ab)^2 per
+ * element, because for sums of products every term is then squared. Valid for ops whose outputs are
+ * sums of products with at most an added bias or residual and a maximum with 0; for others the
+ * client says CHECK_REL_L2. */
 #include "sandbox/task.h"
 
 #include <math.h>
@@ -26,7 +26,8 @@ static size_t pile_take(struct pile *p, size_t bytes)
 {
     size_t at = p->used ? p->used : PAGE; /* offset 0 means none */
     size_t end = at + pages(bytes);
-    if (end > p->shm.len && !shm_resize(&p->shm, end + (end < (64u << 20) ? end / 2 : 0))) return SIZE_MAX;
+    if (end > p->shm.len && !shm_resize(&p->shm, end + (end < (64u << 20) ? end / 2 : 0)))
+        return SIZE_MAX;
     p->used = end;
     return at;
 }
@@ -86,7 +87,8 @@ static struct task *task_new(const struct wire_task *m, struct buf *key)
     t->t.token = arena_strdup(t->a, m->token ? m->token : "");
     t->t.buffers = ARENA_ARRAY(t->a, struct wire_buffer, m->buffers_n);
     memcpy(t->t.buffers, m->buffers, m->buffers_n * sizeof *m->buffers);
-    for (uint32_t i = 0; i < m->buffers_n; i++) t->t.buffers[i].name = arena_strdup(t->a, m->buffers[i].name);
+    for (uint32_t i = 0; i < m->buffers_n; i++)
+        t->t.buffers[i].name = arena_strdup(t->a, m->buffers[i].name);
     t->t.dyn.p = ARENA_ARRAY(t->a, int64_t, m->dyn.n);
     if (m->dyn.n) memcpy(t->t.dyn.p, m->dyn.p, m->dyn.n * sizeof *m->dyn.p);
     uint8_t *code = arena_alloc(t->a, m->ref.code.n);
@@ -96,7 +98,8 @@ static struct task *task_new(const struct wire_task *m, struct buf *key)
     return t;
 }
 
-struct task *cache_task(struct task_cache *c, const struct wire_task *m, struct job *job, struct wire_outcome *o)
+struct task *cache_task(struct task_cache *c, const struct wire_task *m, struct job *job,
+                        struct wire_outcome *o)
 {
     struct err e = {0};
     struct buf key;
@@ -108,8 +111,9 @@ struct task *cache_task(struct task_cache *c, const struct wire_task *m, struct 
     uint64_t bytes = task_operand_bytes(m);
     if (bytes > job->memory) {
         o->verdict = VERDICT_NO_MEMORY;
-        o->text = arena_printf(job->a, "operands of %llu MiB exceed the limit of %llu MiB",
-                               (unsigned long long)bytes >> 20, (unsigned long long)job->memory >> 20);
+        o->text =
+            arena_printf(job->a, "operands of %llu MiB exceed the limit of %llu MiB",
+                         (unsigned long long)bytes >> 20, (unsigned long long)job->memory >> 20);
         return NULL;
     }
     buf_init(&key, WIRE_MAX_FRAME);
@@ -145,11 +149,13 @@ static uint64_t mix(uint64_t seed, uint64_t i)
     return x ^ x >> 31;
 }
 
-struct view *task_view(struct task *t, enum recipe recipe, uint64_t seed, bool square, enum stage_align align)
+struct view *task_view(struct task *t, enum recipe recipe, uint64_t seed, bool square,
+                       enum stage_align align)
 {
     for (int i = 0; i < t->views_n; i++) {
         struct view *v = &t->views[i];
-        if (v->recipe == recipe && v->seed == seed && v->square == square && v->align == align) return v;
+        if (v->recipe == recipe && v->seed == seed && v->square == square && v->align == align)
+            return v;
     }
     if (t->views_n == TASK_MAX_VIEWS) return NULL;
     struct view *v = &t->views[t->views_n];
@@ -173,8 +179,8 @@ size_t task_slot_bytes(const struct task *t, int stages)
     return sum * (size_t)stages;
 }
 
-bool task_stage(struct job *job, const struct task *t, struct child_spec *s, int slot, const struct view *v,
-                const struct wire_blob *blob, uint8_t poison, size_t *out_at)
+bool task_stage(struct job *job, const struct task *t, struct child_spec *s, int slot,
+                const struct view *v, const struct wire_blob *blob, uint8_t poison, size_t *out_at)
 {
     struct window *w = &job->k->window;
     struct shm *mem = &job->k->slots[slot];
@@ -183,7 +189,8 @@ bool task_stage(struct job *job, const struct task *t, struct child_spec *s, int
     for (uint32_t i = 0; i < t->t.buffers_n; i++) {
         const struct wire_buffer *b = &t->t.buffers[i];
         bool out = b->role == ROLE_OUT;
-        if (!stage_add(g, w, b->name, out ? PLACE_OUTPUT : PLACE_INPUT, b->bytes, unit_of(b))) return false;
+        if (!stage_add(g, w, b->name, out ? PLACE_OUTPUT : PLACE_INPUT, b->bytes, unit_of(b)))
+            return false;
         struct place *p = &g->places[i];
         p->fd = out ? mem->fd : t->pile.shm.fd;
         p->fd_off = out ? *out_at : v->at[i];
@@ -202,9 +209,10 @@ bool task_stage(struct job *job, const struct task *t, struct child_spec *s, int
     return true;
 }
 
-/* Runs the reference on one view; its outputs are left in REF_SLOT, described by spec->stages[0]. */
-static bool run_reference(struct job *job, struct task *t, const struct view *v, struct child_spec *spec,
-                          struct wire_outcome *o)
+/* Runs the reference on one view; its outputs are left in REF_SLOT, described by spec->stages[0].
+ */
+static bool run_reference(struct job *job, struct task *t, const struct view *v,
+                          struct child_spec *spec, struct wire_outcome *o)
 {
     struct job serial = *job;
     struct kid kid;
@@ -229,8 +237,10 @@ static bool run_reference(struct job *job, struct task *t, const struct view *v,
         return true;
     }
     struct wire_outcome why = {0};
-    if (event == KID_DONE) why.text = arena_printf(job->a, "returned %d", status);
-    else kid_explain(&kid, event, job->a, &why);
+    if (event == KID_DONE)
+        why.text = arena_printf(job->a, "returned %d", status);
+    else
+        kid_explain(&kid, event, job->a, &why);
     o->verdict = VERDICT_BAD_REFERENCE;
     o->text = arena_printf(job->a, "the reference kernel: %s", why.text);
     return false;
@@ -247,7 +257,8 @@ static bool store_bounds(struct task *t, struct expect *x, const struct stage *g
         if (at == SIZE_MAX) return false;
         double *bound = pile_ptr(t, at);
         const float *square = (const float *)(const void *)(g->places[i].mine + g->places[i].off);
-        for (uint64_t k = 0; k < b->count; k++) bound[k] = c * sqrt(b->reduce_k) * sqrt(fmax(square[k], 0));
+        for (uint64_t k = 0; k < b->count; k++)
+            bound[k] = c * sqrt(b->reduce_k) * sqrt(fmax(square[k], 0));
         x->bound[i] = at;
     }
     return true;
@@ -259,7 +270,8 @@ static bool store_wants(struct task *t, struct expect *x, const struct stage *g)
         const struct wire_buffer *b = &t->t.buffers[i];
         if (b->role != ROLE_OUT) continue;
         if ((x->want[i] = pile_take(&t->pile, b->bytes)) == SIZE_MAX) return false;
-        if (b->bytes) memcpy(pile_ptr(t, x->want[i]), g->places[i].mine + g->places[i].off, b->bytes);
+        if (b->bytes)
+            memcpy(pile_ptr(t, x->want[i]), g->places[i].mine + g->places[i].off, b->bytes);
     }
     return true;
 }

@@ -6,8 +6,8 @@
  *   task_stage(job, t, &stage, ...)                        where a candidate finds its operands
  *
  * Invariants: a task is recognised by the bytes of its encoding; operands are generated here and
- * nowhere else; expected outputs are invisible to candidates; the cache holds at most its limit plus
- * the task in use (least recently used goes first). */
+ * nowhere else; expected outputs are invisible to candidates; the cache holds at most its limit
+ * plus the task in use (least recently used goes first). */
 #ifndef QN_SANDBOX_TASK_H
 #define QN_SANDBOX_TASK_H
 
@@ -66,17 +66,20 @@ struct job {
 };
 
 /* Finds or makes; NULL with *o filled when the task makes no sense or does not fit. */
-struct task *cache_task(struct task_cache *c, const struct wire_task *msg, struct job *job, struct wire_outcome *o);
+struct task *cache_task(struct task_cache *c, const struct wire_task *msg, struct job *job,
+                        struct wire_outcome *o);
 uint64_t cache_bytes(const struct task_cache *c);
 void cache_free(struct task_cache *c);
 
 /* NULL: no memory. */
-struct view *task_view(struct task *t, enum recipe recipe, uint64_t seed, bool square, enum stage_align align);
+struct view *task_view(struct task *t, enum recipe recipe, uint64_t seed, bool square,
+                       enum stage_align align);
 const struct expect *task_expect(struct job *job, struct task *t, enum recipe recipe, uint64_t seed,
                                  struct wire_outcome *o);
-/* Adds all places for a blob on a view. *out_at: running offset of outputs in the slot, from CTL_BYTES. */
-bool task_stage(struct job *job, const struct task *t, struct child_spec *s, int slot, const struct view *v,
-                const struct wire_blob *blob, uint8_t poison, size_t *out_at);
+/* Adds all places for a blob on a view. *out_at: running offset of outputs in the slot, from
+ * CTL_BYTES. */
+bool task_stage(struct job *job, const struct task *t, struct child_spec *s, int slot,
+                const struct view *v, const struct wire_blob *blob, uint8_t poison, size_t *out_at);
 /* Slot bytes that `stages` stages' outputs need. */
 size_t task_slot_bytes(const struct task *t, int stages);
 uint64_t task_operand_bytes(const struct wire_task *t);

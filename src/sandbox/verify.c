@@ -32,7 +32,8 @@ static const struct check_case CHECKS[] = {
     {"dense.left", 3, RECIPE_DENSE, 0, ALIGN_LEFT, POISON_B, -1},
 };
 static const struct check_case TIMED_EXACT = {"timed", 1, RECIPE_INTS, 0, ALIGN_TIMED, POISON_B, 1};
-static const struct check_case TIMED_ROUGH = {"timed", 1, RECIPE_RANDOM, 1, ALIGN_TIMED, POISON_B, 0};
+static const struct check_case TIMED_ROUGH = {"timed",  1, RECIPE_RANDOM, 1, ALIGN_TIMED,
+                                              POISON_B, 0};
 
 const struct check_case *check_at(const struct wire_task *t, int tier, size_t at)
 {
@@ -44,7 +45,10 @@ const struct check_case *check_at(const struct wire_task *t, int tier, size_t at
     return NULL;
 }
 
-const struct check_case *check_timed(const struct wire_task *t) { return t->exact ? &TIMED_EXACT : &TIMED_ROUGH; }
+const struct check_case *check_timed(const struct wire_task *t)
+{
+    return t->exact ? &TIMED_EXACT : &TIMED_ROUGH;
+}
 
 uint64_t check_seed(const struct job *job, const struct check_case *c)
 {
@@ -61,17 +65,19 @@ static void to_float(float *dst, const uint8_t *src, uint64_t n, int dtype)
     }
 }
 
-static void compare_output(struct compare *c, const struct wire_buffer *b, const uint8_t *got, const uint8_t *want,
-                           const double *bound)
+static void compare_output(struct compare *c, const struct wire_buffer *b, const uint8_t *got,
+                           const uint8_t *want, const double *bound)
 {
     int64_t n = (int64_t)b->count;
     if (wire_dtype_info((enum wire_dtype)b->dtype)->kind != 'F') {
         size_t size = wire_dtype_info((enum wire_dtype)b->dtype)->bits / 8;
         compare_raw(c, got, want, size ? size : 1, size ? n : (int64_t)b->bytes);
     } else if (b->dtype == DTYPE_F32) {
-        compare_f32(c, (const float *)(const void *)got, (const float *)(const void *)want, bound, n);
+        compare_f32(c, (const float *)(const void *)got, (const float *)(const void *)want, bound,
+                    n);
     } else if (b->dtype == DTYPE_F64) {
-        compare_f64(c, (const double *)(const void *)got, (const double *)(const void *)want, bound, n);
+        compare_f64(c, (const double *)(const void *)got, (const double *)(const void *)want, bound,
+                    n);
     } else if (c->mode == CMP_BITS) {
         compare_raw(c, got, want, 2, n);
     } else {
@@ -83,7 +89,8 @@ static void compare_output(struct compare *c, const struct wire_buffer *b, const
     }
 }
 
-static enum cmp_mode mode_of(const struct task *t, const struct wire_buffer *b, const struct check_case *c, bool bound)
+static enum cmp_mode mode_of(const struct task *t, const struct wire_buffer *b,
+                             const struct check_case *c, bool bound)
 {
     if (b->check == CHECK_BITS || (data_integral(c->recipe) && t->t.exact)) return CMP_BITS;
     return b->check == CHECK_SUMPROD && bound ? CMP_BOUND : CMP_REL_L2;
@@ -102,8 +109,9 @@ static void worsen(struct wire_outcome *o, const struct compare *c, const char *
 {
     if (!(c->max_err <= o->max_err)) o->max_err = c->max_err;
     if (c->rel_l2 > o->rel_l2) o->rel_l2 = c->rel_l2;
-    double ratio = c->mode == CMP_REL_L2 && c->tol > 0 ? c->rel_l2 / c->tol
-                 : c->mode == CMP_BOUND && c->worst_bound > 0 ? c->max_err / c->worst_bound : 0;
+    double ratio = c->mode == CMP_REL_L2 && c->tol > 0          ? c->rel_l2 / c->tol
+                   : c->mode == CMP_BOUND && c->worst_bound > 0 ? c->max_err / c->worst_bound
+                                                                : 0;
     if (c->bad > 0 && ratio <= 1) ratio = INFINITY;
     if (ratio < o->worst) return;
     o->worst = ratio;
@@ -112,8 +120,9 @@ static void worsen(struct wire_outcome *o, const struct compare *c, const char *
     o->index = c->worst_at;
 }
 
-static bool judge_output(struct job *job, struct task *t, const struct place *p, uint32_t i, const struct check_case *c,
-                         const struct expect *x, uint8_t poison, struct wire_outcome *o)
+static bool judge_output(struct job *job, struct task *t, const struct place *p, uint32_t i,
+                         const struct check_case *c, const struct expect *x, uint8_t poison,
+                         struct wire_outcome *o)
 {
     const struct wire_buffer *b = &t->t.buffers[i];
     const uint8_t *got = p->mine + p->off, *want = pile_ptr(t, x->want[i]);
@@ -125,27 +134,32 @@ static bool judge_output(struct job *job, struct task *t, const struct place *p,
     int64_t at = cmp.worst_at < 0 ? 0 : cmp.worst_at;
     if (is_poison(b, got, at, poison)) {
         o->verdict = VERDICT_UNWRITTEN;
-        o->text = arena_printf(job->a, "%s: element %lld of '%s' was never written, or only added to (%lld of %llu elements are wrong)",
-                               c->name, (long long)at, b->name, (long long)cmp.bad, (unsigned long long)b->count);
+        o->text = arena_printf(job->a,
+                               "%s: element %lld of '%s' was never written, or only added to (%lld "
+                               "of %llu elements are wrong)",
+                               c->name, (long long)at, b->name, (long long)cmp.bad,
+                               (unsigned long long)b->count);
     } else {
         o->verdict = VERDICT_WRONG_RESULT;
-        o->text = arena_printf(job->a, "%s: %lld of %llu elements of '%s' are wrong, worst at %lld: error %.3g, bound %.3g",
-                               c->name, (long long)cmp.bad, (unsigned long long)b->count, b->name, (long long)at,
-                               cmp.max_err, cmp.worst_bound);
+        o->text = arena_printf(
+            job->a,
+            "%s: %lld of %llu elements of '%s' are wrong, worst at %lld: error %.3g, bound %.3g",
+            c->name, (long long)cmp.bad, (unsigned long long)b->count, b->name, (long long)at,
+            cmp.max_err, cmp.worst_bound);
     }
     return false;
 }
 
-bool verify_outputs(struct job *job, struct task *t, const struct stage *g, const struct check_case *c,
-                    const struct expect *x, struct wire_outcome *o)
+bool verify_outputs(struct job *job, struct task *t, const struct stage *g,
+                    const struct check_case *c, const struct expect *x, struct wire_outcome *o)
 {
     const struct place *hurt;
     bool after;
     o->where = c->name;
     if (!stage_intact(g, &hurt, &after)) {
         o->verdict = VERDICT_OOB_ACCESS;
-        o->text = arena_printf(job->a, "%s: wrote %s '%s'", c->name, after ? "past the end of" : "before the start of",
-                               hurt->name);
+        o->text = arena_printf(job->a, "%s: wrote %s '%s'", c->name,
+                               after ? "past the end of" : "before the start of", hurt->name);
         return false;
     }
     for (uint32_t i = 0; i < t->t.buffers_n; i++) {
@@ -166,7 +180,8 @@ uint32_t verify_crc(const struct stage *g)
     return crc;
 }
 
-bool verify_blob(struct job *job, const struct task *t, const struct wire_blob *blob, struct wire_outcome *o)
+bool verify_blob(struct job *job, const struct task *t, const struct wire_blob *blob,
+                 struct wire_outcome *o)
 {
     struct err e = {0};
     if (blob_check(blob, &e)) {
@@ -177,15 +192,17 @@ bool verify_blob(struct job *job, const struct task *t, const struct wire_blob *
     uint64_t mine = blob_private_bytes(blob, job->threads), operands = task_operand_bytes(&t->t);
     if (mine > job->memory || mine + operands > job->memory) {
         o->verdict = VERDICT_OOM;
-        o->text = arena_printf(job->a, "packed buffers and scratch take %llu MiB, the limit is %llu MiB",
-                               (unsigned long long)(mine >> 20), (unsigned long long)(job->memory >> 20));
+        o->text =
+            arena_printf(job->a, "packed buffers and scratch take %llu MiB, the limit is %llu MiB",
+                         (unsigned long long)(mine >> 20), (unsigned long long)(job->memory >> 20));
         return false;
     }
     return true;
 }
 
-static bool add_stage(struct job *job, struct task *t, const struct wire_blob *blob, const struct check_case *c, int slot,
-                      struct child_spec *spec, size_t *out_at, struct wire_outcome *o)
+static bool add_stage(struct job *job, struct task *t, const struct wire_blob *blob,
+                      const struct check_case *c, int slot, struct child_spec *spec, size_t *out_at,
+                      struct wire_outcome *o)
 {
     const struct view *v = task_view(t, c->recipe, check_seed(job, c), false, c->align);
     if (v && task_stage(job, t, spec, slot, v, blob, c->poison, out_at)) return true;
@@ -194,8 +211,9 @@ static bool add_stage(struct job *job, struct task *t, const struct wire_blob *b
     return false;
 }
 
-bool verify_prepare(struct job *job, struct task *t, const struct wire_blob *blob, const struct check_case *c, bool timed,
-                    int slot, struct child_spec *spec, struct wire_outcome *o)
+bool verify_prepare(struct job *job, struct task *t, const struct wire_blob *blob,
+                    const struct check_case *c, bool timed, int slot, struct child_spec *spec,
+                    struct wire_outcome *o)
 {
     size_t out_at = CTL_BYTES;
     const struct check_case *timing = check_timed(&t->t);
@@ -220,8 +238,8 @@ bool verify_prepare(struct job *job, struct task *t, const struct wire_blob *blo
     return true;
 }
 
-bool verify_answer(struct job *job, struct task *t, struct kid *kid, int stage, const struct check_case *c,
-                   struct wire_outcome *o)
+bool verify_answer(struct job *job, struct task *t, struct kid *kid, int stage,
+                   const struct check_case *c, struct wire_outcome *o)
 {
     enum kid_event event = kid_wait(job->k, kid, job->timeout_ns);
     o->where = c->name;
@@ -251,8 +269,8 @@ bool verify_timed(struct job *job, struct task *t, struct kid *kid, struct wire_
     return ok;
 }
 
-bool verify_tier(struct job *job, struct task *t, const struct wire_blob *blob, int tier, size_t first,
-                 struct wire_outcome *o)
+bool verify_tier(struct job *job, struct task *t, const struct wire_blob *blob, int tier,
+                 size_t first, struct wire_outcome *o)
 {
     if (!verify_blob(job, t, blob, o)) return false;
     const struct check_case *c;

@@ -20,26 +20,29 @@ const struct check_case *check_at(const struct wire_task *t, int tier, size_t i)
 const struct check_case *check_timed(const struct wire_task *t);
 uint64_t check_seed(const struct job *job, const struct check_case *c);
 
-/* Compares every output of the stage; fills verdict, text and error fields of *o; true when right. */
-bool verify_outputs(struct job *job, struct task *t, const struct stage *g, const struct check_case *c,
-                    const struct expect *x, struct wire_outcome *o);
+/* Compares every output of the stage; fills verdict, text and error fields of *o; true when right.
+ */
+bool verify_outputs(struct job *job, struct task *t, const struct stage *g,
+                    const struct check_case *c, const struct expect *x, struct wire_outcome *o);
 /* crc32c over all outputs. */
 uint32_t verify_crc(const struct stage *g);
 
-/* A child for one check plus, optionally, the timing stage; the first command (CMD_RUN on stage 0) is
- * placed but nothing is forked. false: *o says why. */
-bool verify_prepare(struct job *job, struct task *t, const struct wire_blob *blob, const struct check_case *c,
-                    bool timed, int slot, struct child_spec *spec, struct wire_outcome *o);
+/* A child for one check plus, optionally, the timing stage; the first command (CMD_RUN on stage 0)
+ * is placed but nothing is forked. false: *o says why. */
+bool verify_prepare(struct job *job, struct task *t, const struct wire_blob *blob,
+                    const struct check_case *c, bool timed, int slot, struct child_spec *spec,
+                    struct wire_outcome *o);
 /* Waits for CMD_RUN's answer on a stage and judges it. */
-bool verify_answer(struct job *job, struct task *t, struct kid *kid, int stage, const struct check_case *c,
-                   struct wire_outcome *o);
-/* The same after CMD_TIME on stage 1: a kernel whose timed outputs differ from the verified ones did
- * something else while timed, and is nondeterministic. */
+bool verify_answer(struct job *job, struct task *t, struct kid *kid, int stage,
+                   const struct check_case *c, struct wire_outcome *o);
+/* The same after CMD_TIME on stage 1: a kernel whose timed outputs differ from the verified ones
+ * did something else while timed, and is nondeterministic. */
 bool verify_timed(struct job *job, struct task *t, struct kid *kid, struct wire_outcome *o);
 /* All checks of a tier, each in its own child. Leaves *o as the verdict. */
-bool verify_tier(struct job *job, struct task *t, const struct wire_blob *blob, int tier, size_t first,
-                 struct wire_outcome *o);
+bool verify_tier(struct job *job, struct task *t, const struct wire_blob *blob, int tier,
+                 size_t first, struct wire_outcome *o);
 /* Is the blob loadable and within the memory limit? */
-bool verify_blob(struct job *job, const struct task *t, const struct wire_blob *blob, struct wire_outcome *o);
+bool verify_blob(struct job *job, const struct task *t, const struct wire_blob *blob,
+                 struct wire_outcome *o);
 
 #endif

@@ -4,9 +4,10 @@
  *     -> static void put_ping(struct out *o, const struct wire_ping *m) { put_u64(o, m->nonce); }
  *        static void get_ping(struct in *d, struct wire_ping *m) { m->nonce = get_u64(d); }
  *
- * Invariants: numbers are little-endian whatever the host. Errors are sticky on both sides: the first
- * is kept, later calls do nothing and read zeros. The decoder tests every count against its limit and
- * against the bytes left before it allocates, so its memory is at most a fixed multiple of its input. */
+ * Invariants: numbers are little-endian whatever the host. Errors are sticky on both sides: the
+ * first is kept, later calls do nothing and read zeros. The decoder tests every count against its
+ * limit and against the bytes left before it allocates, so its memory is at most a fixed multiple
+ * of its input. */
 #include "wire/wire.h"
 
 #include <string.h>
@@ -53,6 +54,7 @@ static void put_enum(struct out *o, const char *name, uint8_t v, unsigned count)
     put_u8(o, v);
 }
 
+/* clang-format off */
 #define BEGIN(tag)                                                                                 \
     static void put_##tag(struct out *o, const struct wire_##tag *m)                               \
     {
@@ -77,6 +79,7 @@ static void put_enum(struct out *o, const char *name, uint8_t v, unsigned count)
 #define END(tag) }
 #include "wire/structs.def"
 #include "wire/undef.h"
+/* clang-format on */
 
 struct in {
     struct arena *a;
@@ -138,8 +141,10 @@ static uint8_t get_enum(struct in *d, const char *name, unsigned count)
 static uint32_t get_count(struct in *d, const char *name, uint32_t max, size_t each)
 {
     uint32_t n = get_u32(d, name);
-    if (n > max) get_fail(d, "wire.limit", name, "is longer than its limit");
-    else if (n > d->n / each) get_fail(d, "wire.short", name, "runs past the end of the frame");
+    if (n > max)
+        get_fail(d, "wire.limit", name, "is longer than its limit");
+    else if (n > d->n / each)
+        get_fail(d, "wire.short", name, "runs past the end of the frame");
     return d->bad ? 0 : n;
 }
 
@@ -149,7 +154,11 @@ static bool text_valid(const uint8_t *s, size_t n)
     for (size_t i = 0; i < n;) {
         uint8_t c = s[i];
         if (c == 0) return false;
-        size_t more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : (c & 0xf0) == 0xe0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 9;
+        size_t more = c < 0x80                ? 0
+                      : c >= 0xc2 && c < 0xe0 ? 1
+                      : (c & 0xf0) == 0xe0    ? 2
+                      : c >= 0xf0 && c < 0xf5 ? 3
+                                              : 9;
         if (more == 9 || more > n - i - 1) return false;
         for (size_t k = 1; k <= more; k++)
             if ((s[i + k] & 0xc0) != 0x80) return false;
@@ -167,6 +176,7 @@ static const char *get_str(struct in *d, const char *name, uint32_t max)
     return d->bad ? "" : arena_strndup(d->a, (const char *)p, n);
 }
 
+/* clang-format off */
 #define BEGIN(tag)                                                                                 \
     static void get_##tag(struct in *d, struct wire_##tag *m)                                      \
     {
@@ -196,6 +206,7 @@ static const char *get_str(struct in *d, const char *name, uint32_t max)
 #define END(tag) }
 #include "wire/structs.def"
 #include "wire/undef.h"
+/* clang-format on */
 
 struct message {
     const char *name;
@@ -206,8 +217,8 @@ struct message {
 };
 
 /* Adapters with one type each, so that the table holds no cast function pointers. */
-#define MSG(code, NAME, tag, from)                                                                 \
-    static void put_msg_##NAME(struct out *o, const void *m) { put_##tag(o, m); }                  \
+#define MSG(code, NAME, tag, from)                                                \
+    static void put_msg_##NAME(struct out *o, const void *m) { put_##tag(o, m); } \
     static void get_msg_##NAME(struct in *d, void *m) { get_##tag(d, m); }
 #include "wire/msgs.def"
 #undef MSG
@@ -215,7 +226,7 @@ struct message {
 #define FROM_C true
 #define FROM_R false
 static const struct message MESSAGES[] = {
-#define MSG(code, NAME, tag, from)                                                                 \
+#define MSG(code, NAME, tag, from) \
     [code] = {#NAME, sizeof(struct wire_##tag), FROM_##from, put_msg_##NAME, get_msg_##NAME},
 #include "wire/msgs.def"
 #undef MSG
@@ -250,7 +261,8 @@ static void store_u32(uint8_t *p, uint32_t v)
     for (int i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (8 * i));
 }
 
-enum rc wire_encode(struct buf *b, enum wire_type type, uint32_t seq, const void *msg, struct err *e)
+enum rc wire_encode(struct buf *b, enum wire_type type, uint32_t seq, const void *msg,
+                    struct err *e)
 {
     const struct message *m = message_find(type);
     QN_CHECK(m, "message type %d", (int)type);
@@ -283,12 +295,16 @@ enum rc wire_header(const uint8_t *p, struct wire_header *h, struct err *e)
     if (load_u32(p) != WIRE_MAGIC)
         return err_set(e, RC_INPUT, "wire.magic", "the peer does not speak quern's wire");
     if (version != WIRE_VERSION)
-        return err_set(e, RC_INPUT, "wire.version",
-                       "the peer speaks wire version %u, this is version %d: use the same quern on both sides",
-                       version, WIRE_VERSION);
-    if (!message_find(type)) return err_set(e, RC_INPUT, "wire.type", "unknown message type %u", type);
-    *h = (struct wire_header){.type = (enum wire_type)type, .seq = load_u32(p + 8),
-                              .length = load_u32(p + 12), .crc = load_u32(p + 16)};
+        return err_set(
+            e, RC_INPUT, "wire.version",
+            "the peer speaks wire version %u, this is version %d: use the same quern on both sides",
+            version, WIRE_VERSION);
+    if (!message_find(type))
+        return err_set(e, RC_INPUT, "wire.type", "unknown message type %u", type);
+    *h = (struct wire_header){.type = (enum wire_type)type,
+                              .seq = load_u32(p + 8),
+                              .length = load_u32(p + 12),
+                              .crc = load_u32(p + 16)};
     memcpy(h->raw, p, 16);
     if (h->length > WIRE_MAX_FRAME)
         return err_set(e, RC_INPUT, "wire.length", "a frame of %u bytes is above the limit of %d",
@@ -296,8 +312,8 @@ enum rc wire_header(const uint8_t *p, struct wire_header *h, struct err *e)
     return RC_OK;
 }
 
-enum rc wire_payload(struct arena *a, const struct wire_header *h, const uint8_t *payload, void **msg,
-                     struct err *e)
+enum rc wire_payload(struct arena *a, const struct wire_header *h, const uint8_t *payload,
+                     void **msg, struct err *e)
 {
     const struct message *m = message_find(h->type);
     QN_CHECK(m, "message type %d", (int)h->type);
@@ -318,6 +334,7 @@ enum rc wire_task_bytes(struct buf *b, const struct wire_task *task, struct err 
     struct out o = {.b = b};
     put_task(&o, task);
     if (o.bad || b->full)
-        return err_set(e, RC_INTERNAL, "wire.encode", "task: field '%s' exceeds its limit", o.bad ? o.bad : "?");
+        return err_set(e, RC_INTERNAL, "wire.encode", "task: field '%s' exceeds its limit",
+                       o.bad ? o.bad : "?");
     return RC_OK;
 }

@@ -8,31 +8,31 @@
 #include <math.h>
 #include <string.h>
 
-#define SET_BEGIN(tag)                                                                             \
-    const char *tag##_name(enum tag v)                                                             \
-    {                                                                                              \
+#define SET_BEGIN(tag)                 \
+    const char *tag##_name(enum tag v) \
+    {                                  \
         static const char *const names[] = {
 #define ITEM(TAG, NAME, text) [TAG##_##NAME] = text,
-#define SET_END(tag, TAG)                                                                          \
-    }                                                                                              \
-    ;                                                                                              \
-    return (size_t)v < QN_COUNT(names) ? names[v] : "unknown";                                     \
+#define SET_END(tag, TAG)                                      \
+    }                                                          \
+    ;                                                          \
+    return (size_t)v < QN_COUNT(names) ? names[v] : "unknown"; \
     }
 #include "wire/sets.def"
 
 static const struct dtype_info DTYPES[] = {
-#define KIND_F 'F'
-#define KIND_S 'S'
-#define KIND_U 'U'
+#define KIND_F                              'F'
+#define KIND_S                              'S'
+#define KIND_U                              'U'
 #define DTYPE(code, NAME, name, bits, kind) [code] = {name, bits, KIND_##kind},
 #include "wire/dtypes.def"
 };
 
 static const struct verdict_info VERDICTS[] = {
-#define SIDE_FOR_OK SIDE_OK
+#define SIDE_FOR_OK        SIDE_OK
 #define SIDE_FOR_CANDIDATE SIDE_CANDIDATE
-#define SIDE_FOR_WORLD SIDE_WORLD
-#define VERDICT(code, NAME, name, side, retry, text)                                               \
+#define SIDE_FOR_WORLD     SIDE_WORLD
+#define VERDICT(code, NAME, name, side, retry, text) \
     {VERDICT_##NAME, name, text, SIDE_FOR_##side, retry},
 #include "wire/verdicts.def"
 };
@@ -89,6 +89,7 @@ const char *verdict_name(int code)
 
 /* A ceiling that keeps every later sum of sizes far from overflow. */
 #define SIZE_CEILING (UINT64_C(1) << 44)
+#define INT_CEILING  (INT64_C(1) << 61)
 
 enum rc wire_blob_check(const struct wire_blob *b, struct err *e)
 {
@@ -117,11 +118,13 @@ static enum rc buffer_check(const struct wire_buffer *b, struct err *e)
     if (!wire_dtype_bytes((enum wire_dtype)b->dtype, b->count, &bytes) || bytes > SIZE_CEILING)
         return err_set(e, RC_INPUT, "job.limit", "buffer '%s' is too large", b->name);
     if (bytes != b->bytes)
-        return err_set(e, RC_INPUT, "job.buffer", "buffer '%s': %llu elements of %s are %llu bytes, not %llu",
-                       b->name, (unsigned long long)b->count, t->name, (unsigned long long)bytes,
+        return err_set(e, RC_INPUT, "job.buffer",
+                       "buffer '%s': %llu elements of %s are %llu bytes, not %llu", b->name,
+                       (unsigned long long)b->count, t->name, (unsigned long long)bytes,
                        (unsigned long long)b->bytes);
-    if (b->int_lo > b->int_hi || b->int_hi - (b->int_lo + 1) < -1)
-        return err_set(e, RC_INPUT, "job.buffer", "buffer '%s': integer range is empty", b->name);
+    if (b->int_lo > b->int_hi || b->int_lo < -INT_CEILING || b->int_hi > INT_CEILING)
+        return err_set(e, RC_INPUT, "job.buffer",
+                       "buffer '%s': integer range is empty or beyond 2^61", b->name);
     if (!(b->real_lo <= b->real_hi) || !isfinite(b->real_hi - b->real_lo))
         return err_set(e, RC_INPUT, "job.buffer", "buffer '%s': real range is empty", b->name);
     if (!(b->reduce_k >= 0) || !isfinite(b->reduce_k))

@@ -5,10 +5,11 @@
  *   wire_header(bytes, &h, &e); ... h.length more bytes ...;     a frame from outside
  *   wire_payload(a, &h, payload, &msg, &e);                      checks crc, decodes into the arena
  *
- * Structures, messages and closed sets are the tables structs.def, msgs.def, sets.def, dtypes.def, verdicts.def;
- * WIRE.txt describes the bytes. Invariants: a decoder survives any bytes, allocates at most a fixed
- * multiple of them, and accepts exactly what the encoder produces (decode . encode = identity, and
- * encode . decode gives the same bytes). Byte arrays of a decoded message point into the payload. */
+ * Structures, messages and closed sets are the tables structs.def, msgs.def, sets.def, dtypes.def,
+ * verdicts.def; WIRE.txt describes the bytes. Invariants: a decoder survives any bytes, allocates
+ * at most a fixed multiple of them, and accepts exactly what the encoder produces (decode . encode
+ * = identity, and encode . decode gives the same bytes). Byte arrays of a decoded message point
+ * into the payload. */
 #ifndef QN_WIRE_WIRE_H
 #define QN_WIRE_WIRE_H
 
@@ -17,7 +18,7 @@
 #include "base/err.h"
 
 #define WIRE_VERSION 1
-#define WIRE_MAGIC UINT32_C(0x574e5151) /* "QQNW" */
+#define WIRE_MAGIC   UINT32_C(0x574e5151) /* "QQNW" */
 
 enum {
     WIRE_HEADER = 20,
@@ -30,13 +31,14 @@ enum {
     WIRE_MAX_SAMPLES = 1 << 16,
 };
 
+/* clang-format off: X-macros */
 /* Closed sets: enum role { ROLE_IN, ... ROLE_COUNT } and const char *role_name(enum role). */
-#define SET_BEGIN(tag) enum tag {
+#define SET_BEGIN(tag)        enum tag {
 #define ITEM(TAG, NAME, text) TAG##_##NAME,
-#define SET_END(tag, TAG)                                                                          \
-    TAG##_COUNT                                                                                    \
-    }                                                                                              \
-    ;                                                                                              \
+#define SET_END(tag, TAG) \
+    TAG##_COUNT           \
+    }                     \
+    ;                     \
     const char *tag##_name(enum tag v);
 #include "wire/sets.def"
 #undef SET_BEGIN
@@ -96,23 +98,23 @@ struct wire_f64s {
     uint32_t n;
 };
 
-#define BEGIN(tag) struct wire_##tag {
-#define U8(name) uint8_t name;
-#define U32(name) uint32_t name;
-#define U64(name) uint64_t name;
-#define I64(name) int64_t name;
-#define F64(name) double name;
+#define BEGIN(tag)        struct wire_##tag {
+#define U8(name)          uint8_t name;
+#define U32(name)         uint32_t name;
+#define U64(name)         uint64_t name;
+#define I64(name)         int64_t name;
+#define F64(name)         double name;
 #define ENUM(name, count) uint8_t name;
-#define STR(name, max) const char *name; /* NULL encodes as "" and never comes out of a decoder */
-#define BYTES(name, max) struct wire_bytes name;
-#define I64S(name, max) struct wire_i64s name;
-#define F64S(name, max) struct wire_f64s name;
-#define SUB(name, tag) struct wire_##tag name;
-#define LIST(name, tag, max)                                                                       \
-    struct wire_##tag *name;                                                                       \
+#define STR(name, max)    const char *name; /* NULL encodes as "" and never comes out of a decoder */
+#define BYTES(name, max)  struct wire_bytes name;
+#define I64S(name, max)   struct wire_i64s name;
+#define F64S(name, max)   struct wire_f64s name;
+#define SUB(name, tag)    struct wire_##tag name;
+#define LIST(name, tag, max) \
+    struct wire_##tag *name; \
     uint32_t name##_n;
-#define END(tag)                                                                                   \
-    }                                                                                              \
+#define END(tag) \
+    }            \
     ;
 #include "wire/structs.def"
 #include "wire/undef.h"
@@ -122,6 +124,8 @@ enum wire_type {
 #include "wire/msgs.def"
 #undef MSG
 };
+
+/* clang-format on */
 
 struct wire_header {
     enum wire_type type;
@@ -140,15 +144,17 @@ enum rc wire_encode(struct buf *out, enum wire_type type, uint32_t seq, const vo
                     struct err *e);
 /* Reads WIRE_HEADER bytes. Codes: wire.magic, wire.version, wire.type, wire.length. */
 enum rc wire_header(const uint8_t *bytes, struct wire_header *h, struct err *e);
-/* Decodes h->length bytes into *msg, a struct of h->type, living in the arena (and, for byte arrays,
- * in `payload`). Codes: wire.crc, wire.short, wire.limit, wire.enum, wire.text, wire.trailing. */
+/* Decodes h->length bytes into *msg, a struct of h->type, living in the arena (and, for byte
+ * arrays, in `payload`). Codes: wire.crc, wire.short, wire.limit, wire.enum, wire.text,
+ * wire.trailing. */
 enum rc wire_payload(struct arena *a, const struct wire_header *h, const uint8_t *payload,
                      void **msg, struct err *e);
 
 /* Bytes that identify a task (its canonical encoding), appended to out. */
 enum rc wire_task_bytes(struct buf *out, const struct wire_task *task, struct err *e);
 /* Does the job make sense: dtype and count give bytes, entry offsets lie in the code, sizes do not
- * overflow, at least one output? Same check on both sides. Codes: job.buffer, job.blob, job.limit. */
+ * overflow, at least one output? Same check on both sides. Codes: job.buffer, job.blob, job.limit.
+ */
 enum rc wire_task_check(const struct wire_task *task, struct err *e);
 enum rc wire_blob_check(const struct wire_blob *blob, struct err *e);
 

@@ -1,8 +1,9 @@
-/* The runner's door behind the codec: jobs that decode but may make no sense, and the blob loader. The
- * code is mapped, never run.
+/* The runner's door behind the codec: jobs that decode but may make no sense, and the blob loader.
+ * The code is mapped, never run.
  *
- * Invariants on every input: no crash; a job that passes its checks can be placed, with every buffer
- * inside its mapping, aligned, and apart from its neighbours by a guard; its code is mapped exactly. */
+ * Invariants on every input: no crash; a job that passes its checks can be placed, with every
+ * buffer inside its mapping, aligned, and apart from its neighbours by a guard; its code is mapped
+ * exactly. */
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,17 +25,23 @@ static void place(const struct wire_task *t, const struct wire_blob *blob, enum 
     s.align = align;
     for (uint32_t i = 0; i < t->buffers_n; i++) {
         int bits = wire_dtype_info((enum wire_dtype)t->buffers[i].dtype)->bits;
-        if (!stage_add(&s, &w, t->buffers[i].name, PLACE_INPUT, t->buffers[i].bytes, bits < 8 ? 1 : bits / 8)) return;
+        if (!stage_add(&s, &w, t->buffers[i].name, PLACE_INPUT, t->buffers[i].bytes,
+                       bits < 8 ? 1 : bits / 8))
+            return;
     }
     for (uint32_t i = 0; i < blob->packed.n; i++)
         if (!stage_add(&s, &w, "packed", PLACE_PACKED, (uint64_t)blob->packed.p[i], 64)) return;
     uint64_t private_bytes = blob_private_bytes(blob, 3);
-    if (private_bytes < (UINT64_C(1) << 40) && !stage_add(&s, &w, "scratch", PLACE_SCRATCH, private_bytes, 64)) return;
+    if (private_bytes < (UINT64_C(1) << 40) &&
+        !stage_add(&s, &w, "scratch", PLACE_SCRATCH, private_bytes, 64))
+        return;
     for (int i = 0; i < s.n; i++) {
         const struct place *p = &s.places[i];
         QN_CHECK(p->map_len % PAGE == 0 && p->off + p->bytes <= p->map_len, "place %d", i);
-        QN_CHECK(p->at >= w.base + GUARD && p->at + p->map_len + GUARD <= w.base + w.len, "place %d outside", i);
-        QN_CHECK(i == 0 || p->at >= s.places[i - 1].at + s.places[i - 1].map_len + GUARD, "no guard before %d", i);
+        QN_CHECK(p->at >= w.base + GUARD && p->at + p->map_len + GUARD <= w.base + w.len,
+                 "place %d outside", i);
+        QN_CHECK(i == 0 || p->at >= s.places[i - 1].at + s.places[i - 1].map_len + GUARD,
+                 "no guard before %d", i);
         char text[256];
         stage_describe(&s, 1, p->at + p->off + p->bytes, true, text, sizeof text);
     }
@@ -67,7 +74,8 @@ static int job(const struct wire_task *t, const struct wire_blob *blob)
     for (uint32_t i = 0; i < t->buffers_n; i++) {
         if (t->buffers[i].bytes > 4096) continue;
         uint8_t *p = mem_new(t->buffers[i].bytes + 1);
-        for (int r = 0; r < RECIPE_COUNT; r++) data_fill(p, &t->buffers[i], (enum recipe)r, 5, r % 2);
+        for (int r = 0; r < RECIPE_COUNT; r++)
+            data_fill(p, &t->buffers[i], (enum recipe)r, 5, r % 2);
         mem_free(p);
     }
     return 1;
@@ -106,7 +114,8 @@ static int one(const uint8_t *p, size_t n)
 
 START_TEST(jobs_survive)
 {
-    CODE = mmap(NULL, WIRE_MAX_CODE + PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CODE = mmap(NULL, WIRE_MAX_CODE + PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                -1, 0);
     ck_assert_ptr_ne(CODE, MAP_FAILED);
     ck_assert_int_gt(fuzz_run("job", one, fuzz_seconds()), 0);
 }

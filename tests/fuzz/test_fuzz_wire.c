@@ -54,10 +54,7 @@ static int one(const uint8_t *p, size_t n)
     return ok;
 }
 
-START_TEST(frames_survive)
-{
-    ck_assert_int_gt(fuzz_run("wire", one, fuzz_seconds()), 0);
-}
+START_TEST(frames_survive) { ck_assert_int_gt(fuzz_run("wire", one, fuzz_seconds()), 0); }
 END_TEST
 
 int main(void)

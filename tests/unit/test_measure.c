@@ -42,8 +42,8 @@ START_TEST(interval_ranks)
 }
 END_TEST
 
-/* The promise itself: over all looks of a run, the true median leaves the interval in at most alpha of
- * the runs. */
+/* The promise itself: over all looks of a run, the true median leaves the interval in at most alpha
+ * of the runs. */
 START_TEST(interval_holds_at_every_look)
 {
     struct rng rng;
@@ -55,7 +55,8 @@ START_TEST(interval_holds_at_every_look)
         bool bad = false;
         for (int n = 0; n < LOOKS; n++) {
             double u = rng_unit(&rng) - 0.5;
-            v[n] = u * u * u + (rng_chance(&rng, 0.1) ? 10 * u : 0); /* skewless, heavy tails, median 0 */
+            v[n] = u * u * u +
+                   (rng_chance(&rng, 0.1) ? 10 * u : 0); /* skewless, heavy tails, median 0 */
             if ((n + 1) % 4) continue;
             stats_interval(v, (size_t)n + 1, 0.05, &lo, &hi);
             bad |= lo > 0 || hi < 0;
@@ -87,7 +88,8 @@ static double sample(struct machine *m, double ns)
     return rng_chance(&m->rng, m->burst) ? v * (1.3 + rng_unit(&m->rng)) : v;
 }
 
-static void run_race(struct machine *m, struct race *r, const struct race_config *cfg, const double *truth, int n)
+static void run_race(struct machine *m, struct race *r, const struct race_config *cfg,
+                     const double *truth, int n)
 {
     race_init(r, cfg, n);
     for (;;) {
@@ -97,7 +99,8 @@ static void run_race(struct machine *m, struct race *r, const struct race_config
         for (int k = 0; k < a.rounds; k++) {
             double ns[RACE_MAX + 1];
             m->drift += 0.02 * gauss(&m->rng);
-            for (int i = 0; i < r->columns; i++) ns[i] = a.live >> i & 1 ? sample(m, i < n ? truth[i] : 1000) : NAN;
+            for (int i = 0; i < r->columns; i++)
+                ns[i] = a.live >> i & 1 ? sample(m, i < n ? truth[i] : 1000) : NAN;
             race_round(r, ns);
         }
     }
@@ -122,7 +125,8 @@ START_TEST(equal_kernels_stay_equal)
             noisy += r.noisy;
             race_free(&r);
         }
-        printf("A/A %-9s declared different %d of 2000, noisy %d\n", SCENES[s].name, different, noisy);
+        printf("A/A %-9s declared different %d of 2000, noisy %d\n", SCENES[s].name, different,
+               noisy);
         ck_assert_int_le(different, 20);
     }
 }
@@ -144,7 +148,8 @@ START_TEST(three_percent_are_found)
             rounds += r.rounds;
             race_free(&r);
         }
-        printf("3%% %-9s found %d of 200 in %.0f rounds on average\n", SCENES[s].name, found, rounds / 200.0);
+        printf("3%% %-9s found %d of 200 in %.0f rounds on average\n", SCENES[s].name, found,
+               rounds / 200.0);
         ck_assert_int_ge(found, at_least[s]);
         ck_assert_int_eq(wrong, 0);
     }
@@ -170,7 +175,8 @@ START_TEST(sixteen_kernels_cost_little)
         rounds += r.rounds;
         race_free(&r);
     }
-    printf("16 kernels: winner 2 %% off in %d of 100, %.0f steps of %.0f\n", regret, steps / 100.0, rounds * 16 / 100.0);
+    printf("16 kernels: winner 2 %% off in %d of 100, %.0f steps of %.0f\n", regret, steps / 100.0,
+           rounds * 16 / 100.0);
     ck_assert_int_le(regret, 6);
     ck_assert_int_lt(steps, rounds * 16 / 2);
 }
@@ -179,7 +185,10 @@ END_TEST
 START_TEST(racing_rules)
 {
     struct race r;
-    struct race_config cfg = {.batch = 3, .max_rounds = 10, .session_rounds = 4, .calibrated = true};
+    struct race_config cfg = {.batch = 3,
+                              .max_rounds = 10,
+                              .session_rounds = 4,
+                              .calibrated = true};
     race_init(&r, &cfg, 3);
     struct race_action a = race_next(&r);
     ck_assert_int_eq(a.kind, RACE_STEP);
@@ -225,10 +234,10 @@ END_TEST
 START_TEST(impossible_times)
 {
     struct race_roof roof = {.executed_flops = 1000, .peak_gflops = 100};
-    ck_assert(race_impossible(&roof, 9.5));   /* floor 9.52 */
+    ck_assert(race_impossible(&roof, 9.5)); /* floor 9.52 */
     ck_assert(!race_impossible(&roof, 9.6));
     roof = (struct race_roof){.bytes = 1100, .gbps = 10};
-    ck_assert(race_impossible(&roof, 99));    /* floor 100 */
+    ck_assert(race_impossible(&roof, 99)); /* floor 100 */
     ck_assert(!race_impossible(&roof, 101));
     roof = (struct race_roof){0};
     ck_assert(!race_impossible(&roof, 0.001));
@@ -261,7 +270,8 @@ START_TEST(core_locks_exclude)
     ck_assert_str_eq(e.code, "lock.busy");
     ck_assert_int_eq(core_lock_take(&m, UINT64_C(1) << 62, false, &e), RC_OK); /* another core */
     core_lock_drop(&m);
-    ck_assert_int_eq(core_lock_take(&m, UINT64_C(1) << 61, true, &e), RC_OK); /* waits for the death */
+    ck_assert_int_eq(core_lock_take(&m, UINT64_C(1) << 61, true, &e),
+                     RC_OK); /* waits for the death */
     core_lock_drop(&m);
     core_lock_drop(&m);
     waitpid(pid, NULL, 0);

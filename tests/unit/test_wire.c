@@ -31,7 +31,8 @@ static void *decode(enum wire_type type, uint32_t seq)
     ck_assert_int_eq(h.type, type);
     ck_assert_uint_eq(h.seq, seq);
     ck_assert_uint_eq(h.length + WIRE_HEADER, B.n);
-    ck_assert_msg(wire_payload(A, &h, (const uint8_t *)B.p + WIRE_HEADER, &msg, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(wire_payload(A, &h, (const uint8_t *)B.p + WIRE_HEADER, &msg, &e) == RC_OK, "%s",
+                  e.msg);
     return msg;
 }
 
@@ -52,11 +53,14 @@ static void *round_trip(enum wire_type type, const void *in)
 
 START_TEST(every_message_round_trips_empty)
 {
-    union { char space[4096]; long align; } zero;
+    union {
+        char space[4096];
+        long align;
+    } zero;
     memset(&zero, 0, sizeof zero);
-#define MSG(code, NAME, tag, from)                                                                 \
-    ck_assert_uint_le(sizeof(struct wire_##tag), sizeof zero);                                     \
-    round_trip(WIRE_##NAME, &zero);                                                                \
+#define MSG(code, NAME, tag, from)                             \
+    ck_assert_uint_le(sizeof(struct wire_##tag), sizeof zero); \
+    round_trip(WIRE_##NAME, &zero);                            \
     ck_assert_str_eq(wire_type_name(code), #NAME);
 #include "wire/msgs.def"
 #undef MSG
@@ -69,9 +73,15 @@ END_TEST
 START_TEST(a_job_round_trips)
 {
     static int64_t packed[] = {128, 4096};
-    struct wire_screen m = {.task = sandbox_task(10), .seed = UINT64_C(0xfedcba9876543210), .incumbent_ns = 1.5,
-                            .epochs = 3, .limits = {.threads = 2, .cache = CACHE_COLD}};
-    m.blob = (struct wire_blob){.code = {(const uint8_t *)"\x90\xc3", 2}, .pack = 1, .kernel = 1, .scratch_b = 9,
+    struct wire_screen m = {.task = sandbox_task(10),
+                            .seed = UINT64_C(0xfedcba9876543210),
+                            .incumbent_ns = 1.5,
+                            .epochs = 3,
+                            .limits = {.threads = 2, .cache = CACHE_COLD}};
+    m.blob = (struct wire_blob){.code = {(const uint8_t *)"\x90\xc3", 2},
+                                .pack = 1,
+                                .kernel = 1,
+                                .scratch_b = 9,
                                 .packed = {packed, 2}};
     if (m.task.ref.code.n == 0) m.task.ref = m.blob;
     const struct wire_screen *got = round_trip(WIRE_SCREEN, &m);
@@ -92,8 +102,12 @@ END_TEST
 START_TEST(a_result_round_trips)
 {
     double samples[] = {1.25, NAN, INFINITY, -0.0};
-    struct wire_result m = {.outcome = {.verdict = VERDICT_OOB_ACCESS, .text = "caf\xc3\xa9", .index = -1, .max_err = INFINITY},
-                            .samples = {samples, 4}, .iters = 9};
+    struct wire_result m = {.outcome = {.verdict = VERDICT_OOB_ACCESS,
+                                        .text = "caf\xc3\xa9",
+                                        .index = -1,
+                                        .max_err = INFINITY},
+                            .samples = {samples, 4},
+                            .iters = 9};
     const struct wire_result *got = round_trip(WIRE_RESULT, &m);
     ck_assert_str_eq(got->outcome.text, "caf\xc3\xa9");
     ck_assert_int_eq(got->outcome.index, -1);
@@ -124,7 +138,8 @@ static enum rc refuse(struct err *e)
     void *msg;
     memset(e, 0, sizeof *e);
     enum rc rc = wire_header((const uint8_t *)B.p, &h, e);
-    if (rc == RC_OK && B.n < WIRE_HEADER + (size_t)h.length) return err_set(e, RC_INPUT, "test.more", "wants more bytes");
+    if (rc == RC_OK && B.n < WIRE_HEADER + (size_t)h.length)
+        return err_set(e, RC_INPUT, "test.more", "wants more bytes");
     if (rc == RC_OK) rc = wire_payload(A, &h, (const uint8_t *)B.p + WIRE_HEADER, &msg, e);
     return rc;
 }
@@ -147,7 +162,8 @@ END_TEST
 /* Rewrites crc so that only the planted damage is left. */
 static void fix_crc(void)
 {
-    uint32_t h = hash_crc32c(B.p, 16), crc = hash_crc32c(B.p + WIRE_HEADER, B.n - WIRE_HEADER) ^ (h << 1 | h >> 31);
+    uint32_t h = hash_crc32c(B.p, 16),
+             crc = hash_crc32c(B.p + WIRE_HEADER, B.n - WIRE_HEADER) ^ (h << 1 | h >> 31);
     for (int i = 0; i < 4; i++) B.p[16 + i] = (char)(crc >> (8 * i));
 }
 
