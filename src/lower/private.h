@@ -20,6 +20,7 @@ struct low {
     int64_t max_nodes; /* statements and expressions unroll may make */
     int copies;        /* suffix of the next copy, so that names stay unique */
     bool naive;        /* the reference path */
+    bool dead_code_gone; /* prove_guards has run */
     int64_t scratch_a, scratch_b;
 };
 

@@ -204,4 +204,5 @@ void prove_guards(struct low *l)
     prove_stmt(&p, l->n->body);
     prove_stmt(&p, l->n->pack);
     rewrite_both(l, drop_true_if, NULL);
+    l->dead_code_gone = true;
 }

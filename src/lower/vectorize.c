@@ -183,6 +183,19 @@ static const struct expr *keep_masked(struct lanes *x, const struct stmt *s, con
     return writes_first(s) ? value : expr_select(x->l->ir, x->mask, value, old);
 }
 
+/* A lane that reads what another lane writes in the same turn (a shifted tail overlaps) must run after it. */
+static bool lanes_meet(struct lanes *x, const struct expr *at)
+{
+    const struct expr *base = NULL;
+    int64_t off[LANES_MAX];
+    if (at->op == OP_RAMP) return false;
+    if (!lanes_of(x->l->ir, at, &base, off)) return true;
+    for (int i = 1; i < x->n; i++)
+        for (int j = 0; j < i; j++)
+            if (off[i] == off[j]) return true;
+    return false;
+}
+
 static struct stmt *lanes_store(struct lanes *x, struct stmt *s)
 {
     struct ir *ir = x->l->ir;
@@ -203,6 +216,8 @@ static struct stmt *lanes_store(struct lanes *x, struct stmt *s)
             return stmt_store(ir, t, &at, value);
         return lanes_reduce(x, s, at);
     }
+    if (expr_uses_tensor(s->u.store.value, s->u.store.tensor) && lanes_meet(x, at))
+        lanes_fail(x, "lanes may update one element");
     const struct expr *value = expr_to_lanes(ir, lanes_expr(x, s->u.store.value), x->n);
     if (x->mask && t->scope == SCOPE_REG) value = keep_masked(x, s, t, at, value);
     struct stmt *store = stmt_store(ir, t, &at, value);

@@ -118,7 +118,9 @@ bool lower_agrees(const struct nest *n, struct lower_case *c, struct err *why)
     if (c->dump && c->dump_pass && strcmp(c->dump_pass, "kernel") == 0) nest_print(c->dump, k);
     int64_t *bytes = mem_new((size_t)(n->ntensor + 1) * sizeof *bytes);
     void **want = lower_buffers(n, c->dyn, c->seed + 1, bytes), **got = lower_buffers(n, c->dyn, c->seed + 1, NULL);
-    bool ok = run_both(n, want, c->dyn, why) == RC_OK && run_both(k, got, c->dyn, why) == RC_OK;
+    bool ok = run_both(n, want, c->dyn, why) == RC_OK;
+    if (!ok) snprintf(why->code, sizeof why->code, "scheduled");
+    ok = ok && run_both(k, got, c->dyn, why) == RC_OK;
     for (int i = 0; i < n->ntensor && ok; i++) {
         const struct tensor *t = n->tensor[i];
         if (t->scope == SCOPE_OUT || t->scope == SCOPE_PACKED)

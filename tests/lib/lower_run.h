@@ -23,7 +23,8 @@ struct target lower_target(bool masks); /* 512-bit, fma */
 void **lower_buffers(const struct nest *n, const int64_t *dyn, uint64_t seed, int64_t *bytes);
 void lower_buffers_free(const struct nest *n, void **bufs);
 struct nest *lower_parse(struct ir *ir, const char *text);
-/* Lowers a clone of n and compares both entries' results; false and a message in *why on a difference. */
+/* Lowers a clone of n and compares both entries' results; false and a message in *why on a difference.
+ * Code "scheduled": n itself does not run. */
 bool lower_agrees(const struct nest *n, struct lower_case *c, struct err *why);
 void lower_same(const char *text, struct lower_case *c); /* asserts it */
 void lower_case_free(struct lower_case *c);
