@@ -15,8 +15,10 @@ static bool fill(struct scope_values *s, const struct algorithm *al, struct algo
         struct algo_param *q = &out->param[out->nparam++];
         q->name = p->name;
         ok = eval_value(s, p->def, &q->def);
-        for (int k = 0; k < p->nname && ok; k++) q->choice[q->nchoice++] = value_symbol(p->names[k]);
-        for (int k = 0; k < p->nchoice && ok; k++) ok = eval_value(s, p->choice[k], &q->choice[q->nchoice++]);
+        for (int k = 0; k < p->nname && ok; k++)
+            q->choice[q->nchoice++] = value_symbol(p->names[k]);
+        for (int k = 0; k < p->nchoice && ok; k++)
+            ok = eval_value(s, p->choice[k], &q->choice[q->nchoice++]);
         ok = ok && scope_put(s, p->name, q->def, false, NULL); /* later defaults may depend on it */
     }
     s->n = scope;
@@ -34,7 +36,9 @@ int task_algorithms(const struct task *t, struct algo *out, int max)
     for (int i = 0; i < t->op->nalgorithm; i++) {
         struct algo one;
         bool legal = false;
-        if (!eval_cond(s, t->op->algorithm[i]->when, &legal) || !legal || !fill(s, t->op->algorithm[i], &one)) continue;
+        if (!eval_cond(s, t->op->algorithm[i]->when, &legal) || !legal ||
+            !fill(s, t->op->algorithm[i], &one))
+            continue;
         if (n < max) out[n] = one;
         n++;
     }

@@ -3,17 +3,26 @@
  *     attr stride = 1 in 1..8      -> item ATTR {name, def, lo, hi}
  *     y[n, M+k : K-M] = a[n,k]     -> item EQUATION {ref y: subs (n), (M+k : 0..K-M); value}
  *
- * Invariants: nodes are immutable after parsing and live in the file's arena; every node knows its line
- * and column; names are not resolved here (check.c proves that they can be, eval.c and lower*.c do it). */
+ * Invariants: nodes are immutable after parsing and live in the file's arena; every node knows its
+ * line and column; names are not resolved here (check.c proves that they can be, eval.c and
+ * lower*.c do it). */
 #ifndef QN_DSL_AST_H
 #define QN_DSL_AST_H
 
 #include "base/scan.h"
 #include "dsl/dsl.h"
 
-enum { DSL_NAME = 48, DSL_DEPTH = 120, DSL_HEIGHT = 600, DSL_RANGES = 8, DSL_ARGS = 16, DSL_TARGETS = UPDATE_TARGETS };
+enum {
+    DSL_NAME = 48,
+    DSL_DEPTH = 120,
+    DSL_HEIGHT = 600,
+    DSL_RANGES = 8,
+    DSL_ARGS = 16,
+    DSL_TARGETS = UPDATE_TARGETS
+};
 
-/* ---- expressions ------------------------------------------------------------------------------ */
+/* ---- expressions ------------------------------------------------------------------------------
+ */
 
 enum node_kind {
     NODE_INT,    /* i */
@@ -26,7 +35,8 @@ enum node_kind {
     NODE_READ,   /* name, a[]: subscripts */
     NODE_ELSE,   /* a[0] a READ, a[1] its value outside the tensor */
     NODE_CASE,   /* a: cond, value, cond, value, ..., value */
-    NODE_REDUCE, /* name, range[], a: values | combines | identities (the latter two only for reduce) */
+    NODE_REDUCE, /* name, range[], a: values | combines | identities (the latter two only for
+                    reduce) */
 };
 
 /* Binary and unary operators, by binding strength (higher binds tighter). */
@@ -66,9 +76,20 @@ struct node {
     const char *lhs[DSL_TARGETS], *rhs[DSL_TARGETS];
 };
 
-/* ---- items ------------------------------------------------------------------------------------ */
+/* ---- items ------------------------------------------------------------------------------------
+ */
 
-enum item_kind { ITEM_ATTR, ITEM_SHORT, ITEM_DYN, ITEM_LET, ITEM_REQUIRE, ITEM_TENSOR, ITEM_TABLE, ITEM_DEF, ITEM_EQUATION };
+enum item_kind {
+    ITEM_ATTR,
+    ITEM_SHORT,
+    ITEM_DYN,
+    ITEM_LET,
+    ITEM_REQUIRE,
+    ITEM_TENSOR,
+    ITEM_TABLE,
+    ITEM_DEF,
+    ITEM_EQUATION
+};
 enum attr_kind { ATTR_INT, ATTR_REAL, ATTR_SYMBOL, ATTR_LIST };
 
 struct store_clause {
@@ -104,15 +125,15 @@ struct item {
     /* ATTR: def, domain; LET: def; REQUIRE: def, text; TABLE: def */
     const struct node *def;
     enum attr_kind attr;
-    const struct node *lo, *hi;  /* ATTR in lo..hi; TENSOR in lo..hi */
-    int nname;                   /* ATTR domain of symbols; DEF parameters; SHORT targets */
+    const struct node *lo, *hi; /* ATTR in lo..hi; TENSOR in lo..hi */
+    int nname;                  /* ATTR domain of symbols; DEF parameters; SHORT targets */
     const char **names;
-    const struct node **choice;  /* ATTR domain of values: {2, 4, 6} */
+    const struct node **choice; /* ATTR domain of values: {2, 4, 6} */
     int nchoice;
-    const char *text;            /* REQUIRE */
+    const char *text; /* REQUIRE */
     /* TENSOR, TABLE */
     enum scope scope;
-    const char *type;            /* dtype name or attr; NULL for tables without one */
+    const char *type; /* dtype name or attr; NULL for tables without one */
     int rank;
     const struct node *extent[TASK_RANK];
     int nstore;
@@ -141,7 +162,8 @@ struct algorithm {
 };
 
 enum { OP_ALGORITHMS = 16, OP_EXTENTS = 32 };
-struct operator {
+struct operator
+{
     const char *name;
     int line, col;
     struct body body;
@@ -158,39 +180,42 @@ struct op_file {
     struct arena *arena;
     const char *name, *text;
     size_t len;
-    struct operator **op;
+    struct operator** op;
     int nop;
     struct algorithm **algorithm;
     int nalgorithm;
 };
 
-/* ---- parts ------------------------------------------------------------------------------------ */
+/* ---- parts ------------------------------------------------------------------------------------
+ */
 
 struct parser {
     struct scan *s;
     struct arena *arena;
     int depth;
 };
-const struct node *parse_expr(struct parser *p);                       /* parse_expr.c */
+const struct node *parse_expr(struct parser *p); /* parse_expr.c */
 int parse_ranges(struct parser *p, const struct range_item **out, const char *end);
 struct range_item parse_span(struct parser *p, const struct range_item *start);
 void *parse_copy(struct parser *p, const void *items, size_t n, size_t size);
 
-void node_print(struct buf *b, const struct node *n, int level);       /* print.c */
+void node_print(struct buf *b, const struct node *n, int level); /* print.c */
 bool node_equal(const struct node *a, const struct node *b);
 
-enum rc check_file(struct op_file *f, struct err *e);                  /* check.c */
+enum rc check_file(struct op_file *f, struct err *e); /* check.c */
 const struct item *body_find(const struct body *b, enum item_kind kind, const char *name);
 /* The kind of a builtin call's name; -1 if none. */
-enum op builtin_op(const char *name, int *arity);                      /* builtin.c; OP_COUNT if none */
+enum op builtin_op(const char *name, int *arity); /* builtin.c; OP_COUNT if none */
 bool builtin_is_reduce(const char *name);
-bool builtin_is_special(const char *name, int *arity); /* select clamp rshr bitcast lowest highest ... */
+bool builtin_is_special(const char *name,
+                        int *arity); /* select clamp rshr bitcast lowest highest ... */
 const char *const *builtin_names(int *n);
 
-enum rc dsl_error(struct err *e, const struct op_file *f, int line, int col, const char *code, const char *fmt, ...)
-    QN_PRINTF(6, 7);
+enum rc dsl_error(struct err *e, const struct op_file *f, int line, int col, const char *code,
+                  const char *fmt, ...) QN_PRINTF(6, 7);
 
-/* ---- compile-time values (value.c, eval.c) ---------------------------------------------------- */
+/* ---- compile-time values (value.c, eval.c) ----------------------------------------------------
+ */
 
 struct named_value {
     const char *name;
@@ -201,14 +226,15 @@ struct named_value {
 struct scope_values {
     struct arena *arena;
     const struct op_file *file;
-    const struct operator *op;
+    const struct operator* op;
     struct named_value v[TASK_KEYS + 32];
     int n;
     bool touched_dyn; /* set by evaluation that read a dyn value */
     struct err *e;
 };
 struct named_value *scope_find(struct scope_values *s, const char *name);
-bool scope_put(struct scope_values *s, const char *name, struct value v, bool dyn, const struct node *def);
+bool scope_put(struct scope_values *s, const char *name, struct value v, bool dyn,
+               const struct node *def);
 
 struct value value_int(int64_t i);
 struct value value_real(double f);
@@ -216,35 +242,51 @@ struct value value_symbol(const char *s);
 double value_as_real(const struct value *v);
 bool value_equal(const struct value *a, const struct value *b);
 /* false with a static reason */
-bool value_binary(enum oper op, const struct value *a, const struct value *b, struct value *out, const char **why);
+bool value_binary(enum oper op, const struct value *a, const struct value *b, struct value *out,
+                  const char **why);
 bool ratio_make(int64_t num, int64_t den, struct ratio *out);
 bool ratio_op(char op, struct ratio a, struct ratio b, struct ratio *out);
-bool value_call(const char *name, int n, const struct value *a, struct value *out, const char **why);
+bool value_call(const char *name, int n, const struct value *a, struct value *out,
+                const char **why);
 
 /* Errors through s->e with a caret. */
 bool eval_value(struct scope_values *s, const struct node *n, struct value *out);
 bool eval_int(struct scope_values *s, const struct node *n, int64_t *out);
 bool eval_cond(struct scope_values *s, const struct node *n, bool *out); /* NULL node: true */
 /* Values of a table of n elements with this shape. */
-bool eval_table(struct scope_values *s, const struct node *n, int rank, const int64_t *extent, struct ratio *exact, double *out);
+bool eval_table(struct scope_values *s, const struct node *n, int rank, const int64_t *extent,
+                struct ratio *exact, double *out);
 
 enum cook_toom { COOK_TOOM_AT, COOK_TOOM_G, COOK_TOOM_BT };
-/* F(m, r) at m+r-2 finite points and infinity: at is m x a, g is a x r, bt is a x a, with a = m+r-1.
- * false: overflow, repeated point, or wrong number of points. */
-bool cook_toom(enum cook_toom which, int m, int r, const struct ratio *points, int npoints, struct ratio *out, const char **why);
+/* F(m, r) at m+r-2 finite points and infinity: at is m x a, g is a x r, bt is a x a, with a =
+ * m+r-1. false: overflow, repeated point, or wrong number of points. */
+bool cook_toom(enum cook_toom which, int m, int r, const struct ratio *points, int npoints,
+               struct ratio *out, const char **why);
 
 /* bind.c: a body's items with values. */
 bool bind_attr_domain(struct scope_values *s, const struct item *attr, const struct value *v);
-bool bind_tensors(struct scope_values *s, const struct body *b, struct task_tensor *out, int max, int *n);
+bool bind_tensors(struct scope_values *s, const struct body *b, struct task_tensor *out, int max,
+                  int *n);
 bool bind_lets(struct scope_values *s, const struct body *b);
 bool bind_requires(struct scope_values *s, const struct body *b);
-bool value_parse(struct arena *a, const struct item *attr, const char *text, size_t n, struct value *out);
+bool value_parse(struct arena *a, const struct item *attr, const char *text, size_t n,
+                 struct value *out);
+/* token.c */
+enum { TASK_TOKEN_MAX = 4096 };
+bool value_read_int(const char *s, size_t n, int64_t *out);
+bool value_read_real(const char *s, size_t n, double *out);
+struct task_key *task_key_find(const struct task *t, const char *name);
+/* The value all targets of a short key share, if they do. */
+struct task_key *task_short_value(const struct task *t, const struct item *it);
+void task_make_token(struct task *t, const char *typed_op);
 /* The values of a parsed task, for lowering. */
 void task_scope(struct scope_values *s, const struct task *t, struct arena *a, struct err *e);
-const struct algorithm *operator_algorithm(const struct operator *op, const char *name);
+const struct algorithm *operator_algorithm(const struct operator* op, const char *name);
 bool dtype_of_name(struct scope_values *s, const char *name, enum dtype *out);
 /* Live store clause of a declaration as layout terms; n = 0 for row-major. false: error in s->e. */
-bool bind_layout(struct scope_values *s, const struct item *t, const int64_t *extent, struct layout_term *out, int *n);
-int64_t layout_elements(const int64_t *extent, int rank, const struct layout_term *l, int n); /* -1: overflow */
+bool bind_layout(struct scope_values *s, const struct item *t, const int64_t *extent,
+                 struct layout_term *out, int *n);
+int64_t layout_elements(const int64_t *extent, int rank, const struct layout_term *l,
+                        int n); /* -1: overflow */
 
 #endif

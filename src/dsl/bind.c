@@ -2,8 +2,8 @@
  *
  *     conv2d:N=1,H=56,...   ->   P = 56, x f32[1,56,56,64], w f32[3,3,64,64], y f32[1,56,56,64]
  *
- * Invariants: items are taken in the order of the text, so a requirement guards the lets after it; sizes
- * are checked for overflow before anything is multiplied further. */
+ * Invariants: items are taken in the order of the text, so a requirement guards the lets after it;
+ * sizes are checked for overflow before anything is multiplied further. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +20,8 @@ bool bind_attr_domain(struct scope_values *s, const struct item *it, const struc
         if (!eval_int(s, it->lo, &lo) || !eval_int(s, it->hi, &hi)) return false;
         double f = value_as_real(v);
         if (f >= (double)lo && f <= (double)hi) return true;
-        err_set(s->e, RC_INPUT, "task.domain", "%s must lie in %" PRId64 "..%" PRId64, it->name, lo, hi);
+        err_set(s->e, RC_INPUT, "task.domain", "%s must lie in %" PRId64 "..%" PRId64, it->name, lo,
+                hi);
         return false;
     }
     for (int i = 0; i < it->nchoice; i++) {
@@ -61,7 +62,8 @@ static bool check_require(struct scope_values *s, const struct item *it)
     struct buf b;
     buf_init(&b, 600);
     put_used(&b, s, it->def);
-    err_set(s->e, RC_INPUT, "task.require", "%s: %s (with%s)", s->op->name, it->text, b.n ? b.p : " nothing set");
+    err_set(s->e, RC_INPUT, "task.require", "%s: %s (with%s)", s->op->name, it->text,
+            b.n ? b.p : " nothing set");
     buf_fini(&b);
     return false;
 }
@@ -122,12 +124,14 @@ static const char *layout_fault(const struct layout_term *l, int n, int rank)
             }
             want *= l[found].mod;
         }
-        if (!top) return "a dimension is not stored whole; write C/16 and C%16 together, or C alone";
+        if (!top)
+            return "a dimension is not stored whole; write C/16 and C%16 together, or C alone";
     }
     return NULL;
 }
 
-bool bind_layout(struct scope_values *s, const struct item *t, const int64_t *extent, struct layout_term *out, int *n)
+bool bind_layout(struct scope_values *s, const struct item *t, const int64_t *extent,
+                 struct layout_term *out, int *n)
 {
     *n = 0;
     for (int c = 0; c < t->nstore; c++) {
@@ -141,15 +145,18 @@ bool bind_layout(struct scope_values *s, const struct item *t, const int64_t *ex
             if (cl->term[i].arg && !eval_int(s, cl->term[i].arg, &arg)) return false;
             int d = dim_of(t, &cl->term[i]);
             if (arg < 1 || d < 0 || d >= t->rank) {
-                dsl_error(s->e, s->file, cl->term[i].line, cl->term[i].col, "dsl.store", "the divisor of a store term must be at least 1");
+                dsl_error(s->e, s->file, cl->term[i].line, cl->term[i].col, "dsl.store",
+                          "the divisor of a store term must be at least 1");
                 return false;
             }
-            out[i] = (struct layout_term){d, cl->term[i].how == '/' ? arg : 1, cl->term[i].how == '%' ? arg : 0};
+            out[i] = (struct layout_term){d, cl->term[i].how == '/' ? arg : 1,
+                                          cl->term[i].how == '%' ? arg : 0};
             plain &= d == i && !cl->term[i].how;
         }
         const char *fault = layout_fault(out, cl->n, t->rank);
         if (fault) {
-            dsl_error(s->e, s->file, cl->term[0].line, cl->term[0].col, "dsl.store", "%s: %s", t->name, fault);
+            dsl_error(s->e, s->file, cl->term[0].line, cl->term[0].col, "dsl.store", "%s: %s",
+                      t->name, fault);
             return false;
         }
         *n = plain ? 0 : cl->n; /* declared order needs no layout */
@@ -176,7 +183,9 @@ static bool bind_extent(struct scope_values *s, const struct item *it, int d, in
     struct buf b;
     buf_init(&b, 200);
     node_print(&b, it->extent[d], 0);
-    err_set(s->e, RC_INPUT, "task.extent", "%s: dimension %d of %s is %s = %" PRId64 "; an extent lies in 0..2^%d", s->op->name, d, it->name, b.p, *out, EXTENT_BITS);
+    err_set(s->e, RC_INPUT, "task.extent",
+            "%s: dimension %d of %s is %s = %" PRId64 "; an extent lies in 0..2^%d", s->op->name, d,
+            it->name, b.p, *out, EXTENT_BITS);
     buf_fini(&b);
     return false;
 }
@@ -194,8 +203,10 @@ static bool bind_tensor(struct scope_values *s, const struct item *it, struct ta
         if (!bind_extent(s, it, d, &t->extent[d])) return false;
     if (!bind_layout(s, it, t->extent, layout, &n)) return false;
     t->elements = layout_elements(t->extent, it->rank, layout, n);
-    if (t->elements < 0 || __builtin_mul_overflow(t->elements, (int64_t)dtype_bytes(t->dtype), &t->bytes)) {
-        err_set(s->e, RC_INPUT, "task.overflow", "%s: the size of %s does not fit in 64 bits", s->op->name, it->name);
+    if (t->elements < 0 ||
+        __builtin_mul_overflow(t->elements, (int64_t)dtype_bytes(t->dtype), &t->bytes)) {
+        err_set(s->e, RC_INPUT, "task.overflow", "%s: the size of %s does not fit in 64 bits",
+                s->op->name, it->name);
         return false;
     }
     if (it->lo) {
@@ -205,7 +216,8 @@ static bool bind_tensor(struct scope_values *s, const struct item *it, struct ta
     return true;
 }
 
-bool bind_tensors(struct scope_values *s, const struct body *b, struct task_tensor *out, int max, int *n)
+bool bind_tensors(struct scope_values *s, const struct body *b, struct task_tensor *out, int max,
+                  int *n)
 {
     *n = 0;
     for (int i = 0; i < b->n; i++) {
@@ -216,7 +228,8 @@ bool bind_tensors(struct scope_values *s, const struct body *b, struct task_tens
         if (!live) continue;
         for (int k = 0; k < *n; k++)
             if (strcmp(out[k].name, it->name) == 0) {
-                dsl_error(s->e, s->file, it->line, it->col, "dsl.duplicate", "two declarations of '%s' hold for this task", it->name);
+                dsl_error(s->e, s->file, it->line, it->col, "dsl.duplicate",
+                          "two declarations of '%s' hold for this task", it->name);
                 return false;
             }
         if (*n == max) {

@@ -1,12 +1,12 @@
 /* cover: the equations of a tensor define every element exactly once.
  *
- *     y[n, k: M] = ...   y[n, M+k: K-M] = ...     pieces 0..M and M..K: disjoint, M + (K-M) = K elements
- *     y[2*i: P/2], y[2*i+1: P/2]                   progressions of step 2 that never meet
+ *     y[n, k: M] = ...   y[n, M+k: K-M] = ...     pieces 0..M and M..K: disjoint, M + (K-M) = K
+ * elements y[2*i: P/2], y[2*i+1: P/2]                   progressions of step 2 that never meet
  *
- * A piece is a product of arithmetic progressions, one a dimension. Exact cover: every piece inside the
- * tensor, pieces pairwise disjoint (in some dimension their progressions do not meet: a gcd question), and
- * their element counts sum to the tensor's. Dynamic extents are covered only whole, by a bare index, so the
- * proof at the tuning point holds for every value. */
+ * A piece is a product of arithmetic progressions, one a dimension. Exact cover: every piece inside
+ * the tensor, pieces pairwise disjoint (in some dimension their progressions do not meet: a gcd
+ * question), and their element counts sum to the tensor's. Dynamic extents are covered only whole,
+ * by a bare index, so the proof at the tuning point holds for every value. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +24,8 @@ static bool affine_mul(struct affine *a, int64_t k)
     return !over;
 }
 
-static bool affine_of(struct lower *L, const struct node *n, const struct loopv *loops, int nloops, struct affine *out)
+static bool affine_of(struct lower *L, const struct node *n, const struct loopv *loops, int nloops,
+                      struct affine *out)
 {
     struct affine b;
     *out = (struct affine){0};
@@ -36,23 +37,29 @@ static bool affine_of(struct lower *L, const struct node *n, const struct loopv 
             }
     bool sum = n->kind == NODE_BINARY && (n->oper == OPER_ADD || n->oper == OPER_SUB);
     if (sum) {
-        if (!affine_of(L, n->a[0], loops, nloops, out) || !affine_of(L, n->a[1], loops, nloops, &b)) return false;
-        if (n->oper == OPER_SUB && !affine_mul(&b, -1)) return low_fail(L, n, "dsl.value", "the result does not fit in 64 bits");
+        if (!affine_of(L, n->a[0], loops, nloops, out) || !affine_of(L, n->a[1], loops, nloops, &b))
+            return false;
+        if (n->oper == OPER_SUB && !affine_mul(&b, -1))
+            return low_fail(L, n, "dsl.value", "the result does not fit in 64 bits");
         bool over = __builtin_add_overflow(out->c, b.c, &out->c);
-        for (int i = 0; i < nloops; i++) over |= __builtin_add_overflow(out->coef[i], b.coef[i], &out->coef[i]);
+        for (int i = 0; i < nloops; i++)
+            over |= __builtin_add_overflow(out->coef[i], b.coef[i], &out->coef[i]);
         return !over || low_fail(L, n, "dsl.value", "the result does not fit in 64 bits");
     }
     if (n->kind == NODE_BINARY && n->oper == OPER_MUL) {
-        if (!affine_of(L, n->a[0], loops, nloops, out) || !affine_of(L, n->a[1], loops, nloops, &b)) return false;
+        if (!affine_of(L, n->a[0], loops, nloops, out) || !affine_of(L, n->a[1], loops, nloops, &b))
+            return false;
         bool left = false, right = false;
         for (int i = 0; i < nloops; i++) {
             left |= out->coef[i] != 0;
             right |= b.coef[i] != 0;
         }
-        if (left && right) return low_fail(L, n, "dsl.affine", "a left side is affine in its indices");
+        if (left && right)
+            return low_fail(L, n, "dsl.affine", "a left side is affine in its indices");
         int64_t k = right ? out->c : b.c;
         if (right) *out = b;
-        return affine_mul(out, k) || low_fail(L, n, "dsl.value", "the result does not fit in 64 bits");
+        return affine_mul(out, k) ||
+               low_fail(L, n, "dsl.value", "the result does not fit in 64 bits");
     }
     struct err kept = *L->e;
     L->s.touched_dyn = false;
@@ -60,12 +67,14 @@ static bool affine_of(struct lower *L, const struct node *n, const struct loopv 
         *L->e = kept;
         return low_fail(L, n, "dsl.affine", "a left side is affine in its indices");
     }
-    return !L->s.touched_dyn || low_fail(L, n, "dsl.dyn", "a part of a tensor cannot begin at a dynamic extent");
+    return !L->s.touched_dyn ||
+           low_fail(L, n, "dsl.dyn", "a part of a tensor cannot begin at a dynamic extent");
 }
 
 /* start, start + step, ...: the values of c + sum coef * [lo, hi) when they form one progression */
-static bool progression(struct lower *L, const struct node *at, struct affine a, int nloops, const int64_t *lo, const int64_t *hi,
-                        int64_t *start, int64_t *step, int64_t *count)
+static bool progression(struct lower *L, const struct node *at, struct affine a, int nloops,
+                        const int64_t *lo, const int64_t *hi, int64_t *start, int64_t *step,
+                        int64_t *count)
 {
     *start = a.c;
     *step = 1;
@@ -78,27 +87,35 @@ static bool progression(struct lower *L, const struct node *at, struct affine a,
             return true;
         }
         int64_t end = a.coef[i] > 0 ? lo[i] : hi[i] - 1, move = 0;
-        if (__builtin_mul_overflow(a.coef[i], end, &move) || __builtin_add_overflow(*start, move, start)) return low_fail(L, at, "dsl.value", "the result does not fit in 64 bits");
+        if (__builtin_mul_overflow(a.coef[i], end, &move) ||
+            __builtin_add_overflow(*start, move, start))
+            return low_fail(L, at, "dsl.value", "the result does not fit in 64 bits");
     }
     for (;;) { /* the smallest coefficient first */
         int best = -1;
         for (int i = 0; i < nloops; i++)
-            if (a.coef[i] != 0 && hi[i] - lo[i] > 1 && (best < 0 || llabs(a.coef[i]) < llabs(a.coef[best]))) best = i;
+            if (a.coef[i] != 0 && hi[i] - lo[i] > 1 &&
+                (best < 0 || llabs(a.coef[i]) < llabs(a.coef[best])))
+                best = i;
         if (best < 0) return true;
         int64_t c = llabs(a.coef[best]), n = hi[best] - lo[best];
         a.coef[best] = 0;
         if (first) *step = c;
-        if (!first && c != *step * *count) return low_fail(L, at, "dsl.cover", "these indices do not walk a range evenly, so what they define cannot be proved");
+        if (!first && c != *step * *count)
+            return low_fail(
+                L, at, "dsl.cover",
+                "these indices do not walk a range evenly, so what they define cannot be proved");
         *count *= n;
         first = false;
     }
 }
 
-bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d, const struct loopv *loops, int nloops,
-                 const int64_t *lo, const int64_t *hi)
+bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d,
+                 const struct loopv *loops, int nloops, const int64_t *lo, const int64_t *hi)
 {
     const struct ref_item *r = &it->ref[ref];
-    if (L->npiece == PIECES_MAX) return low_fail(L, r->sub[0].e, "dsl.limit", "more than %d equations", PIECES_MAX);
+    if (L->npiece == PIECES_MAX)
+        return low_fail(L, r->sub[0].e, "dsl.limit", "more than %d equations", PIECES_MAX);
     struct piece *p = &L->piece[L->npiece];
     *p = (struct piece){.tensor = (int)(d - L->d), .item = it};
     for (int i = 0; i < r->n; i++) {
@@ -106,25 +123,39 @@ bool cover_piece(struct lower *L, const struct item *it, int ref, struct declare
         struct affine a;
         if (d->dyn[i]) {
             bool whole = e->kind == NODE_NAME && !r->sub[i].ranged && it->nrange == 0;
-            if (!whole) return low_fail(L, e, "dsl.dyn", "a dynamic extent is defined whole, by a bare index");
+            if (!whole)
+                return low_fail(L, e, "dsl.dyn",
+                                "a dynamic extent is defined whole, by a bare index");
             p->step[i] = 1;
             p->count[i] = d->extent[i];
             continue;
         }
-        if (!affine_of(L, e, loops, nloops, &a) || !progression(L, e, a, nloops, lo, hi, &p->start[i], &p->step[i], &p->count[i])) return false;
+        if (!affine_of(L, e, loops, nloops, &a) ||
+            !progression(L, e, a, nloops, lo, hi, &p->start[i], &p->step[i], &p->count[i]))
+            return false;
         int64_t last = p->start[i] + (p->count[i] - 1) * p->step[i];
         if (p->count[i] > 0 && (p->start[i] < 0 || last >= d->extent[i]))
-            return low_fail(L, e, "dsl.cover", "this defines %s[...] from %" PRId64 " to %" PRId64 " in dimension %d, outside 0..%" PRId64, d->name, p->start[i], last, i, d->extent[i]);
+            return low_fail(L, e, "dsl.cover",
+                            "this defines %s[...] from %" PRId64 " to %" PRId64
+                            " in dimension %d, outside 0..%" PRId64,
+                            d->name, p->start[i], last, i, d->extent[i]);
     }
-    for (int l = 0; l < nloops; l++) { /* an index that is in no subscript would define elements again and again */
+    for (int l = 0; l < nloops;
+         l++) { /* an index that is in no subscript would define elements again and again */
         int64_t used = 0;
         for (int i = 0; i < r->n; i++) {
             struct affine a;
-            if (d->dyn[i]) used |= strcmp(r->sub[i].e->name, loops[l].name) == 0;
-            else if (affine_of(L, r->sub[i].e, loops, nloops, &a)) used |= a.coef[l];
-            else return false;
+            if (d->dyn[i])
+                used |= strcmp(r->sub[i].e->name, loops[l].name) == 0;
+            else if (affine_of(L, r->sub[i].e, loops, nloops, &a))
+                used |= a.coef[l];
+            else
+                return false;
         }
-        if (!used) return low_fail(L, it->value, "dsl.cover", "the index '%s' stands in no subscript of '%s'", loops[l].name, d->name);
+        if (!used)
+            return low_fail(L, it->value, "dsl.cover",
+                            "the index '%s' stands in no subscript of '%s'", loops[l].name,
+                            d->name);
     }
     L->npiece++;
     d->npiece++;
@@ -159,7 +190,8 @@ static bool disjoint(const struct piece *a, const struct piece *b, int rank)
 {
     if (empty(a, rank) || empty(b, rank)) return true;
     for (int i = 0; i < rank; i++)
-        if (!meet(a->start[i], a->step[i], a->count[i], b->start[i], b->step[i], b->count[i])) return true;
+        if (!meet(a->start[i], a->step[i], a->count[i], b->start[i], b->step[i], b->count[i]))
+            return true;
     return false;
 }
 
@@ -178,19 +210,25 @@ bool cover_complete(struct lower *L, struct declared *d)
         last = p;
         for (int j = 0; j < i; j++) {
             if (L->piece[j].tensor != id || disjoint(&L->piece[j], p, rank)) continue;
-            dsl_error(L->e, L->file, p->item->line, p->item->col, "dsl.cover", "this equation defines elements of '%s' that the equation on line %d defines too", d->name, L->piece[j].item->line);
+            dsl_error(
+                L->e, L->file, p->item->line, p->item->col, "dsl.cover",
+                "this equation defines elements of '%s' that the equation on line %d defines too",
+                d->name, L->piece[j].item->line);
             return false;
         }
     }
     if (have == want) return true;
     const struct item *it = last ? last->item : d->item;
-    dsl_error(L->e, L->file, it->line, it->col, "dsl.cover", "the equations of '%s' define %" PRId64 " of its %" PRId64 " elements", d->name, have, want);
+    dsl_error(L->e, L->file, it->line, it->col, "dsl.cover",
+              "the equations of '%s' define %" PRId64 " of its %" PRId64 " elements", d->name, have,
+              want);
     return false;
 }
 
-/* A tensor that is not whole yet may be read where earlier equations defined it: inside one piece without holes. */
-bool cover_reads(struct lower *L, const struct node *n, const struct declared *d, const struct expr *const *idx, struct env *env,
-                 bool guarded)
+/* A tensor that is not whole yet may be read where earlier equations defined it: inside one piece
+ * without holes. */
+bool cover_reads(struct lower *L, const struct node *n, const struct declared *d,
+                 const struct expr *const *idx, struct env *env, bool guarded)
 {
     for (int i = 0; i < L->npiece; i++) {
         const struct piece *p = &L->piece[i];
@@ -203,5 +241,8 @@ bool cover_reads(struct lower *L, const struct node *n, const struct declared *d
         }
         if (inside) return true;
     }
-    return low_fail(L, n, "dsl.order", "this read of '%s' is not proved to stay inside what one earlier equation defines", d->name);
+    return low_fail(
+        L, n, "dsl.order",
+        "this read of '%s' is not proved to stay inside what one earlier equation defines",
+        d->name);
 }

@@ -1,13 +1,15 @@
-/* dsl: operators as text. A .op file says what an operator computes; a task token names one instance of
- * it; together they lower to a naive loop nest, the meaning that every schedule must keep.
+/* dsl: operators as text. A .op file says what an operator computes; a task token names one
+ * instance of it; together they lower to a naive loop nest, the meaning that every schedule must
+ * keep.
  *
  *     struct op_lib *lib;  op_lib_new(dir, true, &lib, &e);
  *     struct task *t;      task_parse("conv2d:N=1,H=56,W=56,C=64,K=64,R=3,S=3,pad=1", lib, &t, &e);
  *     struct nest *n;      dsl_lower(ir, t, "direct", "", &n, &e);
  *
- * Invariants: parsed files and tasks are immutable; a task keeps a pointer into the library it came from,
- * so the library outlives it. Every error carries file:line:column, the source line, a caret and one
- * sentence (operators), or the offending key and advice (tokens). The grammar is in DSL.txt. */
+ * Invariants: parsed files and tasks are immutable; a task keeps a pointer into the library it came
+ * from, so the library outlives it. Every error carries file:line:column, the source line, a caret
+ * and one sentence (operators), or the offending key and advice (tokens). The grammar is in
+ * DSL.txt. */
 #ifndef QN_DSL_H
 #define QN_DSL_H
 
@@ -18,39 +20,47 @@ struct op_file;  /* one parsed text: operators and algorithms */
 struct operator; /* one operator with its algorithms */
 struct op_lib;   /* operators by name */
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------------------------------------
+ */
 
 /* Parses and checks all that can be checked without a task. `file` is only for messages. */
-enum rc dsl_parse(const char *file, const char *text, size_t len, struct op_file **out, struct err *e);
+enum rc dsl_parse(const char *file, const char *text, size_t len, struct op_file **out,
+                  struct err *e);
 void dsl_free(struct op_file *f); /* NULL allowed */
-/* Canonical text of the whole file; parse(print(f)) prints the same. Comments and spacing are gone. */
+/* Canonical text of the whole file; parse(print(f)) prints the same. Comments and spacing are gone.
+ */
 void dsl_print(struct buf *b, const struct op_file *f);
 int dsl_op_count(const struct op_file *f);
-const struct operator *dsl_op(const struct op_file *f, int i);
+const struct operator* dsl_op(const struct op_file *f, int i);
 
-const char *operator_name(const struct operator *op);
-const char *operator_help(const struct operator *op); /* first comment block of the file, without '#' */
-/* What the operator means: its canonical text without algorithms, comments and file names; and its hash,
- * the part of the log's key that names the operator. */
-void operator_semantic(struct buf *b, const struct operator *op);
-void operator_id(const struct operator *op, char id[HASH_ID_LEN + 1]);
+const char *operator_name(const struct operator* op);
+const char *operator_help(const struct operator*
+                          op); /* first comment block of the file, without '#' */
+/* What the operator means: its canonical text without algorithms, comments and file names; and its
+ * hash, the part of the log's key that names the operator. */
+void operator_semantic(struct buf *b, const struct operator* op);
+void operator_id(const struct operator* op, char id[HASH_ID_LEN + 1]);
 /* The operator with its algorithms as one self-contained text: what travels to a worker. */
-void operator_text(struct buf *b, const struct operator *op);
+void operator_text(struct buf *b, const struct operator* op);
 
-/* ---- the library ------------------------------------------------------------------------------ */
+/* ---- the library ------------------------------------------------------------------------------
+ */
 
-/* dir holds <op>/<op>.op (NULL: nothing is read). allow_paths: names such as ./my.op are opened; only the
- * command line sets it. Files are read on first use. */
+/* dir holds <op>/<op>.op (NULL: nothing is read). allow_paths: names such as ./my.op are opened;
+ * only the command line sets it. Files are read on first use. */
 enum rc op_lib_new(const char *dir, bool allow_paths, struct op_lib **out, struct err *e);
 void op_lib_free(struct op_lib *lib);
 /* Adds the operators of a text; a later one of the same name hides an earlier one. */
-enum rc op_lib_add(struct op_lib *lib, const char *file, const char *text, size_t len, struct err *e);
+enum rc op_lib_add(struct op_lib *lib, const char *file, const char *text, size_t len,
+                   struct err *e);
 /* By name, or by path where allowed. RC_INPUT task.unknown_op with "did you mean". */
-enum rc op_lib_find(struct op_lib *lib, const char *name, const struct operator **out, struct err *e);
+enum rc op_lib_find(struct op_lib *lib, const char *name, const struct operator** out,
+                    struct err *e);
 /* All names, sorted; owned by the library, valid until the next call. */
 const char *const *op_lib_names(struct op_lib *lib, int *n);
 
-/* ---- values and tasks ------------------------------------------------------------------------- */
+/* ---- values and tasks -------------------------------------------------------------------------
+ */
 
 struct ratio { /* exact rational, den > 0, lowest terms */
     int64_t num, den;
@@ -83,7 +93,8 @@ struct task_key {
 };
 
 enum { TASK_RANK = 8, TASK_TENSORS = 64, TASK_KEYS = 96 };
-struct task_tensor { /* of the caller: in, const, out; declaration order, which is the ABI's buffer order */
+struct task_tensor { /* of the caller: in, const, out; declaration order, which is the ABI's buffer
+                        order */
     const char *name;
     enum scope scope;
     enum dtype dtype;
@@ -98,9 +109,10 @@ enum tol { TOL_DEFAULT, TOL_TIGHT, TOL_LOOSE };
 
 struct task {
     struct arena *arena;
-    const struct operator *op;
-    const char *token;   /* canonical: op name, keys sorted, defaults and derived keys omitted */
-    const char *spelled; /* the same with the operator as typed (./my.op): what a user types again */
+    const struct operator* op;
+    const char *token; /* canonical: op name, keys sorted, defaults and derived keys omitted */
+    const char
+        *spelled; /* the same with the operator as typed (./my.op): what a user types again */
     struct task_key *key;
     int nkey;
     struct task_tensor *tensor;
@@ -116,20 +128,24 @@ struct task_limits {
 };
 extern const struct task_limits task_limits_default; /* 8 GiB */
 
-/* `token` is "op:KEY=VAL,KEY=VAL"; without keys the colon may be left out. limits NULL = default. */
-enum rc task_parse(const char *token, struct op_lib *lib, const struct task_limits *limits, struct task **out,
-                   struct err *e);
+/* `token` is "op:KEY=VAL,KEY=VAL"; without keys the colon may be left out. limits NULL = default.
+ */
+enum rc task_parse(const char *token, struct op_lib *lib, const struct task_limits *limits,
+                   struct task **out, struct err *e);
 void task_free(struct task *t); /* NULL allowed */
-bool task_int(const struct task *t, const char *key, int64_t *out);    /* integer key, also derived ones */
-const char *task_symbol(const struct task *t, const char *key);        /* "nhwc"; NULL if no such symbol key */
+bool task_int(const struct task *t, const char *key,
+              int64_t *out); /* integer key, also derived ones */
+const char *task_symbol(const struct task *t,
+                        const char *key); /* "nhwc"; NULL if no such symbol key */
 const struct task_tensor *task_tensor(const struct task *t, const char *name); /* NULL if absent */
 
 /* One token a line; '#' starts a comment. Calls fn for each; stops at the first rc != RC_OK. */
 enum rc task_list_parse(const char *file, const char *text, size_t len,
-                        enum rc (*fn)(void *ctx, const char *token, int line, struct err *e), void *ctx,
-                        struct err *e);
+                        enum rc (*fn)(void *ctx, const char *token, int line, struct err *e),
+                        void *ctx, struct err *e);
 
-/* ---- algorithms ------------------------------------------------------------------------------- */
+/* ---- algorithms -------------------------------------------------------------------------------
+ */
 
 enum { ALGO_PARAMS = 8, PARAM_CHOICES = 16 };
 struct algo_param {
@@ -146,24 +162,28 @@ struct algo {
 /* Algorithms whose `when` holds for the task; returns how many there are (writes at most max). */
 int task_algorithms(const struct task *t, struct algo *out, int max);
 
-/* ---- lowering --------------------------------------------------------------------------------- */
+/* ---- lowering ---------------------------------------------------------------------------------
+ */
 
-/* The naive nest: one stage an equation, one more for each reduction inside a larger expression. Names:
- * stage = tensor (`y`; a later equation of the same tensor `y#2`; its reductions `y.sum`, `y.max`,
- * `y.sum2`), loop = stage.index (`y.sum.k`). params: "m=4 points=0:1:-1", "" for the defaults.
- * RC_INPUT with code dsl.not_lowered for what is checked but not lowered yet. */
-enum rc dsl_lower(struct ir *ir, const struct task *t, const char *algorithm, const char *params, struct nest **out,
-                  struct err *e);
+/* The naive nest: one stage an equation, one more for each reduction inside a larger expression.
+ * Names: stage = tensor (`y`; a later equation of the same tensor `y#2`; its reductions `y.sum`,
+ * `y.max`, `y.sum2`), loop = stage.index (`y.sum.k`). params: "m=4 points=0:1:-1", "" for the
+ * defaults. RC_INPUT with code dsl.not_lowered for what is checked but not lowered yet. */
+enum rc dsl_lower(struct ir *ir, const struct task *t, const char *algorithm, const char *params,
+                  struct nest **out, struct err *e);
 
 /* Reads only const tensors, tables and other constant stages: `pack STAGE` may move it. */
 bool dsl_stage_is_const(const struct nest *n, const struct stmt *stage);
 
 /* How to verify: derived from a naive nest, so it is per algorithm. */
 struct data_recipe {
-    bool exact;           /* data of integers in [-magnitude, magnitude] give exact integer results in the op's types */
-    int64_t magnitude;    /* largest such bound <= 8 with every partial result below 2^24 (f32), 2^53, 2^11, 2^8 */
-    int64_t depth;        /* elements reduced into one output element, product over nested reductions */
-    int64_t budget_depth; /* longest single reduction loop: the C of the error budget 12 sqrt(C) 2^-24 */
+    bool exact; /* data of integers in [-magnitude, magnitude] give exact integer results in the
+                   op's types */
+    int64_t magnitude; /* largest such bound <= 8 with every partial result below 2^24 (f32), 2^53,
+                          2^11, 2^8 */
+    int64_t depth; /* elements reduced into one output element, product over nested reductions */
+    int64_t budget_depth; /* longest single reduction loop: the C of the error budget 12 sqrt(C)
+                             2^-24 */
     bool sum_of_products; /* every reduction is a sum of products of two tensors */
     bool transcendental;  /* exp, log, ... appear */
     bool fractional;      /* a table or constant that is no small integer, or a division */

@@ -5,7 +5,8 @@
 #include "base/scan.h"
 #include "dsl/ast.h"
 
-enum rc dsl_error(struct err *e, const struct op_file *f, int line, int col, const char *code, const char *fmt, ...)
+enum rc dsl_error(struct err *e, const struct op_file *f, int line, int col, const char *code,
+                  const char *fmt, ...)
 {
     char msg[700];
     va_list ap;

@@ -3,7 +3,8 @@
  *     op_lib_find(lib, "conv2d")      schedules/conv2d/conv2d.op
  *     op_lib_find(lib, "./my.op")     a path, only where allowed; the file holds one operator
  *
- * Invariants: parsed files live until op_lib_free; an operator's pointer never changes once found. */
+ * Invariants: parsed files live until op_lib_free; an operator's pointer never changes once found.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,8 @@ static void list_folders(struct op_lib *lib)
 
 enum rc op_lib_new(const char *dir, bool allow_paths, struct op_lib **out, struct err *e)
 {
-    if (dir && !fs_exists(dir)) return err_set(e, RC_INPUT, "dsl.no_folder", "there is no folder '%s' of operators", dir);
+    if (dir && !fs_exists(dir))
+        return err_set(e, RC_INPUT, "dsl.no_folder", "there is no folder '%s' of operators", dir);
     struct op_lib *lib = mem_new(sizeof *lib);
     lib->dir = dir ? mem_strdup(dir) : NULL;
     lib->allow_paths = allow_paths;
@@ -70,7 +72,8 @@ void op_lib_free(struct op_lib *lib)
     mem_free(lib);
 }
 
-static enum rc add_file(struct op_lib *lib, const char *file, const char *text, size_t len, const char *path, struct err *e)
+static enum rc add_file(struct op_lib *lib, const char *file, const char *text, size_t len,
+                        const char *path, struct err *e)
 {
     struct op_file *f = NULL;
     enum rc rc = dsl_parse(file, text, len, &f, e);
@@ -80,12 +83,14 @@ static enum rc add_file(struct op_lib *lib, const char *file, const char *text, 
     return RC_OK;
 }
 
-enum rc op_lib_add(struct op_lib *lib, const char *file, const char *text, size_t len, struct err *e)
+enum rc op_lib_add(struct op_lib *lib, const char *file, const char *text, size_t len,
+                   struct err *e)
 {
     return add_file(lib, file, text, len, NULL, e);
 }
 
-static enum rc read_file(struct op_lib *lib, const char *path, bool typed, const char *shown, struct err *e)
+static enum rc read_file(struct op_lib *lib, const char *path, bool typed, const char *shown,
+                         struct err *e)
 {
     char *text = NULL;
     size_t len = 0;
@@ -96,10 +101,12 @@ static enum rc read_file(struct op_lib *lib, const char *path, bool typed, const
     return rc;
 }
 
-static enum rc find_path(struct op_lib *lib, const char *name, const struct operator **out, struct err *e)
+static enum rc find_path(struct op_lib *lib, const char *name, const struct operator** out,
+                         struct err *e)
 {
     if (!lib->allow_paths)
-        return err_set(e, RC_INPUT, "task.path", "'%s' is a path; only the command line opens operator files", name);
+        return err_set(e, RC_INPUT, "task.path",
+                       "'%s' is a path; only the command line opens operator files", name);
     const struct op_file *f = NULL;
     for (size_t i = 0; i < lib->file.n; i++)
         if (lib->path.p[i] && strcmp(lib->path.p[i], name) == 0) f = lib->file.p[i];
@@ -109,12 +116,14 @@ static enum rc find_path(struct op_lib *lib, const char *name, const struct oper
         f = lib->file.p[lib->file.n - 1];
     }
     if (f->nop != 1)
-        return err_set(e, RC_INPUT, "task.one_op", "'%s' holds %d operators; a file named in a task holds exactly one", name, f->nop);
+        return err_set(e, RC_INPUT, "task.one_op",
+                       "'%s' holds %d operators; a file named in a task holds exactly one", name,
+                       f->nop);
     *out = f->op[0];
     return RC_OK;
 }
 
-static const struct operator *loaded(const struct op_lib *lib, const char *name)
+static const struct operator* loaded(const struct op_lib *lib, const char *name)
 {
     for (size_t i = lib->file.n; i-- > 0;) {
         if (lib->path.p[i]) continue;
@@ -124,24 +133,30 @@ static const struct operator *loaded(const struct op_lib *lib, const char *name)
     return NULL;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 const char *const *op_lib_names(struct op_lib *lib, int *n)
 {
     lib->names.n = 0;
     for (size_t i = 0; i < lib->nfolder; i++) vec_push(&lib->names, lib->folder[i]);
     for (size_t i = 0; i < lib->file.n; i++)
-        for (int k = 0; !lib->path.p[i] && k < lib->file.p[i]->nop; k++) vec_push(&lib->names, lib->file.p[i]->op[k]->name);
+        for (int k = 0; !lib->path.p[i] && k < lib->file.p[i]->nop; k++)
+            vec_push(&lib->names, lib->file.p[i]->op[k]->name);
     if (lib->names.n) qsort(lib->names.p, lib->names.n, sizeof *lib->names.p, by_name);
     size_t kept = 0;
     for (size_t i = 0; i < lib->names.n; i++)
-        if (kept == 0 || strcmp(lib->names.p[kept - 1], lib->names.p[i]) != 0) lib->names.p[kept++] = lib->names.p[i];
+        if (kept == 0 || strcmp(lib->names.p[kept - 1], lib->names.p[i]) != 0)
+            lib->names.p[kept++] = lib->names.p[i];
     lib->names.n = kept;
     *n = (int)kept;
     return lib->names.p;
 }
 
-enum rc op_lib_find(struct op_lib *lib, const char *name, const struct operator **out, struct err *e)
+enum rc op_lib_find(struct op_lib *lib, const char *name, const struct operator** out,
+                    struct err *e)
 {
     if (is_path(name)) return find_path(lib, name, out, e);
     *out = loaded(lib, name);
@@ -155,11 +170,13 @@ enum rc op_lib_find(struct op_lib *lib, const char *name, const struct operator 
         if (rc != RC_OK) return rc;
         *out = loaded(lib, name);
         if (*out) return RC_OK;
-        return err_set(e, RC_INPUT, "task.unknown_op", "'%s' does not define the operator '%s'", path, name);
+        return err_set(e, RC_INPUT, "task.unknown_op", "'%s' does not define the operator '%s'",
+                       path, name);
     }
     int n = 0;
     const char *const *names = op_lib_names(lib, &n);
     char hint[96];
     did_you_mean(hint, sizeof hint, name, names, (size_t)n);
-    return err_set(e, RC_INPUT, "task.unknown_op", "there is no operator '%.60s'%s; `quern ops` lists them", name, hint);
+    return err_set(e, RC_INPUT, "task.unknown_op",
+                   "there is no operator '%.60s'%s; `quern ops` lists them", name, hint);
 }

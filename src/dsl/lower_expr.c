@@ -2,9 +2,10 @@
  *
  *     x[n] * scale + 1        x is f32, scale = 3 is known: mul(x[n], 3.0), add 1.0
  *
- * Typing: two data operands must have one type (f16 and bf16 are read as f32); what is known, and extents,
- * take the type of their neighbour; indices are s64 data. Booleans come from comparisons. Nothing converts
- * silently except known values, so every loss of precision is visible in the text. */
+ * Typing: two data operands must have one type (f16 and bf16 are read as f32); what is known, and
+ * extents, take the type of their neighbour; indices are s64 data. Booleans come from comparisons.
+ * Nothing converts silently except known values, so every loss of precision is visible in the text.
+ */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,17 +24,20 @@ bool low_fail(struct lower *L, const struct node *n, const char *code, const cha
     return false;
 }
 
-/* ---- conversions ------------------------------------------------------------------------------ */
+/* ---- conversions ------------------------------------------------------------------------------
+ */
 
 static bool int_fits(enum dtype d, int64_t v)
 {
     int bits = dtype_bits(d);
     if (d == TYPE_B1) return v == 0 || v == 1;
-    if (dtype_is_signed(d)) return bits >= 64 || (v >= -(INT64_C(1) << (bits - 1)) && v < (INT64_C(1) << (bits - 1)));
+    if (dtype_is_signed(d))
+        return bits >= 64 || (v >= -(INT64_C(1) << (bits - 1)) && v < (INT64_C(1) << (bits - 1)));
     return v >= 0 && (bits >= 64 || v < (INT64_C(1) << bits));
 }
 
-static bool value_to_type(struct lower *L, const struct node *n, const struct value *v, enum dtype d, const struct expr **out)
+static bool value_to_type(struct lower *L, const struct node *n, const struct value *v,
+                          enum dtype d, const struct expr **out)
 {
     struct type t = type_of(d);
     if (v->kind == VALUE_INT && dtype_is_float(d)) {
@@ -41,7 +45,9 @@ static bool value_to_type(struct lower *L, const struct node *n, const struct va
         return true;
     }
     if (v->kind == VALUE_INT) {
-        if (!int_fits(d, v->i)) return low_fail(L, n, "dsl.literal", "%lld does not fit in %s", (long long)v->i, dtype_name(d));
+        if (!int_fits(d, v->i))
+            return low_fail(L, n, "dsl.literal", "%lld does not fit in %s", (long long)v->i,
+                            dtype_name(d));
         *out = d == TYPE_B1 ? expr_bool(L->ir, v->i != 0) : expr_int_of(L->ir, t, v->i);
         return true;
     }
@@ -49,20 +55,27 @@ static bool value_to_type(struct lower *L, const struct node *n, const struct va
         *out = expr_real(L->ir, t, v->f);
         return true;
     }
-    if (v->kind == VALUE_REAL) return low_fail(L, n, "dsl.type", "a real number meets %s here; write the cast you mean", dtype_name(d));
-    return low_fail(L, n, "dsl.type", "a %s is not a number", v->kind == VALUE_LIST ? "list" : "symbol");
+    if (v->kind == VALUE_REAL)
+        return low_fail(L, n, "dsl.type", "a real number meets %s here; write the cast you mean",
+                        dtype_name(d));
+    return low_fail(L, n, "dsl.type", "a %s is not a number",
+                    v->kind == VALUE_LIST ? "list" : "symbol");
 }
 
-/* A free value in type d: constants become constants of d, so a select of two numbers costs no cast. */
+/* A free value in type d: constants become constants of d, so a select of two numbers costs no
+ * cast. */
 static const struct expr *convert_free(struct lower *L, const struct expr *e, enum dtype d)
 {
     if (e->op == OP_INT) return expr_const(L->ir, type_of(d), (double)e->u.i);
     if (e->op == OP_REAL) return expr_const(L->ir, type_of(d), e->u.f);
-    if (e->op == OP_SELECT) return expr_select(L->ir, e->a[0], convert_free(L, e->a[1], d), convert_free(L, e->a[2], d));
+    if (e->op == OP_SELECT)
+        return expr_select(L->ir, e->a[0], convert_free(L, e->a[1], d),
+                           convert_free(L, e->a[2], d));
     return expr_cast(L->ir, type_of(d), CAST_PLAIN, e);
 }
 
-bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enum dtype d, const struct expr **out)
+bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enum dtype d,
+                 const struct expr **out)
 {
     if (v->kind == LOW_VALUE) return value_to_type(L, n, &v->v, d, out);
     enum dtype from = (enum dtype)v->e->type.dtype;
@@ -71,19 +84,28 @@ bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enu
         return true;
     }
     bool adapts = v->kind == LOW_FREE && d != TYPE_B1 && (dtype_is_float(d) || from == TYPE_S64);
-    if (d == TYPE_B1) return low_fail(L, n, "dsl.type", "this is %s where a truth value is needed; compare it: v != 0", dtype_name(from));
-    if (!adapts) return low_fail(L, n, "dsl.type", "this is %s where %s is needed; write %s(...)", dtype_name(from), dtype_name(d), dtype_name(d));
+    if (d == TYPE_B1)
+        return low_fail(L, n, "dsl.type",
+                        "this is %s where a truth value is needed; compare it: v != 0",
+                        dtype_name(from));
+    if (!adapts)
+        return low_fail(L, n, "dsl.type", "this is %s where %s is needed; write %s(...)",
+                        dtype_name(from), dtype_name(d), dtype_name(d));
     *out = convert_free(L, v->e, d);
     return true;
 }
 
-bool low_to_typed(struct lower *L, const struct node *n, const struct low *v, const struct expr **out)
+bool low_to_typed(struct lower *L, const struct node *n, const struct low *v,
+                  const struct expr **out)
 {
-    enum dtype d = v->kind != LOW_VALUE ? (enum dtype)v->e->type.dtype : v->v.kind == VALUE_INT ? TYPE_S64 : TYPE_F32;
+    enum dtype d = v->kind != LOW_VALUE     ? (enum dtype)v->e->type.dtype
+                   : v->v.kind == VALUE_INT ? TYPE_S64
+                                            : TYPE_F32;
     return low_to_type(L, n, v, d, out);
 }
 
-bool lower_index(struct lower *L, const struct node *n, const struct binding *env, const struct expr **out)
+bool lower_index(struct lower *L, const struct node *n, const struct binding *env,
+                 const struct expr **out)
 {
     struct low v;
     if (!lower_node(L, n, env, &v)) return false;
@@ -91,12 +113,15 @@ bool lower_index(struct lower *L, const struct node *n, const struct binding *en
         *out = expr_cast(L->ir, type_of(TYPE_S64), CAST_PLAIN, v.e);
         return true;
     }
-    if (v.kind == LOW_TYPED) return low_fail(L, n, "dsl.type", "a subscript is an integer, not %s", dtype_name((enum dtype)v.e->type.dtype));
+    if (v.kind == LOW_TYPED)
+        return low_fail(L, n, "dsl.type", "a subscript is an integer, not %s",
+                        dtype_name((enum dtype)v.e->type.dtype));
     return low_to_type(L, n, &v, TYPE_S64, out);
 }
 
 /* FREE operands: s64, or f64 as soon as a real is involved. */
-static bool free_operand(struct lower *L, const struct node *n, const struct low *v, bool real, const struct expr **out)
+static bool free_operand(struct lower *L, const struct node *n, const struct low *v, bool real,
+                         const struct expr **out)
 {
     if (v->kind == LOW_VALUE) return value_to_type(L, n, &v->v, real ? TYPE_F64 : TYPE_S64, out);
     *out = real ? convert_free(L, v->e, TYPE_F64) : v->e;
@@ -105,12 +130,13 @@ static bool free_operand(struct lower *L, const struct node *n, const struct low
 
 static bool is_real(const struct low *v)
 {
-    return v->kind == LOW_VALUE ? v->v.kind == VALUE_REAL : dtype_is_float((enum dtype)v->e->type.dtype);
+    return v->kind == LOW_VALUE ? v->v.kind == VALUE_REAL
+                                : dtype_is_float((enum dtype)v->e->type.dtype);
 }
 
 /* Both operands as expressions of one type. */
-static bool unify(struct lower *L, const struct node *n, const struct low *a, const struct low *b, const struct expr **x,
-                  const struct expr **y, bool *adapts)
+static bool unify(struct lower *L, const struct node *n, const struct low *a, const struct low *b,
+                  const struct expr **x, const struct expr **y, bool *adapts)
 {
     *adapts = a->kind != LOW_TYPED && b->kind != LOW_TYPED;
     if (*adapts) {
@@ -118,12 +144,15 @@ static bool unify(struct lower *L, const struct node *n, const struct low *a, co
         return free_operand(L, n->a[0], a, real, x) && free_operand(L, n->a[1], b, real, y);
     }
     if (a->kind == LOW_TYPED && b->kind == LOW_TYPED && a->e->type.dtype != b->e->type.dtype)
-        return low_fail(L, n, "dsl.type", "%s and %s do not mix; write the cast you mean", dtype_name((enum dtype)a->e->type.dtype), dtype_name((enum dtype)b->e->type.dtype));
+        return low_fail(L, n, "dsl.type", "%s and %s do not mix; write the cast you mean",
+                        dtype_name((enum dtype)a->e->type.dtype),
+                        dtype_name((enum dtype)b->e->type.dtype));
     enum dtype d = (enum dtype)(a->kind == LOW_TYPED ? a : b)->e->type.dtype;
     return low_to_type(L, n->a[0], a, d, x) && low_to_type(L, n->a[1], b, d, y);
 }
 
-/* ---- operators -------------------------------------------------------------------------------- */
+/* ---- operators --------------------------------------------------------------------------------
+ */
 
 static bool operand_ok(enum oper op, enum dtype d)
 {
@@ -131,14 +160,16 @@ static bool operand_ok(enum oper op, enum dtype d)
     if (logical) return d == TYPE_B1;
     if (op == OPER_EQ || op == OPER_NE) return true;
     if (op == OPER_MOD || op == OPER_SHL || op == OPER_SHR) return dtype_is_int(d);
-    if (op == OPER_BAND || op == OPER_BOR || op == OPER_BXOR || op == OPER_BNOT) return !dtype_is_float(d);
+    if (op == OPER_BAND || op == OPER_BOR || op == OPER_BXOR || op == OPER_BNOT)
+        return !dtype_is_float(d);
     return d != TYPE_B1;
 }
 
 static bool check_operand(struct lower *L, const struct node *n, enum dtype d)
 {
     if (operand_ok(n->oper, d)) return true;
-    return low_fail(L, n, "dsl.type", "'%s' does not take %s", oper_infos[n->oper].spelling, dtype_name(d));
+    return low_fail(L, n, "dsl.type", "'%s' does not take %s", oper_infos[n->oper].spelling,
+                    dtype_name(d));
 }
 
 static bool divides_by_zero(enum oper op, const struct expr *y)
@@ -147,7 +178,8 @@ static bool divides_by_zero(enum oper op, const struct expr *y)
     return (op == OPER_DIV || op == OPER_MOD) && expr_is_int(y, &v) && v == 0;
 }
 
-static bool lower_binary(struct lower *L, const struct node *n, const struct binding *env, struct low *out)
+static bool lower_binary(struct lower *L, const struct node *n, const struct binding *env,
+                         struct low *out)
 {
     struct low a, b;
     const struct expr *x, *y;
@@ -156,32 +188,43 @@ static bool lower_binary(struct lower *L, const struct node *n, const struct bin
     if (!lower_node(L, n->a[0], env, &a) || !lower_node(L, n->a[1], env, &b)) return false;
     if (a.kind == LOW_VALUE && b.kind == LOW_VALUE) {
         *out = (struct low){.kind = LOW_VALUE};
-        return value_binary(n->oper, &a.v, &b.v, &out->v, &why) || low_fail(L, n, "dsl.value", "%s", why);
+        return value_binary(n->oper, &a.v, &b.v, &out->v, &why) ||
+               low_fail(L, n, "dsl.value", "%s", why);
     }
     enum oper op = n->oper;
     if (op == OPER_AND || op == OPER_OR) {
-        if (!low_to_type(L, n->a[0], &a, TYPE_B1, &x) || !low_to_type(L, n->a[1], &b, TYPE_B1, &y)) return false;
+        if (!low_to_type(L, n->a[0], &a, TYPE_B1, &x) || !low_to_type(L, n->a[1], &b, TYPE_B1, &y))
+            return false;
     } else if (!unify(L, n, &a, &b, &x, &y, &adapts)) {
         return false;
     }
     if (!check_operand(L, n, (enum dtype)x->type.dtype)) return false;
     if (divides_by_zero(op, y)) return low_fail(L, n, "dsl.value", "division by zero");
-    if ((op == OPER_SHL || op == OPER_SHR) && b.kind == LOW_VALUE && (b.v.i < 0 || b.v.i >= dtype_bits((enum dtype)x->type.dtype)))
-        return low_fail(L, n, "dsl.value", "a shift by %lld does not fit %s", (long long)b.v.i, dtype_name((enum dtype)x->type.dtype));
+    if ((op == OPER_SHL || op == OPER_SHR) && b.kind == LOW_VALUE &&
+        (b.v.i < 0 || b.v.i >= dtype_bits((enum dtype)x->type.dtype)))
+        return low_fail(L, n, "dsl.value", "a shift by %lld does not fit %s", (long long)b.v.i,
+                        dtype_name((enum dtype)x->type.dtype));
     bool swap = op == OPER_GT || op == OPER_GE;
     const struct expr *e = expr_binary(L->ir, oper_infos[op].ir, swap ? y : x, swap ? x : y);
     *out = (struct low){.kind = adapts && e->type.dtype != TYPE_B1 ? LOW_FREE : LOW_TYPED, .e = e};
     return true;
 }
 
-static bool lower_unary(struct lower *L, const struct node *n, const struct binding *env, struct low *out)
+static bool lower_unary(struct lower *L, const struct node *n, const struct binding *env,
+                        struct low *out)
 {
     struct low a;
     if (!lower_node(L, n->a[0], env, &a)) return false;
     if (a.kind == LOW_VALUE) {
-        if (a.v.kind == VALUE_REAL && n->oper == OPER_NEG) *out = (struct low){.kind = LOW_VALUE, .v = value_real(-a.v.f)};
-        else if (a.v.kind != VALUE_INT || a.v.i == INT64_MIN) return low_fail(L, n, "dsl.value", "this operator needs an integer");
-        else *out = (struct low){.kind = LOW_VALUE, .v = value_int(n->oper == OPER_NEG ? -a.v.i : n->oper == OPER_LNOT ? a.v.i == 0 : ~a.v.i)};
+        if (a.v.kind == VALUE_REAL && n->oper == OPER_NEG)
+            *out = (struct low){.kind = LOW_VALUE, .v = value_real(-a.v.f)};
+        else if (a.v.kind != VALUE_INT || a.v.i == INT64_MIN)
+            return low_fail(L, n, "dsl.value", "this operator needs an integer");
+        else
+            *out = (struct low){.kind = LOW_VALUE,
+                                .v = value_int(n->oper == OPER_NEG    ? -a.v.i
+                                               : n->oper == OPER_LNOT ? a.v.i == 0
+                                                                      : ~a.v.i)};
         return true;
     }
     if (!check_operand(L, n, (enum dtype)a.e->type.dtype)) return false;
@@ -189,9 +232,11 @@ static bool lower_unary(struct lower *L, const struct node *n, const struct bind
     return true;
 }
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ------------------------------------------------------------------------------------
+ */
 
-static bool lower_name(struct lower *L, const struct node *n, const struct binding *env, struct low *out)
+static bool lower_name(struct lower *L, const struct node *n, const struct binding *env,
+                       struct low *out)
 {
     for (; env; env = env->up)
         if (strcmp(env->name, n->name) == 0) {
@@ -214,13 +259,16 @@ static bool lower_name(struct lower *L, const struct node *n, const struct bindi
     return eval_value(&L->s, n, &out->v);
 }
 
-static bool lower_case(struct lower *L, const struct node *n, const struct binding *env, struct low *out)
+static bool lower_case(struct lower *L, const struct node *n, const struct binding *env,
+                       struct low *out)
 {
     for (int i = 0; i + 1 < n->n; i += 2) {
         bool hit = false;
         L->s.touched_dyn = false;
         if (!eval_cond(&L->s, n->a[i], &hit)) return false;
-        if (L->s.touched_dyn) return low_fail(L, n->a[i], "dsl.dyn", "a case is decided by the task; it cannot depend on a dynamic extent");
+        if (L->s.touched_dyn)
+            return low_fail(L, n->a[i], "dsl.dyn",
+                            "a case is decided by the task; it cannot depend on a dynamic extent");
         if (hit) return lower_node(L, n->a[i + 1], env, out);
     }
     return lower_node(L, n->a[n->n - 1], env, out);
@@ -228,19 +276,33 @@ static bool lower_case(struct lower *L, const struct node *n, const struct bindi
 
 bool lower_node(struct lower *L, const struct node *n, const struct binding *env, struct low *out)
 {
-    if (--L->budget < 0) return low_fail(L, n, "dsl.limit", "this operator expands to too large an expression");
+    if (--L->budget < 0)
+        return low_fail(L, n, "dsl.limit", "this operator expands to too large an expression");
     switch (n->kind) {
-    case NODE_INT: *out = (struct low){.kind = LOW_VALUE, .v = value_int(n->i)}; return true;
-    case NODE_REAL: *out = (struct low){.kind = LOW_VALUE, .v = value_real(n->f)}; return true;
-    case NODE_NAME: return lower_name(L, n, env, out);
-    case NODE_LIST: return low_fail(L, n, "dsl.type", "a list is not a number; make a table of it");
-    case NODE_UNARY: return lower_unary(L, n, env, out);
-    case NODE_BINARY: return lower_binary(L, n, env, out);
-    case NODE_CALL: return lower_call(L, n, env, out);
-    case NODE_READ: return lower_read(L, n, NULL, env, out);
-    case NODE_ELSE: return lower_read(L, n->a[0], n->a[1], env, out);
-    case NODE_CASE: return lower_case(L, n, env, out);
-    case NODE_REDUCE: return lower_reduce(L, n, env, out);
+    case NODE_INT:
+        *out = (struct low){.kind = LOW_VALUE, .v = value_int(n->i)};
+        return true;
+    case NODE_REAL:
+        *out = (struct low){.kind = LOW_VALUE, .v = value_real(n->f)};
+        return true;
+    case NODE_NAME:
+        return lower_name(L, n, env, out);
+    case NODE_LIST:
+        return low_fail(L, n, "dsl.type", "a list is not a number; make a table of it");
+    case NODE_UNARY:
+        return lower_unary(L, n, env, out);
+    case NODE_BINARY:
+        return lower_binary(L, n, env, out);
+    case NODE_CALL:
+        return lower_call(L, n, env, out);
+    case NODE_READ:
+        return lower_read(L, n, NULL, env, out);
+    case NODE_ELSE:
+        return lower_read(L, n->a[0], n->a[1], env, out);
+    case NODE_CASE:
+        return lower_case(L, n, env, out);
+    case NODE_REDUCE:
+        return lower_reduce(L, n, env, out);
     }
     return false;
 }

@@ -1,7 +1,8 @@
 /* lower_int: what the lowering files of this room share.
  *
- * A value while lowering is one of three: known (LOW_VALUE: attrs, lets, literals), free (LOW_FREE: known but
- * for dynamic extents, so it adapts to its neighbour's type like a literal), or data (LOW_TYPED). */
+ * A value while lowering is one of three: known (LOW_VALUE: attrs, lets, literals), free (LOW_FREE:
+ * known but for dynamic extents, so it adapts to its neighbour's type like a literal), or data
+ * (LOW_TYPED). */
 #ifndef QN_DSL_LOWER_INT_H
 #define QN_DSL_LOWER_INT_H
 
@@ -39,7 +40,7 @@ enum { LOOPS_MAX = 24, DONE_MAX = 32, REDUCE_KINDS = 8, TENSORS_MAX = 256, PIECE
 
 struct equation {
     const struct item *item;
-    const char *stage;   /* y, y#2 */
+    const char *stage; /* y, y#2 */
     struct loopv loop[LOOPS_MAX];
     int nloop;
     int made[REDUCE_KINDS]; /* reductions of each kind so far, for names */
@@ -50,14 +51,14 @@ struct equation {
 struct declared {
     const char *name;
     struct tensor *tensor;
-    const struct item *item; /* NULL: an implicit temp */
+    const struct item *item;   /* NULL: an implicit temp */
     int64_t extent[TASK_RANK]; /* at the tuning point */
     bool dyn[TASK_RANK];
     bool ranged;
     int64_t lo, hi; /* of its values, lo <= v < hi */
     int equations;
-    int npiece;     /* of pieces[] that define it */
-    bool complete;  /* all its equations are lowered */
+    int npiece;    /* of pieces[] that define it */
+    bool complete; /* all its equations are lowered */
 };
 
 /* One equation's part of a tensor: in each dimension start, start+step, ..., count of them. */
@@ -89,15 +90,23 @@ struct lower {
 };
 
 /* All return false after an error in L->e. */
-bool low_fail(struct lower *L, const struct node *n, const char *code, const char *fmt, ...) QN_PRINTF(4, 5);
-bool lower_node(struct lower *L, const struct node *n, const struct binding *env, struct low *out); /* lower_expr.c */
-bool lower_index(struct lower *L, const struct node *n, const struct binding *env, const struct expr **out); /* s64 */
-bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enum dtype d, const struct expr **out);
+bool low_fail(struct lower *L, const struct node *n, const char *code, const char *fmt, ...)
+    QN_PRINTF(4, 5);
+bool lower_node(struct lower *L, const struct node *n, const struct binding *env,
+                struct low *out); /* lower_expr.c */
+bool lower_index(struct lower *L, const struct node *n, const struct binding *env,
+                 const struct expr **out); /* s64 */
+bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enum dtype d,
+                 const struct expr **out);
 /* Typed as it stands: integers without a type are s64, reals f32. */
-bool low_to_typed(struct lower *L, const struct node *n, const struct low *v, const struct expr **out);
-bool lower_call(struct lower *L, const struct node *n, const struct binding *env, struct low *out);  /* lower_call.c */
-bool lower_read(struct lower *L, const struct node *n, const struct node *def, const struct binding *env, struct low *out); /* lower_read.c */
-bool lower_reduce(struct lower *L, const struct node *n, const struct binding *env, struct low *out); /* lower_reduce.c */
+bool low_to_typed(struct lower *L, const struct node *n, const struct low *v,
+                  const struct expr **out);
+bool lower_call(struct lower *L, const struct node *n, const struct binding *env,
+                struct low *out); /* lower_call.c */
+bool lower_read(struct lower *L, const struct node *n, const struct node *def,
+                const struct binding *env, struct low *out); /* lower_read.c */
+bool lower_reduce(struct lower *L, const struct node *n, const struct binding *env,
+                  struct low *out); /* lower_reduce.c */
 /* A reduction with its body lowered, not yet placed anywhere. */
 struct reduced {
     const struct node *node;
@@ -109,26 +118,44 @@ struct reduced {
     struct loopv loop[DSL_RANGES];
     int nloop;
 };
-/* Loops are named stage.index; index_type: of argmax's index (TYPE_COUNT: s32). want: what a known value becomes. */
-bool reduce_body(struct lower *L, const struct node *n, const struct binding *env, const char *stage, enum dtype index_type,
-                 enum dtype want, struct reduced *out);
+/* Loops are named stage.index; index_type: of argmax's index (TYPE_COUNT: s32). want: what a known
+ * value becomes. */
+bool reduce_body(struct lower *L, const struct node *n, const struct binding *env,
+                 const char *stage, enum dtype index_type, enum dtype want, struct reduced *out);
 /* Appends the stage: pure loops, reduce loops, UPDATE. */
-void reduce_emit(struct lower *L, const struct reduced *r, const char *stage, const struct loopv *pure, int npure,
-                 struct tensor *const *target, const struct expr *const *idx);
-/* Through temps named `<names[i]>.<reduction>`; out[i] reads them. names NULL: a value in an expression. */
-bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding *env, const char *const *names, int nnames,
-                     struct low *out);
+void reduce_emit(struct lower *L, const struct reduced *r, const char *stage,
+                 const struct loopv *pure, int npure, struct tensor *const *target,
+                 const struct expr *const *idx);
+/* Through temps named `<names[i]>.<reduction>`; out[i] reads them. names NULL: a value in an
+ * expression. */
+bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding *env,
+                     const char *const *names, int nnames, struct low *out);
 struct declared *find_declared(struct lower *L, const char *name);
 struct declared *add_declared(struct lower *L, const char *name, struct tensor *t);
-bool lower_range(struct lower *L, const struct range_item *r, const struct expr **lo, const struct expr **hi,
-                 int64_t *ilo, int64_t *ihi);
-bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d, const struct loopv *loops, int nloops,
-                 const int64_t *lo, const int64_t *hi); /* cover.c */
+bool lower_range(struct lower *L, const struct range_item *r, const struct expr **lo,
+                 const struct expr **hi, int64_t *ilo, int64_t *ihi);
+bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d,
+                 const struct loopv *loops, int nloops, const int64_t *lo,
+                 const int64_t *hi); /* cover.c */
 bool cover_complete(struct lower *L, struct declared *d);
-bool cover_reads(struct lower *L, const struct node *n, const struct declared *d, const struct expr *const *idx, struct env *env,
-                 bool guarded);
+bool cover_reads(struct lower *L, const struct node *n, const struct declared *d,
+                 const struct expr *const *idx, struct env *env, bool guarded);
 struct env *lower_env(struct lower *L);
 /* For proofs: loads of tensors with declared ranges become variables with that range. */
 const struct expr *lower_provable(struct lower *L, struct env *env, const struct expr *e);
+
+/* lower_tensor.c: the declarations of a body, callers' tensors or the rest. */
+bool declare_all(struct lower *L, const struct body *b, bool callers);
+bool tensor_bytes(struct lower *L, const struct item *it, const char *name, const struct tensor *t,
+                  const int64_t *extent);
+
+/* lower_left.c */
+struct left { /* the loops of one equation and what they define */
+    int64_t lo[LOOPS_MAX], hi[LOOPS_MAX];
+    const struct binding *env;
+    const struct expr *idx[DSL_TARGETS][TASK_RANK];
+};
+
+bool lower_left(struct lower *L, const struct body *b, const struct item *it, struct left *left);
 
 #endif

@@ -5,12 +5,12 @@
  *                                                 ...
  *                                                   y[y.n, y.p, y.q, y.k] = acc[...] + b[y.k]
  *
- * Order: declared tensors, then temps and tables as the text meets them; stages in the order of the text, a
- * stage's inner reductions before it. A whole right side that is one reduction goes straight into a temp
- * target of its type; an out target gets a temp `y.sum` and a stage that copies, so that every schedule
- * finds the accumulation apart from the store.
- * Invariants: every equation's pieces are covered and every read is proved (cover.c, lower_read.c) before
- * the nest is handed out; dyn extents are variables, all else is constant. */
+ * Order: declared tensors, then temps and tables as the text meets them; stages in the order of the
+ * text, a stage's inner reductions before it. A whole right side that is one reduction goes
+ * straight into a temp target of its type; an out target gets a temp `y.sum` and a stage that
+ * copies, so that every schedule finds the accumulation apart from the store. Invariants: every
+ * equation's pieces are covered and every read is proved (cover.c, lower_read.c) before the nest is
+ * handed out; dyn extents are variables, all else is constant. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -18,254 +18,12 @@
 
 enum { EXPR_BUDGET = 1 << 18 };
 
-struct declared *find_declared(struct lower *L, const char *name)
-{
-    for (int i = 0; i < L->nd; i++)
-        if (strcmp(L->d[i].name, name) == 0) return &L->d[i];
-    return NULL;
-}
-
-struct declared *add_declared(struct lower *L, const char *name, struct tensor *t)
-{
-    if (L->nd == TENSORS_MAX) return NULL;
-    struct declared *d = &L->d[L->nd++];
-    *d = (struct declared){.name = name, .tensor = t};
-    return d;
-}
-
-static bool known_bound(struct lower *L, const struct node *n, const struct expr **e, int64_t *i)
-{
-    *i = 0;
-    *e = expr_int(L->ir, 0);
-    return !n || (eval_int(&L->s, n, i) && lower_index(L, n, NULL, e));
-}
-
-bool lower_range(struct lower *L, const struct range_item *r, const struct expr **lo, const struct expr **hi, int64_t *ilo, int64_t *ihi)
-{
-    if (!known_bound(L, r->lo, lo, ilo) || !known_bound(L, r->hi, hi, ihi)) return false;
-    if (*ihi >= *ilo) return true;
-    dsl_error(L->e, L->file, r->line, r->col, "dsl.range", "this range is %" PRId64 "..%" PRId64 "; its end lies before its start", *ilo, *ihi);
-    return false;
-}
-
-/* ---- tensors ---------------------------------------------------------------------------------- */
-
-static bool check_storage(struct lower *L, const struct item *it, enum dtype d)
-{
-    if (dtype_bits(d) >= 8 || (d == TYPE_B1 && it->scope == SCOPE_TEMP)) return true;
-    dsl_error(L->e, L->file, it->line, it->col, "dsl.not_lowered", "%s storage ('%s') is checked but not lowered yet; use s8, u8 or u32 words", dtype_name(d), it->name);
-    return false;
-}
-
-static bool tensor_bytes(struct lower *L, const struct item *it, const char *name, const struct tensor *t, const int64_t *extent)
-{
-    int64_t n = layout_elements(extent, t->rank, t->layout, t->nlayout);
-    if (n >= 0 && n <= L->t->max_bytes / dtype_bytes((enum dtype)t->type.dtype)) return true;
-    dsl_error(L->e, L->file, it->line, it->col, "dsl.too_big", "the tensor '%s' needs more than the limit of %" PRId64 " MiB", name, L->t->max_bytes >> 20);
-    return false;
-}
-
-static bool declare_tensor(struct lower *L, const struct item *it)
-{
-    const struct expr *ext[TASK_RANK];
-    int64_t extent[TASK_RANK] = {0};
-    bool dyn[TASK_RANK] = {false};
-    struct layout_term layout[16];
-    enum dtype d;
-    int nlayout = 0;
-    if (!dtype_of_name(&L->s, it->type, &d)) {
-        dsl_error(L->e, L->file, it->line, it->col, "dsl.dtype", "'%s' is not a dtype", it->type);
-        return false;
-    }
-    for (int i = 0; i < it->rank; i++) {
-        L->s.touched_dyn = false;
-        if (!eval_int(&L->s, it->extent[i], &extent[i]) || !lower_index(L, it->extent[i], NULL, &ext[i])) return false;
-        dyn[i] = L->s.touched_dyn;
-        if (extent[i] >= 0 && extent[i] < INT64_C(1) << 40) continue;
-        return low_fail(L, it->extent[i], "dsl.range", "an extent of '%s' is %" PRId64 "; it lies in 0..2^40", it->name, extent[i]);
-    }
-    if (!check_storage(L, it, d) || !bind_layout(&L->s, it, extent, layout, &nlayout)) return false;
-    struct tensor *t = tensor_new(L->ir, it->name, type_of(d), it->scope, it->rank, ext);
-    t->nlayout = nlayout;
-    t->layout = ARENA_ARRAY(L->ir->arena, struct layout_term, nlayout);
-    if (nlayout) memcpy(t->layout, layout, (size_t)nlayout * sizeof *layout);
-    struct declared *dc = find_declared(L, it->name);
-    if (dc) {
-        dsl_error(L->e, L->file, it->line, it->col, "dsl.duplicate", "two declarations of '%s' hold for this task", it->name);
-        return false;
-    }
-    dc = add_declared(L, it->name, t);
-    if (!dc || !tensor_bytes(L, it, it->name, t, extent)) return false;
-    dc->item = it;
-    memcpy(dc->extent, extent, sizeof extent);
-    memcpy(dc->dyn, dyn, sizeof dyn);
-    dc->ranged = it->lo != NULL;
-    if (dc->ranged && (!eval_int(&L->s, it->lo, &dc->lo) || !eval_int(&L->s, it->hi, &dc->hi))) return false;
-    nest_add_tensor(L->nest, t);
-    return true;
-}
-
-enum { TABLE_MAX = 1 << 16 };
-
-static bool declare_table(struct lower *L, const struct item *it)
-{
-    const struct expr *ext[TASK_RANK];
-    int64_t extent[TASK_RANK], total = 1;
-    enum dtype d;
-    if (!dtype_of_name(&L->s, it->type, &d)) return false;
-    for (int i = 0; i < it->rank; i++) {
-        if (!eval_int(&L->s, it->extent[i], &extent[i])) return false;
-        if (extent[i] < 1 || extent[i] > TABLE_MAX || (total *= extent[i]) > TABLE_MAX)
-            return low_fail(L, it->extent[i], "dsl.table", "the table '%s' has more than %d elements, or none", it->name, TABLE_MAX);
-        ext[i] = expr_int(L->ir, extent[i]);
-    }
-    struct ratio *exact = ARENA_ARRAY(L->ir->arena, struct ratio, total);
-    double *value = ARENA_ARRAY(L->ir->arena, double, total);
-    if (!eval_table(&L->s, it->def, it->rank, extent, exact, value)) return false;
-    for (int64_t i = 0; i < total; i++)
-        if (!dtype_is_float(d) && exact[i].den != 1) return low_fail(L, it->def, "dsl.table", "the table '%s' is %s and has a fraction", it->name, dtype_name(d));
-    struct tensor *t = tensor_new(L->ir, it->name, type_of(d), SCOPE_TABLE, it->rank, ext);
-    t->table = value;
-    struct declared *dc = add_declared(L, it->name, t);
-    if (!dc) return false;
-    dc->item = it;
-    dc->complete = true;
-    return true;
-}
-
-static bool declare_all(struct lower *L, const struct body *b, bool callers)
-{
-    for (int i = 0; i < b->n; i++) {
-        const struct item *it = b->item[i];
-        bool live = false;
-        if (it->kind == ITEM_TABLE && !callers && !declare_table(L, it)) return false;
-        if (it->kind != ITEM_TENSOR || (it->scope != SCOPE_TEMP) != callers) continue;
-        if (!eval_cond(&L->s, it->when, &live)) return false;
-        if (live && !declare_tensor(L, it)) return false;
-    }
-    return true;
-}
-
-/* ---- left sides ------------------------------------------------------------------------------- */
-
-struct left { /* the loops of one equation and what they define */
-    int64_t lo[LOOPS_MAX], hi[LOOPS_MAX];
-    const struct binding *env;
-    const struct expr *idx[DSL_TARGETS][TASK_RANK];
-};
-
-static bool is_index_name(struct lower *L, const char *name)
-{
-    return !scope_find(&L->s, name) && strcmp(name, "inf") != 0 && strcmp(name, "pi") != 0;
-}
-
-static const char *index_in(struct lower *L, const struct node *n)
-{
-    if (n->kind == NODE_NAME) return is_index_name(L, n->name) ? n->name : NULL;
-    for (int i = 0; i < n->n; i++) {
-        const char *name = index_in(L, n->a[i]);
-        if (name) return name;
-    }
-    return NULL;
-}
-
-static const struct loopv *find_loop(const struct equation *eq, const char *name)
-{
-    for (int i = 0; i < eq->nloop; i++)
-        if (strcmp(eq->loop[i].name, name) == 0) return &eq->loop[i];
-    return NULL;
-}
-
-static bool push_loop(struct lower *L, struct left *left, const char *name, const struct expr *lo, const struct expr *hi, int64_t ilo, int64_t ihi)
-{
-    struct equation *eq = L->eq;
-    if (eq->nloop == LOOPS_MAX) return low_fail(L, eq->item->value, "dsl.limit", "more than %d loops", LOOPS_MAX);
-    struct loopv *l = &eq->loop[eq->nloop];
-    left->lo[eq->nloop] = ilo;
-    left->hi[eq->nloop++] = ihi;
-    *l = (struct loopv){.name = name, .lo = lo, .hi = hi};
-    l->var = var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", eq->stage, name), type_of(TYPE_S64));
-    struct binding *b = ARENA_NEW(L->ir->arena, struct binding);
-    *b = (struct binding){name, {.kind = LOW_TYPED, .e = expr_var(L->ir, l->var)}, left->env};
-    left->env = b;
-    return true;
-}
-
-static const struct range_item *for_range(const struct item *it, const char *name)
-{
-    for (int i = 0; i < it->nrange; i++)
-        if (strcmp(it->range[i].name, name) == 0) return &it->range[i];
-    return NULL;
-}
-
-/* For acc[n,p] without a declaration: the extent of a declared tensor that another equation spans with `n`. */
-static const struct node *inferred_extent(struct lower *L, const struct body *b, const char *index)
-{
-    for (int i = 0; i < b->n; i++) {
-        const struct item *it = b->item[i];
-        for (int r = 0; it->kind == ITEM_EQUATION && r < it->nref; r++) {
-            const struct declared *d = find_declared(L, it->ref[r].name);
-            if (!d || !d->item || d->item->rank != it->ref[r].n) continue;
-            for (int k = 0; k < it->ref[r].n; k++) {
-                const struct sub_item *s = &it->ref[r].sub[k];
-                if (!s->ranged && it->nrange == 0 && s->e->kind == NODE_NAME && strcmp(s->e->name, index) == 0) return d->item->extent[k];
-            }
-        }
-    }
-    return NULL;
-}
-
-/* The loop of a bare index: its `for` range, the whole dimension, or what another equation says. */
-static bool bare_index(struct lower *L, struct left *left, const struct body *b, const struct item *it, const struct sub_item *s,
-                       const struct declared *d, int dim)
-{
-    const struct expr *lo, *hi;
-    int64_t ilo = 0, ihi = 0;
-    struct range_item all = {.hi = NULL, .line = s->e->line, .col = s->e->col};
-    const struct range_item *r = s->ranged ? &s->range : for_range(it, s->e->name);
-    if (!r && d && d->tensor) return push_loop(L, left, s->e->name, expr_int(L->ir, 0), d->tensor->extent[dim], 0, d->extent[dim]);
-    if (!r) {
-        all.hi = inferred_extent(L, b, s->e->name);
-        if (!all.hi) return low_fail(L, s->e, "dsl.range_needed", "the range of '%s' is not known here; write %s: EXTENT", s->e->name, s->e->name);
-        r = &all;
-    }
-    return lower_range(L, r, &lo, &hi, &ilo, &ihi) && push_loop(L, left, s->e->name, lo, hi, ilo, ihi);
-}
-
-static bool other_indices(struct lower *L, struct left *left, const struct item *it, const struct sub_item *s, const struct node *n)
-{
-    const struct expr *lo, *hi;
-    int64_t ilo = 0, ihi = 0;
-    for (int i = 0; i < n->n; i++)
-        if (!other_indices(L, left, it, s, n->a[i])) return false;
-    if (n->kind != NODE_NAME || !is_index_name(L, n->name) || find_loop(L->eq, n->name)) return true;
-    const struct range_item *r = for_range(it, n->name);
-    if (!r && s->ranged) r = &s->range;
-    if (!r) return low_fail(L, n, "dsl.range_needed", "the range of '%s' is not known here; write it after ':' or in a 'for'", n->name);
-    return lower_range(L, r, &lo, &hi, &ilo, &ihi) && push_loop(L, left, n->name, lo, hi, ilo, ihi);
-}
-
-static bool lower_left(struct lower *L, const struct body *b, const struct item *it, struct left *left)
-{
-    const struct ref_item *r = &it->ref[0];
-    const struct declared *d = find_declared(L, r->name);
-    for (int i = 0; i < r->n; i++) {
-        const struct sub_item *s = &r->sub[i];
-        bool bare = s->e->kind == NODE_NAME && is_index_name(L, s->e->name);
-        if (bare && !bare_index(L, left, b, it, s, d, i)) return false;
-        if (!bare && !other_indices(L, left, it, s, s->e)) return false;
-        if (!bare && s->ranged && !index_in(L, s->e)) return low_fail(L, s->e, "dsl.range_needed", "this subscript has a range and no index");
-    }
-    for (int k = 0; k < it->nref; k++)
-        for (int i = 0; i < it->ref[k].n; i++)
-            if (!lower_index(L, it->ref[k].sub[i].e, left->env, &left->idx[k][i])) return false;
-    return true;
-}
-
-/* ---- equations -------------------------------------------------------------------------------- */
+/* ---- equations --------------------------------------------------------------------------------
+ */
 
 /* A temp that its equation declares: one dimension an index, from 0. */
-static struct declared *implicit_temp(struct lower *L, const struct item *it, int ref, const struct left *left, struct type type)
+static struct declared *implicit_temp(struct lower *L, const struct item *it, int ref,
+                                      const struct left *left, struct type type)
 {
     const struct ref_item *r = &it->ref[ref];
     const struct expr *ext[TASK_RANK];
@@ -280,7 +38,8 @@ static struct declared *implicit_temp(struct lower *L, const struct item *it, in
         int64_t ignored;
         d->dyn[i] = !expr_is_int(ext[i], &ignored);
         if (left->lo[i] != 0) {
-            low_fail(L, r->sub[i].e, "dsl.undeclared", "declare temp %s[...]: a temp declared by its equation starts at 0", r->name);
+            low_fail(L, r->sub[i].e, "dsl.undeclared",
+                     "declare temp %s[...]: a temp declared by its equation starts at 0", r->name);
             return NULL;
         }
     }
@@ -292,15 +51,18 @@ static struct declared *implicit_temp(struct lower *L, const struct item *it, in
     return d;
 }
 
-static bool append_store(struct lower *L, const struct item *it, int ref, const struct left *left, struct tensor *t, const struct low *v, const char *stage)
+static bool append_store(struct lower *L, const struct item *it, int ref, const struct left *left,
+                         struct tensor *t, const struct low *v, const char *stage)
 {
     const struct expr *e;
     enum dtype d = (enum dtype)t->type.dtype;
     bool narrow = d == TYPE_F16 || d == TYPE_BF16;
-    if (!low_to_type(L, it->value, v, narrow && v->kind == LOW_TYPED ? TYPE_F32 : d, &e)) return false;
+    if (!low_to_type(L, it->value, v, narrow && v->kind == LOW_TYPED ? TYPE_F32 : d, &e))
+        return false;
     if (narrow && e->type.dtype == TYPE_F32) e = expr_cast(L->ir, type_of(d), CAST_PLAIN, e);
     struct stmt *s = stmt_store(L->ir, t, left->idx[ref], e);
-    for (int i = L->eq->nloop - 1; i >= 0; i--) s = stmt_for(L->ir, L->eq->loop[i].var, L->eq->loop[i].lo, L->eq->loop[i].hi, s);
+    for (int i = L->eq->nloop - 1; i >= 0; i--)
+        s = stmt_for(L->ir, L->eq->loop[i].var, L->eq->loop[i].lo, L->eq->loop[i].hi, s);
     block_append(L->ir, L->nest->body, stmt_stage(L->ir, stage, s));
     return true;
 }
@@ -315,7 +77,10 @@ static bool finish_piece(struct lower *L, const struct item *it, int ref, const 
     return true;
 }
 
-static bool is_temp(const struct declared *d) { return !d || !d->tensor || d->tensor->scope == SCOPE_TEMP; }
+static bool is_temp(const struct declared *d)
+{
+    return !d || !d->tensor || d->tensor->scope == SCOPE_TEMP;
+}
 
 /* Can the reduction run in its targets? Temps only, of a type it can be carried in. */
 static bool goes_direct(struct lower *L, const struct item *it)
@@ -326,7 +91,9 @@ static bool goes_direct(struct lower *L, const struct item *it)
     for (int i = 0; i < it->nref; i++) {
         const struct declared *d = find_declared(L, it->ref[i].name);
         if (!is_temp(d)) return false;
-        if (d && d->tensor && (d->tensor->type.dtype == TYPE_F16 || d->tensor->type.dtype == TYPE_BF16)) return false;
+        if (d && d->tensor &&
+            (d->tensor->type.dtype == TYPE_F16 || d->tensor->type.dtype == TYPE_BF16))
+            return false;
     }
     return true;
 }
@@ -335,11 +102,14 @@ static bool lower_direct(struct lower *L, const struct item *it, const struct le
 {
     struct reduced r;
     struct tensor *target[DSL_TARGETS];
-    const struct declared *first = find_declared(L, it->ref[0].name), *second = it->nref > 1 ? find_declared(L, it->ref[1].name) : NULL;
+    const struct declared *first = find_declared(L, it->ref[0].name),
+                          *second = it->nref > 1 ? find_declared(L, it->ref[1].name) : NULL;
     enum dtype want = first && first->tensor ? (enum dtype)first->tensor->type.dtype : TYPE_COUNT;
-    enum dtype index = second && second->tensor ? (enum dtype)second->tensor->type.dtype : TYPE_COUNT;
+    enum dtype index =
+        second && second->tensor ? (enum dtype)second->tensor->type.dtype : TYPE_COUNT;
     if (index != TYPE_COUNT && strncmp(it->value->name, "arg", 3) == 0 && !dtype_is_int(index))
-        return low_fail(L, it->value, "dsl.type", "the index of %s is an integer; '%s' is %s", it->value->name, second->name, dtype_name(index));
+        return low_fail(L, it->value, "dsl.type", "the index of %s is an integer; '%s' is %s",
+                        it->value->name, second->name, dtype_name(index));
     if (!reduce_body(L, it->value, left->env, L->eq->stage, index, want, &r)) return false;
     for (int i = 0; i < it->nref; i++) {
         struct declared *d = find_declared(L, it->ref[i].name);
@@ -347,7 +117,9 @@ static bool lower_direct(struct lower *L, const struct item *it, const struct le
         if (!d) return false;
         target[i] = d->tensor;
         if (!type_eq(d->tensor->type, r.value[i]->type))
-            return low_fail(L, it->value, "dsl.type", "this reduction gives %s and '%s' is %s", dtype_name((enum dtype)r.value[i]->type.dtype), d->name, dtype_name((enum dtype)d->tensor->type.dtype));
+            return low_fail(L, it->value, "dsl.type", "this reduction gives %s and '%s' is %s",
+                            dtype_name((enum dtype)r.value[i]->type.dtype), d->name,
+                            dtype_name((enum dtype)d->tensor->type.dtype));
     }
     reduce_emit(L, &r, L->eq->stage, L->eq->loop, L->eq->nloop, target, left->idx[0]);
     return true;
@@ -362,8 +134,13 @@ static bool lower_stored(struct lower *L, const struct item *it, const struct le
     if (it->value->kind == NODE_REDUCE && strncmp(it->value->name, "arg", 3) == 0) given = 2;
     for (int i = 0; i < it->nref; i++) names[i] = it->ref[i].name;
     bool tuple = it->nref > 1 || (given > 1 && it->value->ntuple > 1);
-    if (tuple && it->nref != given) return low_fail(L, it->value, "dsl.tuple", "the left side has %d targets and the right side gives %d values", it->nref, given);
-    if (tuple ? !reduce_to_temps(L, it->value, left->env, names, it->nref, v) : !lower_node(L, it->value, left->env, v)) return false;
+    if (tuple && it->nref != given)
+        return low_fail(L, it->value, "dsl.tuple",
+                        "the left side has %d targets and the right side gives %d values", it->nref,
+                        given);
+    if (tuple ? !reduce_to_temps(L, it->value, left->env, names, it->nref, v)
+              : !lower_node(L, it->value, left->env, v))
+        return false;
     for (int i = 0; i < it->nref; i++) {
         struct declared *d = find_declared(L, it->ref[i].name);
         if (!d) {
@@ -371,19 +148,24 @@ static bool lower_stored(struct lower *L, const struct item *it, const struct le
             d = implicit_temp(L, it, i, left, e->type);
         }
         if (!d) return false;
-        if (tuple && v[i].kind == LOW_TYPED && i == 1 && strncmp(it->value->name, "arg", 3) == 0 && dtype_is_int((enum dtype)d->tensor->type.dtype))
+        if (tuple && v[i].kind == LOW_TYPED && i == 1 && strncmp(it->value->name, "arg", 3) == 0 &&
+            dtype_is_int((enum dtype)d->tensor->type.dtype))
             v[i].e = expr_cast(L->ir, d->tensor->type, CAST_PLAIN, v[i].e);
-        if (!append_store(L, it, i, left, d->tensor, &v[i], i == 0 ? L->eq->stage : d->name)) return false;
+        if (!append_store(L, it, i, left, d->tensor, &v[i], i == 0 ? L->eq->stage : d->name))
+            return false;
         if (i + 1 == it->nref) break;
         struct left again = *left; /* the next target's stage has loops of its own */
         const char *stage = it->ref[i + 1].name;
         for (int l = 0; l < L->eq->nloop; l++) {
             const struct var *old = L->eq->loop[l].var;
-            const struct var *v2 = var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, L->eq->loop[l].name), type_of(TYPE_S64));
+            const struct var *v2 =
+                var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, L->eq->loop[l].name),
+                        type_of(TYPE_S64));
             L->eq->loop[l].var = v2;
             for (int k = i + 1; k < it->nref; k++) {
                 v[k].e = expr_subst(L->ir, v[k].e, old, expr_var(L->ir, v2));
-                for (int s = 0; s < it->ref[k].n; s++) again.idx[k][s] = expr_subst(L->ir, again.idx[k][s], old, expr_var(L->ir, v2));
+                for (int s = 0; s < it->ref[k].n; s++)
+                    again.idx[k][s] = expr_subst(L->ir, again.idx[k][s], old, expr_var(L->ir, v2));
             }
         }
         *(struct left *)left = again;
@@ -401,7 +183,9 @@ static bool lower_equation(struct lower *L, const struct body *b, const struct i
         bool wanted = t || !body_find(b, ITEM_TENSOR, it->ref[i].name);
         wanted = wanted && (t || !body_find(&L->t->op->body, ITEM_TENSOR, it->ref[i].name));
         if (wanted) continue;
-        dsl_error(L->e, L->file, it->ref[i].line, it->ref[i].col, "dsl.absent", "'%s' does not exist for this task; give this equation its condition", it->ref[i].name);
+        dsl_error(L->e, L->file, it->ref[i].line, it->ref[i].col, "dsl.absent",
+                  "'%s' does not exist for this task; give this equation its condition",
+                  it->ref[i].name);
         return false;
     }
     int nth = d ? d->npiece + 1 : 1;
@@ -439,7 +223,8 @@ static bool lower_body(struct lower *L, const struct body *b)
     for (int i = 0; i < L->nd; i++) {
         const struct declared *d = &L->d[i];
         if (!d->item || d->complete || d->tensor->scope != SCOPE_OUT) continue;
-        dsl_error(L->e, L->file, d->item->line, d->item->col, "dsl.cover", "no equation defines the output '%s' for this task", d->name);
+        dsl_error(L->e, L->file, d->item->line, d->item->col, "dsl.cover",
+                  "no equation defines the output '%s' for this task", d->name);
         return false;
     }
     return true;
@@ -457,12 +242,15 @@ static void drop_unused(struct lower *L)
     }
     L->nest->ntensor = kept;
     for (int i = 0; i < L->nd; i++)
-        if (L->d[i].tensor && L->d[i].tensor->scope == SCOPE_TABLE) nest_add_tensor(L->nest, L->d[i].tensor);
+        if (L->d[i].tensor && L->d[i].tensor->scope == SCOPE_TABLE)
+            nest_add_tensor(L->nest, L->d[i].tensor);
 }
 
-/* ---- parameters ------------------------------------------------------------------------------- */
+/* ---- parameters -------------------------------------------------------------------------------
+ */
 
-static enum rc bind_param(struct lower *L, const struct item *p, const char *params, struct value *out)
+static enum rc bind_param(struct lower *L, const struct item *p, const char *params,
+                          struct value *out)
 {
     size_t len = strlen(p->name);
     const char *at = params;
@@ -470,19 +258,26 @@ static enum rc bind_param(struct lower *L, const struct item *p, const char *par
         if (strncmp(at, p->name, len) != 0 || at[len] != '=') continue;
         const char *text = at + len + 1;
         if (!value_parse(L->ir->arena, p, text, strcspn(text, " "), out))
-            return err_set(L->e, RC_INPUT, "dsl.param", "algorithm %s: '%.*s' is no value for %s", L->al->name, (int)strcspn(text, " "), text, p->name);
+            return err_set(L->e, RC_INPUT, "dsl.param", "algorithm %s: '%.*s' is no value for %s",
+                           L->al->name, (int)strcspn(text, " "), text, p->name);
         return bind_attr_domain(&L->s, p, out) ? RC_OK : RC_INPUT;
     }
     return eval_value(&L->s, p->def, out) && bind_attr_domain(&L->s, p, out) ? RC_OK : RC_INPUT;
 }
 
-static enum rc check_param_names(const struct algorithm *al, const char *name, const char *params, struct err *e)
+static enum rc check_param_names(const struct algorithm *al, const char *name, const char *params,
+                                 struct err *e)
 {
     for (const char *at = params; *at; at += strcspn(at, " "), at += *at == ' ') {
         size_t n = strcspn(at, "= ");
         bool known = false;
-        for (int i = 0; al && i < al->nparam; i++) known |= strlen(al->param[i]->name) == n && strncmp(al->param[i]->name, at, n) == 0;
-        if (!known || at[n] != '=') return err_set(e, RC_INPUT, "dsl.param", "algorithm %s has no parameter '%.*s'; parameters are written NAME=VALUE", name, (int)(n < 40 ? n : 40), at);
+        for (int i = 0; al && i < al->nparam; i++)
+            known |= strlen(al->param[i]->name) == n && strncmp(al->param[i]->name, at, n) == 0;
+        if (!known || at[n] != '=')
+            return err_set(
+                e, RC_INPUT, "dsl.param",
+                "algorithm %s has no parameter '%.*s'; parameters are written NAME=VALUE", name,
+                (int)(n < 40 ? n : 40), at);
     }
     return RC_OK;
 }
@@ -493,7 +288,9 @@ static enum rc bind_algorithm(struct lower *L, const char *name, const char *par
     bool legal = true;
     if (rc != RC_OK || !L->al) return rc;
     if (!eval_cond(&L->s, L->al->when, &legal)) return RC_INPUT;
-    if (!legal) return err_set(L->e, RC_INPUT, "dsl.illegal_algorithm", "algorithm %s is not for %s", name, L->t->token);
+    if (!legal)
+        return err_set(L->e, RC_INPUT, "dsl.illegal_algorithm", "algorithm %s is not for %s", name,
+                       L->t->token);
     for (int i = 0; i < L->al->nparam; i++) {
         struct value v = {0};
         rc = bind_param(L, L->al->param[i], params, &v);
@@ -505,7 +302,7 @@ static enum rc bind_algorithm(struct lower *L, const char *name, const char *par
 
 static enum rc start(struct lower *L, const char *algorithm, const char *params)
 {
-    const struct operator *op = L->t->op;
+    const struct operator* op = L->t->op;
     L->file = op->file;
     task_scope(&L->s, L->t, L->ir->arena, L->e);
     if (strcmp(algorithm, "direct") != 0 && !(L->al = operator_algorithm(op, algorithm))) {
@@ -513,7 +310,8 @@ static enum rc start(struct lower *L, const char *algorithm, const char *params)
         char hint[96];
         for (int i = 0; i < op->nalgorithm; i++) names[i + 1] = op->algorithm[i]->name;
         did_you_mean(hint, sizeof hint, algorithm, names, (size_t)op->nalgorithm + 1);
-        return err_set(L->e, RC_INPUT, "dsl.unknown_algorithm", "%s has no algorithm '%.60s'%s", op->name, algorithm, hint);
+        return err_set(L->e, RC_INPUT, "dsl.unknown_algorithm", "%s has no algorithm '%.60s'%s",
+                       op->name, algorithm, hint);
     }
     enum rc rc = bind_algorithm(L, algorithm, params);
     if (rc != RC_OK) return rc;
@@ -530,7 +328,8 @@ static enum rc start(struct lower *L, const char *algorithm, const char *params)
     return RC_OK;
 }
 
-enum rc dsl_lower(struct ir *ir, const struct task *t, const char *algorithm, const char *params, struct nest **out, struct err *e)
+enum rc dsl_lower(struct ir *ir, const struct task *t, const char *algorithm, const char *params,
+                  struct nest **out, struct err *e)
 {
     struct err own = {0};
     struct lower *L = ARENA_NEW(ir->arena, struct lower);

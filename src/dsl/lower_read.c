@@ -1,10 +1,11 @@
 /* lower_read: tensor reads, with the proof that they stay inside.
  *
  *     x[p + r]                 the ranges of p and r must prove 0 <= p + r < extent
- *     (x[p + r - 1] else 0)    only the part no range proves becomes the condition: LOADC(0 <= p + r - 1, 0, ...)
- *     v[ids[n]]                ids: s32 in 0..V, the declared range is the proof
+ *     (x[p + r - 1] else 0)    only the part no range proves becomes the condition: LOADC(0 <= p +
+ * r - 1, 0, ...) v[ids[n]]                ids: s32 in 0..V, the declared range is the proof
  *
- * Invariant: after lowering no read can leave its tensor as long as the declared ranges of inputs hold. */
+ * Invariant: after lowering no read can leave its tensor as long as the declared ranges of inputs
+ * hold. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,8 +17,11 @@ enum { DYN_MAX_BITS = 40 };
 struct env *lower_env(struct lower *L)
 {
     struct env *env = env_new(L->ir);
-    for (int i = 0; i < L->ndyn; i++) env_put(env, L->dyn[i].var, expr_int(L->ir, 0), expr_int(L->ir, INT64_C(1) << DYN_MAX_BITS));
-    for (int i = 0; L->eq && i < L->eq->nloop; i++) env_put(env, L->eq->loop[i].var, L->eq->loop[i].lo, L->eq->loop[i].hi);
+    for (int i = 0; i < L->ndyn; i++)
+        env_put(env, L->dyn[i].var, expr_int(L->ir, 0),
+                expr_int(L->ir, INT64_C(1) << DYN_MAX_BITS));
+    for (int i = 0; L->eq && i < L->eq->nloop; i++)
+        env_put(env, L->eq->loop[i].var, L->eq->loop[i].lo, L->eq->loop[i].hi);
     return env;
 }
 
@@ -54,7 +58,8 @@ static const struct expr *hide_load(struct ir *ir, const struct expr *e, void *c
     struct provable *p = ctx;
     const struct expr *load = e->op == OP_CAST && e->u.i == CAST_PLAIN ? e->a[0] : e;
     int64_t lo = 0, hi = 0;
-    if (e->type.dtype != TYPE_S64 || load->op != OP_LOAD || !load_range(p->L, load, &lo, &hi)) return NULL;
+    if (e->type.dtype != TYPE_S64 || load->op != OP_LOAD || !load_range(p->L, load, &lo, &hi))
+        return NULL;
     const struct var *v = var_new(ir, "value", type_of(TYPE_S64));
     env_put(p->env, v, expr_int(ir, lo), expr_int(ir, hi));
     return expr_var(ir, v);
@@ -67,7 +72,8 @@ const struct expr *lower_provable(struct lower *L, struct env *env, const struct
 }
 
 /* All subscripts constant: a table's element is just a number. */
-static bool table_value(struct lower *L, const struct tensor *t, const struct expr *const *idx, struct low *out)
+static bool table_value(struct lower *L, const struct tensor *t, const struct expr *const *idx,
+                        struct low *out)
 {
     int64_t at = 0, v = 0, size = 0;
     if (t->scope != SCOPE_TABLE) return false;
@@ -80,21 +86,26 @@ static bool table_value(struct lower *L, const struct tensor *t, const struct ex
 }
 
 /* May it be read now? */
-static bool check_order(struct lower *L, const struct node *n, struct declared *d, const struct expr *const *idx, bool guarded)
+static bool check_order(struct lower *L, const struct node *n, struct declared *d,
+                        const struct expr *const *idx, bool guarded)
 {
     enum scope scope = d->tensor->scope;
-    if (scope == SCOPE_IN || scope == SCOPE_CONST || scope == SCOPE_TABLE || d->complete) return true;
-    if (d->npiece == 0) return low_fail(L, n, "dsl.order", "'%s' is read before it is defined", d->name);
+    if (scope == SCOPE_IN || scope == SCOPE_CONST || scope == SCOPE_TABLE || d->complete)
+        return true;
+    if (d->npiece == 0)
+        return low_fail(L, n, "dsl.order", "'%s' is read before it is defined", d->name);
     return cover_reads(L, n, d, idx, lower_env(L), guarded);
 }
 
-static bool bounds(struct lower *L, const struct node *n, const struct tensor *t, const struct expr *const *idx, bool guarded, const struct expr **cond)
+static bool bounds(struct lower *L, const struct node *n, const struct tensor *t,
+                   const struct expr *const *idx, bool guarded, const struct expr **cond)
 {
     struct env *env = lower_env(L);
     *cond = NULL;
     for (int i = 0; i < t->rank; i++) {
         const struct expr *p = lower_provable(L, env, idx[i]);
-        const struct expr *low = expr_binary(L->ir, OP_LE, expr_int(L->ir, 0), idx[i]), *high = expr_binary(L->ir, OP_LT, idx[i], t->extent[i]);
+        const struct expr *low = expr_binary(L->ir, OP_LE, expr_int(L->ir, 0), idx[i]),
+                          *high = expr_binary(L->ir, OP_LT, idx[i], t->extent[i]);
         bool low_ok = env_proves(env, expr_binary(L->ir, OP_LE, expr_int(L->ir, 0), p));
         bool high_ok = env_proves(env, expr_binary(L->ir, OP_LT, p, t->extent[i]));
         if (!low_ok && guarded) *cond = expr_and(L->ir, *cond, low);
@@ -106,8 +117,14 @@ static bool bounds(struct lower *L, const struct node *n, const struct tensor *t
         if (r.lo != INT64_MIN) snprintf(lo, sizeof lo, "%" PRId64, r.lo);
         if (r.hi != INT64_MAX) snprintf(hi, sizeof hi, "%" PRId64, r.hi);
         if (expr_is_int(t->extent[i], &ext))
-            return low_fail(L, n->a[i], "dsl.out_of_range", "subscript %d of '%s' may lie in %s..%s and the extent is %" PRId64 "; write (%s[...] else VALUE), or declare the range of an index tensor", i, t->name, lo, hi, ext, t->name);
-        return low_fail(L, n->a[i], "dsl.out_of_range", "subscript %d of '%s' is not proved to stay below its extent; write (%s[...] else VALUE)", i, t->name, t->name);
+            return low_fail(L, n->a[i], "dsl.out_of_range",
+                            "subscript %d of '%s' may lie in %s..%s and the extent is %" PRId64
+                            "; write (%s[...] else VALUE), or declare the range of an index tensor",
+                            i, t->name, lo, hi, ext, t->name);
+        return low_fail(L, n->a[i], "dsl.out_of_range",
+                        "subscript %d of '%s' is not proved to stay below its extent; write "
+                        "(%s[...] else VALUE)",
+                        i, t->name, t->name);
     }
     return true;
 }
@@ -117,7 +134,8 @@ static void see_divmod(const struct expr *e, void *ctx)
     if (e->op == OP_DIV || e->op == OP_MOD) *(bool *)ctx = true;
 }
 
-/* k/Kg*Cg + c is c when there is one group: ranges decide, so later passes see the plain subscript. */
+/* k/Kg*Cg + c is c when there is one group: ranges decide, so later passes see the plain subscript.
+ */
 static const struct expr *tidy(struct lower *L, const struct expr *e)
 {
     bool divmod = false;
@@ -126,7 +144,8 @@ static const struct expr *tidy(struct lower *L, const struct expr *e)
 }
 
 /* The default has the tensor's own type. */
-static bool lower_default(struct lower *L, const struct node *def, enum dtype d, const struct binding *env, const struct expr **out)
+static bool lower_default(struct lower *L, const struct node *def, enum dtype d,
+                          const struct binding *env, const struct expr **out)
 {
     struct low v;
     if (!lower_node(L, def, env, &v)) return false;
@@ -138,11 +157,16 @@ static bool lower_default(struct lower *L, const struct node *def, enum dtype d,
     return low_to_type(L, def, &v, d, out);
 }
 
-bool lower_read(struct lower *L, const struct node *n, const struct node *def, const struct binding *env, struct low *out)
+bool lower_read(struct lower *L, const struct node *n, const struct node *def,
+                const struct binding *env, struct low *out)
 {
     const struct expr *idx[TASK_RANK], *cond = NULL, *other = NULL;
     struct declared *d = find_declared(L, n->name);
-    if (!d || !d->tensor) return low_fail(L, n, d ? "dsl.order" : "dsl.absent", d ? "'%s' is read before it is defined" : "'%s' does not exist for this task; guard its use with case {...}", n->name);
+    if (!d || !d->tensor)
+        return low_fail(L, n, d ? "dsl.order" : "dsl.absent",
+                        d ? "'%s' is read before it is defined"
+                          : "'%s' does not exist for this task; guard its use with case {...}",
+                        n->name);
     for (int i = 0; i < n->n; i++) {
         if (!lower_index(L, n->a[i], env, &idx[i])) return false;
         idx[i] = tidy(L, idx[i]);
@@ -154,9 +178,10 @@ bool lower_read(struct lower *L, const struct node *n, const struct node *def, c
     if (cond && !lower_default(L, def, (enum dtype)t->type.dtype, env, &other)) return false;
     int64_t holds = 0;
     const struct expr *e = cond && expr_is_int(cond, &holds) && !holds ? other
-                           : cond                                      ? expr_loadc(L->ir, t, cond, other, idx, n->n)
-                                                                       : expr_load(L->ir, t, idx, n->n);
-    if (e->type.dtype == TYPE_F16 || e->type.dtype == TYPE_BF16) e = expr_cast(L->ir, type_of(TYPE_F32), CAST_PLAIN, e);
+                           : cond ? expr_loadc(L->ir, t, cond, other, idx, n->n)
+                                  : expr_load(L->ir, t, idx, n->n);
+    if (e->type.dtype == TYPE_F16 || e->type.dtype == TYPE_BF16)
+        e = expr_cast(L->ir, type_of(TYPE_F32), CAST_PLAIN, e);
     *out = (struct low){.kind = LOW_TYPED, .e = e};
     return true;
 }

@@ -3,10 +3,10 @@
  *     y[m,n] = max(sum(k:K) a[m,k] * b[k,n], 0)
  *     ->  stage y.sum: y.sum[m,n] += a[m,k] * b[k,n]    stage y: y[m,n] = max(y.sum[m,n], 0)
  *
- * The temp has a dimension for each outer index the body really uses, in their order, so softmax's row
- * maximum is y.max[m]. Equal reductions of one equation are computed once. argmax keeps two temps, the value
- * and the index (`.at`), and ties go to the lowest index; over several indices it is the row-major one.
- * Invariant: a stage is appended before the stage that reads it. */
+ * The temp has a dimension for each outer index the body really uses, in their order, so softmax's
+ * row maximum is y.max[m]. Equal reductions of one equation are computed once. argmax keeps two
+ * temps, the value and the index (`.at`), and ties go to the lowest index; over several indices it
+ * is the row-major one. Invariant: a stage is appended before the stage that reads it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,7 +14,8 @@
 
 static enum reduce reduce_of(const char *name)
 {
-    static const char *const NAMES[] = {"sum", "prod", "max", "min", "any", "argmax", "argmin", "reduce"};
+    static const char *const NAMES[] = {"sum", "prod",   "max",    "min",
+                                        "any", "argmax", "argmin", "reduce"};
     int i = 0;
     while (strcmp(NAMES[i], name) != 0) i++;
     return (enum reduce)i;
@@ -23,7 +24,8 @@ static enum reduce reduce_of(const char *name)
 static struct loopv make_loop(struct lower *L, const char *stage, const struct loopv *like)
 {
     struct loopv l = *like;
-    l.var = var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, like->name), type_of(TYPE_S64));
+    l.var =
+        var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, like->name), type_of(TYPE_S64));
     return l;
 }
 
@@ -35,19 +37,22 @@ static const struct expr *element_index(struct lower *L, const struct reduced *r
         const struct expr *size = expr_sub(L->ir, r->loop[i].hi, r->loop[i].lo);
         bool plain = r->nloop == 1; /* one index: its own value */
         const struct expr *v = expr_var(L->ir, r->loop[i].var);
-        at = plain ? v : expr_add(L->ir, expr_mul(L->ir, at, size), expr_sub(L->ir, v, r->loop[i].lo));
+        at = plain ? v
+                   : expr_add(L->ir, expr_mul(L->ir, at, size), expr_sub(L->ir, v, r->loop[i].lo));
     }
     return at;
 }
 
-static bool lower_combine(struct lower *L, const struct node *n, struct reduced *r, const char *stage)
+static bool lower_combine(struct lower *L, const struct node *n, struct reduced *r,
+                          const char *stage)
 {
     struct binding side[2 * DSL_TARGETS];
     const struct binding *env = NULL;
     for (int i = 0; i < 2 * r->n; i++) {
         int k = i % r->n;
         const char *name = i < r->n ? n->lhs[k] : n->rhs[k];
-        const struct var *v = var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, name), r->value[k]->type);
+        const struct var *v =
+            var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, name), r->value[k]->type);
         *(i < r->n ? &r->lhs[k] : &r->rhs[k]) = v;
         side[i] = (struct binding){name, {.kind = LOW_TYPED, .e = expr_var(L->ir, v)}, env};
         env = &side[i];
@@ -55,10 +60,15 @@ static bool lower_combine(struct lower *L, const struct node *n, struct reduced 
     for (int i = 0; i < r->n; i++) {
         struct low c, id;
         enum dtype d = (enum dtype)r->value[i]->type.dtype;
-        if (!lower_node(L, n->a[r->n + i], env, &c) || !low_to_type(L, n->a[r->n + i], &c, d, &r->combine[i])) return false;
-        if (!lower_node(L, n->a[2 * r->n + i], NULL, &id) || !low_to_type(L, n->a[2 * r->n + i], &id, d, &r->identity[i])) return false;
+        if (!lower_node(L, n->a[r->n + i], env, &c) ||
+            !low_to_type(L, n->a[r->n + i], &c, d, &r->combine[i]))
+            return false;
+        if (!lower_node(L, n->a[2 * r->n + i], NULL, &id) ||
+            !low_to_type(L, n->a[2 * r->n + i], &id, d, &r->identity[i]))
+            return false;
         if (r->identity[i]->op != OP_INT && r->identity[i]->op != OP_REAL)
-            return low_fail(L, n->a[2 * r->n + i], "dsl.identity", "the identity of a reduction is a known number");
+            return low_fail(L, n->a[2 * r->n + i], "dsl.identity",
+                            "the identity of a reduction is a known number");
     }
     return true;
 }
@@ -66,11 +76,12 @@ static bool lower_combine(struct lower *L, const struct node *n, struct reduced 
 static bool check_value(struct lower *L, const struct node *n, enum reduce op, enum dtype d)
 {
     if (op == RED_ANY ? d == TYPE_B1 : op == RED_USER || d != TYPE_B1) return true;
-    return low_fail(L, n, "dsl.type", "%s(...) does not take %s%s", n->name, dtype_name(d), op == RED_ANY ? "; compare it: v != 0" : "");
+    return low_fail(L, n, "dsl.type", "%s(...) does not take %s%s", n->name, dtype_name(d),
+                    op == RED_ANY ? "; compare it: v != 0" : "");
 }
 
-bool reduce_body(struct lower *L, const struct node *n, const struct binding *env, const char *stage, enum dtype index_type,
-                 enum dtype want, struct reduced *out)
+bool reduce_body(struct lower *L, const struct node *n, const struct binding *env,
+                 const char *stage, enum dtype index_type, enum dtype want, struct reduced *out)
 {
     *out = (struct reduced){.node = n, .op = reduce_of(n->name), .n = n->ntuple};
     struct equation *eq = L->eq;
@@ -79,28 +90,36 @@ bool reduce_body(struct lower *L, const struct node *n, const struct binding *en
         struct loopv l = {.name = n->range[i].name, .reduce = true};
         int64_t lo = 0, hi = 0;
         if (!lower_range(L, &n->range[i], &l.lo, &l.hi, &lo, &hi)) return false;
-        if (eq->nloop == LOOPS_MAX) return low_fail(L, n, "dsl.limit", "more than %d loops around one value", LOOPS_MAX);
+        if (eq->nloop == LOOPS_MAX)
+            return low_fail(L, n, "dsl.limit", "more than %d loops around one value", LOOPS_MAX);
         out->loop[out->nloop++] = eq->loop[eq->nloop++] = make_loop(L, stage, &l);
         struct binding *b = ARENA_NEW(L->ir->arena, struct binding);
-        *b = (struct binding){l.name, {.kind = LOW_TYPED, .e = expr_var(L->ir, out->loop[i].var)}, env};
+        *b = (struct binding){l.name,
+                              {.kind = LOW_TYPED, .e = expr_var(L->ir, out->loop[i].var)},
+                              env};
         env = b;
     }
     for (int i = 0; i < n->ntuple; i++) {
         struct low v;
         if (!lower_node(L, n->a[i], env, &v)) return false;
-        if (v.kind != LOW_TYPED && want != TYPE_COUNT ? !low_to_type(L, n->a[i], &v, want, &out->value[i]) : !low_to_typed(L, n->a[i], &v, &out->value[i])) return false;
+        if (v.kind != LOW_TYPED && want != TYPE_COUNT
+                ? !low_to_type(L, n->a[i], &v, want, &out->value[i])
+                : !low_to_typed(L, n->a[i], &v, &out->value[i]))
+            return false;
         if (!check_value(L, n, out->op, (enum dtype)out->value[i]->type.dtype)) return false;
     }
     eq->nloop = outer;
     if (out->op == RED_ARGMAX || out->op == RED_ARGMIN) {
-        out->value[1] = expr_cast(L->ir, type_of(index_type == TYPE_COUNT ? TYPE_S32 : index_type), CAST_PLAIN, element_index(L, out));
+        out->value[1] = expr_cast(L->ir, type_of(index_type == TYPE_COUNT ? TYPE_S32 : index_type),
+                                  CAST_PLAIN, element_index(L, out));
         out->n = 2;
     }
     return out->op != RED_USER || lower_combine(L, n, out, stage);
 }
 
-void reduce_emit(struct lower *L, const struct reduced *r, const char *stage, const struct loopv *pure, int npure,
-                 struct tensor *const *target, const struct expr *const *idx)
+void reduce_emit(struct lower *L, const struct reduced *r, const char *stage,
+                 const struct loopv *pure, int npure, struct tensor *const *target,
+                 const struct expr *const *idx)
 {
     struct stmt *s = stmt_update(L->ir, r->op, target[0], idx, r->value[0]);
     s->u.update.n = r->n;
@@ -116,11 +135,13 @@ void reduce_emit(struct lower *L, const struct reduced *r, const char *stage, co
         s = stmt_for(L->ir, r->loop[i].var, r->loop[i].lo, r->loop[i].hi, s);
         s->u.loop.reduce = true;
     }
-    for (int i = npure - 1; i >= 0; i--) s = stmt_for(L->ir, pure[i].var, pure[i].lo, pure[i].hi, s);
+    for (int i = npure - 1; i >= 0; i--)
+        s = stmt_for(L->ir, pure[i].var, pure[i].lo, pure[i].hi, s);
     block_append(L->ir, L->nest->body, stmt_stage(L->ir, stage, s));
 }
 
-/* ---- through temps ---------------------------------------------------------------------------- */
+/* ---- through temps ----------------------------------------------------------------------------
+ */
 
 static bool uses(const struct reduced *r, const struct var *v)
 {
@@ -129,9 +150,11 @@ static bool uses(const struct reduced *r, const struct var *v)
     return false;
 }
 
-static void substitute(struct lower *L, struct reduced *r, const struct var *v, const struct var *by)
+static void substitute(struct lower *L, struct reduced *r, const struct var *v,
+                       const struct var *by)
 {
-    for (int i = 0; i < r->n; i++) r->value[i] = expr_subst(L->ir, r->value[i], v, expr_var(L->ir, by));
+    for (int i = 0; i < r->n; i++)
+        r->value[i] = expr_subst(L->ir, r->value[i], v, expr_var(L->ir, by));
 }
 
 /* y.sum, y.sum2, ...; a tensor of that name may exist already */
@@ -139,8 +162,10 @@ static const char *stage_name(struct lower *L, const char *base, const char *kin
 {
     char name[4 * DSL_NAME];
     do {
-        if (count == 1) snprintf(name, sizeof name, "%s.%s", base, kind);
-        else snprintf(name, sizeof name, "%s.%s%d", base, kind, count);
+        if (count == 1)
+            snprintf(name, sizeof name, "%s.%s", base, kind);
+        else
+            snprintf(name, sizeof name, "%s.%s%d", base, kind, count);
         count++;
     } while (find_declared(L, name));
     return arena_strdup(L->ir->arena, name);
@@ -150,27 +175,31 @@ static bool same_env(const struct binding *a, const struct binding *b)
 {
     for (; a && b && a != b; a = a->up, b = b->up) {
         if (strcmp(a->name, b->name) != 0 || a->v.kind != b->v.kind) return false;
-        if (a->v.kind == LOW_VALUE ? !value_equal(&a->v.v, &b->v.v) : a->v.e != b->v.e) return false;
+        if (a->v.kind == LOW_VALUE ? !value_equal(&a->v.v, &b->v.v) : a->v.e != b->v.e)
+            return false;
     }
     return a == b;
 }
 
-static struct done_reduce *find_done(struct equation *eq, const struct node *n, const struct binding *env)
+static struct done_reduce *find_done(struct equation *eq, const struct node *n,
+                                     const struct binding *env)
 {
     for (int i = 0; i < eq->ndone; i++)
         if (same_env(eq->done[i].env, env) && node_equal(eq->done[i].node, n)) return &eq->done[i];
     return NULL;
 }
 
-static const char *temp_name(struct lower *L, const char *stage, const char *const *names, const char *kind, int i, bool arg)
+static const char *temp_name(struct lower *L, const char *stage, const char *const *names,
+                             const char *kind, int i, bool arg)
 {
     if (i == 0) return stage;
     if (names) return stage_name(L, names[i], kind, 1);
-    return arg ? arena_printf(L->ir->arena, "%s.at", stage) : arena_printf(L->ir->arena, "%s.%d", stage, i);
+    return arg ? arena_printf(L->ir->arena, "%s.at", stage)
+               : arena_printf(L->ir->arena, "%s.%d", stage, i);
 }
 
-bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding *env, const char *const *names, int nnames,
-                     struct low *out)
+bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding *env,
+                     const char *const *names, int nnames, struct low *out)
 {
     struct equation *eq = L->eq;
     struct done_reduce *old = names ? NULL : find_done(eq, n, env);
@@ -191,7 +220,9 @@ bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding
     for (int i = 0; i < eq->nloop; i++) {
         const struct loopv *l = &eq->loop[i];
         if (!uses(&r, l->var)) continue;
-        if (npure == TASK_RANK) return low_fail(L, n, "dsl.limit", "a reduction inside more than %d indices", TASK_RANK);
+        if (npure == TASK_RANK)
+            return low_fail(L, n, "dsl.limit", "a reduction inside more than %d indices",
+                            TASK_RANK);
         pure[npure] = make_loop(L, stage, l);
         substitute(L, &r, l->var, pure[npure].var);
         extent[npure] = expr_sub(L->ir, l->hi, l->lo);
@@ -219,6 +250,9 @@ bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding
 
 bool lower_reduce(struct lower *L, const struct node *n, const struct binding *env, struct low *out)
 {
-    if (n->ntuple > 1) return low_fail(L, n, "dsl.tuple", "a reduction of a tuple is a whole right side: (a[...], b[...]) = reduce(...)");
+    if (n->ntuple > 1)
+        return low_fail(
+            L, n, "dsl.tuple",
+            "a reduction of a tuple is a whole right side: (a[...], b[...]) = reduce(...)");
     return reduce_to_temps(L, n, env, NULL, 0, out);
 }

@@ -2,8 +2,9 @@
  *
  *     op scale { attr f: real = 2.0  in x[N]: f32  out y[N]: f32  y[n] = x[n] * f }
  *
- * Invariants: words such as `in` and `store` are words only where an item or clause may begin, so they
- * stay usable as names; the first error wins and ends the text; what parses goes on to check.c. */
+ * Invariants: words such as `in` and `store` are words only where an item or clause may begin, so
+ * they stay usable as names; the first error wins and ends the text; what parses goes on to
+ * check.c. */
 #include <string.h>
 
 #include "base/scan.h"
@@ -35,10 +36,11 @@ struct items {
 
 static void add(struct items *out, struct item *it)
 {
-    if (out->n == ITEMS_MAX) scan_error(out->p->s, &out->p->s->tok, "dsl.limit", "more than %d items", ITEMS_MAX);
-    else out->it[out->n++] = it;
+    if (out->n == ITEMS_MAX)
+        scan_error(out->p->s, &out->p->s->tok, "dsl.limit", "more than %d items", ITEMS_MAX);
+    else
+        out->it[out->n++] = it;
 }
-
 
 /* `{a, b}` of names, or of values; `lo..hi` */
 static void parse_domain(struct parser *p, struct item *it)
@@ -58,8 +60,10 @@ static void parse_domain(struct parser *p, struct item *it)
             scan_error(p->s, &p->s->tok, "dsl.limit", "more than %d choices", PARAM_CHOICES);
             break;
         }
-        if (symbols) names[n++] = take_name(p);
-        else choice[n++] = parse_expr(p);
+        if (symbols)
+            names[n++] = take_name(p);
+        else
+            choice[n++] = parse_expr(p);
     } while (scan_accept(p->s, ","));
     scan_expect(p->s, "dsl.syntax", "}");
     if (symbols) {
@@ -84,13 +88,17 @@ static struct item *parse_attr(struct parser *p)
         const char *kind = take_name(p);
         int k = 0;
         while (k < 4 && strcmp(KINDS[k], kind) != 0) k++;
-        if (k == 4 || k == ATTR_SYMBOL) scan_error(p->s, &at, "dsl.attr_kind", "an attribute is int, real or list; a symbol has a domain: in {a, b}");
-        else it->attr = (enum attr_kind)k;
+        if (k == 4 || k == ATTR_SYMBOL)
+            scan_error(p->s, &at, "dsl.attr_kind",
+                       "an attribute is int, real or list; a symbol has a domain: in {a, b}");
+        else
+            it->attr = (enum attr_kind)k;
     }
     if (scan_accept(p->s, "=")) it->def = parse_expr(p);
     if (!typed && it->def && it->def->kind == NODE_REAL) it->attr = ATTR_REAL;
     if (!typed && it->def && it->def->kind == NODE_LIST) it->attr = ATTR_LIST;
-    if (scan_is(p->s, "in") && p->s->tok.line == p->s->prev.line) { /* else it begins the next item */
+    if (scan_is(p->s, "in") &&
+        p->s->tok.line == p->s->prev.line) { /* else it begins the next item */
         scan_next(p->s);
         parse_domain(p, it);
     }
@@ -309,7 +317,8 @@ static struct item *parse_require(struct parser *p)
     it->def = parse_expr(p);
     scan_expect(p->s, "dsl.syntax", ",");
     if (p->s->tok.kind != TOK_STRING) {
-        scan_error(p->s, &p->s->tok, "dsl.syntax", "expected a sentence in quotes that says what is required");
+        scan_error(p->s, &p->s->tok, "dsl.syntax",
+                   "expected a sentence in quotes that says what is required");
         return it;
     }
     it->text = arena_strndup(p->arena, p->s->tok.p, p->s->tok.n);
@@ -329,7 +338,10 @@ static bool parse_tensors(struct items *out)
     static const struct {
         const char *word;
         enum scope scope;
-    } SCOPES[] = {{"in", SCOPE_IN}, {"const", SCOPE_CONST}, {"out", SCOPE_OUT}, {"temp", SCOPE_TEMP}};
+    } SCOPES[] = {{"in", SCOPE_IN},
+                  {"const", SCOPE_CONST},
+                  {"out", SCOPE_OUT},
+                  {"temp", SCOPE_TEMP}};
     for (size_t i = 0; i < QN_COUNT(SCOPES); i++) {
         if (!scan_accept(out->p->s, SCOPES[i].word)) continue;
         do add(out, parse_tensor(out->p, SCOPES[i].scope));
@@ -360,17 +372,31 @@ static void parse_item(struct items *out)
     struct parser *p = out->p;
     struct tok at = p->s->tok;
     bool word = at.kind == TOK_IDENT;
-    if (accept_word(out, "attr")) parse_list_of(out, parse_attr);
-    else if (accept_word(out, "short")) parse_list_of(out, parse_short);
-    else if (accept_word(out, "dyn")) parse_list_of(out, parse_dyn);
-    else if (accept_word(out, "let")) parse_list_of(out, parse_let);
-    else if (accept_word(out, "require")) parse_list_of(out, parse_require);
-    else if (accept_word(out, "table")) parse_list_of(out, parse_table);
-    else if (accept_word(out, "def")) parse_list_of(out, parse_def);
-    else if ((at_word(p, "in") || at_word(p, "const") || at_word(p, "out") || at_word(p, "temp")) && parse_tensors(out)) return;
-    else if (scan_is(p->s, "(") || word) add(out, parse_equation(p));
-    else if (at.kind == TOK_END) scan_error(p->s, &at, "dsl.syntax", "the text ends before the '}' of this block");
-    else scan_error(p->s, &at, "dsl.syntax", "expected attr, short, dyn, let, require, in, const, out, temp, table, def, an equation or '}'");
+    if (accept_word(out, "attr"))
+        parse_list_of(out, parse_attr);
+    else if (accept_word(out, "short"))
+        parse_list_of(out, parse_short);
+    else if (accept_word(out, "dyn"))
+        parse_list_of(out, parse_dyn);
+    else if (accept_word(out, "let"))
+        parse_list_of(out, parse_let);
+    else if (accept_word(out, "require"))
+        parse_list_of(out, parse_require);
+    else if (accept_word(out, "table"))
+        parse_list_of(out, parse_table);
+    else if (accept_word(out, "def"))
+        parse_list_of(out, parse_def);
+    else if ((at_word(p, "in") || at_word(p, "const") || at_word(p, "out") || at_word(p, "temp")) &&
+             parse_tensors(out))
+        return;
+    else if (scan_is(p->s, "(") || word)
+        add(out, parse_equation(p));
+    else if (at.kind == TOK_END)
+        scan_error(p->s, &at, "dsl.syntax", "the text ends before the '}' of this block");
+    else
+        scan_error(p->s, &at, "dsl.syntax",
+                   "expected attr, short, dyn, let, require, in, const, out, temp, table, def, an "
+                   "equation or '}'");
 }
 
 static struct body parse_body(struct parser *p)
@@ -382,16 +408,18 @@ static struct body parse_body(struct parser *p)
     return (struct body){parse_copy(p, out->it, (size_t)out->n, sizeof *out->it), out->n};
 }
 
-static void parse_op(struct parser *p, struct op_file *f, struct operator **ops)
+static void parse_op(struct parser *p, struct op_file *f, struct operator** ops)
 {
-    struct operator *op = ARENA_NEW(p->arena, struct operator);
+    struct operator* op = ARENA_NEW(p->arena, struct operator);
     op->line = p->s->tok.line;
     op->col = p->s->tok.col;
     op->name = take_name(p);
     op->file = f;
     op->body = parse_body(p);
-    if (f->nop == OPS_MAX) scan_error(p->s, &p->s->tok, "dsl.limit", "more than %d operators", OPS_MAX);
-    else ops[f->nop++] = op;
+    if (f->nop == OPS_MAX)
+        scan_error(p->s, &p->s->tok, "dsl.limit", "more than %d operators", OPS_MAX);
+    else
+        ops[f->nop++] = op;
 }
 
 static void parse_algorithm(struct parser *p, struct op_file *f, struct algorithm **algos)
@@ -417,8 +445,10 @@ static void parse_algorithm(struct parser *p, struct op_file *f, struct algorith
     al->op = take_name(p);
     if (scan_accept(p->s, "when")) al->when = parse_expr(p);
     al->body = parse_body(p);
-    if (f->nalgorithm == OPS_MAX) scan_error(p->s, &p->s->tok, "dsl.limit", "more than %d algorithms", OPS_MAX);
-    else algos[f->nalgorithm++] = al;
+    if (f->nalgorithm == OPS_MAX)
+        scan_error(p->s, &p->s->tok, "dsl.limit", "more than %d algorithms", OPS_MAX);
+    else
+        algos[f->nalgorithm++] = al;
 }
 
 /* The comment lines before the first other line, without '#' and one blank. */
@@ -440,11 +470,12 @@ static const char *help_of(struct arena *a, const char *text, size_t len)
     return out;
 }
 
-enum rc dsl_parse(const char *file, const char *text, size_t len, struct op_file **out, struct err *e)
+enum rc dsl_parse(const char *file, const char *text, size_t len, struct op_file **out,
+                  struct err *e)
 {
     struct arena *a = arena_new();
     struct op_file *f = ARENA_NEW(a, struct op_file);
-    struct operator *ops[OPS_MAX];
+    struct operator* ops[OPS_MAX];
     struct algorithm *algos[OPS_MAX];
     char *copy = arena_alloc(a, len + 1);
     if (len) memcpy(copy, text, len);
@@ -454,9 +485,13 @@ enum rc dsl_parse(const char *file, const char *text, size_t len, struct op_file
     struct parser p = {.s = &s, .arena = a};
     *out = NULL;
     while (s.tok.kind != TOK_END) {
-        if (scan_accept(&s, "op")) parse_op(&p, f, ops);
-        else if (scan_accept(&s, "algorithm")) parse_algorithm(&p, f, algos);
-        else scan_error(&s, &s.tok, "dsl.syntax", "expected 'op NAME {' or 'algorithm NAME for OP {'");
+        if (scan_accept(&s, "op"))
+            parse_op(&p, f, ops);
+        else if (scan_accept(&s, "algorithm"))
+            parse_algorithm(&p, f, algos);
+        else
+            scan_error(&s, &s.tok, "dsl.syntax",
+                       "expected 'op NAME {' or 'algorithm NAME for OP {'");
     }
     if (s.err.rc == RC_OK && f->nop == 0 && f->nalgorithm == 0)
         scan_error(&s, &s.tok, "dsl.empty", "there is no operator in this text");
@@ -481,6 +516,6 @@ void dsl_free(struct op_file *f)
 }
 
 int dsl_op_count(const struct op_file *f) { return f->nop; }
-const struct operator *dsl_op(const struct op_file *f, int i) { return f->op[i]; }
-const char *operator_name(const struct operator *op) { return op->name; }
-const char *operator_help(const struct operator *op) { return op->help; }
+const struct operator* dsl_op(const struct op_file *f, int i) { return f->op[i]; }
+const char *operator_name(const struct operator* op) { return op->name; }
+const char *operator_help(const struct operator* op) { return op->help; }

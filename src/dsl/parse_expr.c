@@ -3,9 +3,9 @@
  *     sum(r:R, c:C) (x[p + r - pad, c] else 0) * w[r,c]     a reduction's body is one product
  *     max(a, b)   max(k:K) x[k]                              a call, a reduction: the ':' decides
  *
- * Invariants: errors are sticky in the scanner, so every function returns a node even after one; nesting
- * is bounded by DSL_DEPTH and chains by DSL_HEIGHT, so no text overflows the stack. A '(' makes a call only on the line of its name,
- * because the next statement may begin with '('. */
+ * Invariants: errors are sticky in the scanner, so every function returns a node even after one;
+ * nesting is bounded by DSL_DEPTH and chains by DSL_HEIGHT, so no text overflows the stack. A '('
+ * makes a call only on the line of its name, because the next statement may begin with '('. */
 #include <string.h>
 
 #include "base/scan.h"
@@ -48,7 +48,9 @@ static void set_args(struct parser *p, struct node *n, const struct node **a, in
     n->a = parse_copy(p, a, (size_t)count, sizeof *a);
     for (int i = 0; i < count; i++)
         if (a[i]->height >= n->height) n->height = a[i]->height + 1;
-    if (n->height > DSL_HEIGHT) scan_error(p->s, &p->s->tok, "dsl.depth", "this expression has more than %d operators in a chain", DSL_HEIGHT);
+    if (n->height > DSL_HEIGHT)
+        scan_error(p->s, &p->s->tok, "dsl.depth",
+                   "this expression has more than %d operators in a chain", DSL_HEIGHT);
 }
 
 static bool full(struct parser *p, int n, int max, const char *what)
@@ -135,7 +137,8 @@ static void parse_user_reduce(struct parser *p, struct node *n)
     scan_expect(p->s, "dsl.syntax", "from");
     int ni = parse_tuple(p, a + n->ntuple + nc);
     if (n->ntuple == 0 || nl != n->ntuple || nr != n->ntuple || nc != n->ntuple || ni != n->ntuple)
-        scan_error(p->s, &at, "dsl.tuple", "values, names, combines and identities of a reduction must be equally many");
+        scan_error(p->s, &at, "dsl.tuple",
+                   "values, names, combines and identities of a reduction must be equally many");
     set_args(p, n, a, n->ntuple + nc + ni);
 }
 
@@ -244,7 +247,8 @@ static const struct node *parse_paren(struct parser *p)
         struct node *n = node_at(p, NODE_ELSE, &at);
         const struct node *a[2] = {e, parse_expr(p)};
         if (e->kind != NODE_READ)
-            scan_error(p->s, &at, "dsl.else", "'else' gives a tensor read its value outside the tensor: (x[i] else 0)");
+            scan_error(p->s, &at, "dsl.else",
+                       "'else' gives a tensor read its value outside the tensor: (x[i] else 0)");
         set_args(p, n, a, 2);
         e = n;
     }
@@ -265,8 +269,11 @@ static const struct node *parse_primary(struct parser *p)
     if (t.kind == TOK_IDENT) return parse_named(p);
     if (scan_is(p->s, "(")) return parse_paren(p);
     if (scan_is(p->s, "[")) return parse_list(p, &t);
-    if (t.kind == TOK_END) scan_error(p->s, &t, "dsl.syntax", "expected an expression but the text ends here");
-    else scan_error(p->s, &t, "dsl.syntax", "expected an expression but found '%.*s'", (int)(t.n < 40 ? t.n : 40), t.p);
+    if (t.kind == TOK_END)
+        scan_error(p->s, &t, "dsl.syntax", "expected an expression but the text ends here");
+    else
+        scan_error(p->s, &t, "dsl.syntax", "expected an expression but found '%.*s'",
+                   (int)(t.n < 40 ? t.n : 40), t.p);
     return node_at(p, NODE_INT, &t);
 }
 
@@ -283,7 +290,9 @@ static const struct node *parse_unary(struct parser *p, enum oper op, int level)
 static enum oper binary_here(const struct parser *p, int level)
 {
     for (int i = 0; i < OPER_COUNT; i++)
-        if (oper_infos[i].arity == 2 && oper_infos[i].level >= level && scan_is(p->s, oper_infos[i].spelling)) return (enum oper)i;
+        if (oper_infos[i].arity == 2 && oper_infos[i].level >= level &&
+            scan_is(p->s, oper_infos[i].spelling))
+            return (enum oper)i;
     return OPER_COUNT;
 }
 
@@ -296,10 +305,14 @@ static const struct node *parse_level(struct parser *p, int level)
         return node_at(p, NODE_INT, &at);
     }
     p->depth++;
-    if (scan_is(p->s, "-")) left = parse_unary(p, OPER_NEG, LEVEL_UNARY);
-    else if (scan_is(p->s, "~")) left = parse_unary(p, OPER_BNOT, LEVEL_UNARY);
-    else if (level <= 3 && scan_is(p->s, "not")) left = parse_unary(p, OPER_LNOT, 3);
-    else left = parse_primary(p);
+    if (scan_is(p->s, "-"))
+        left = parse_unary(p, OPER_NEG, LEVEL_UNARY);
+    else if (scan_is(p->s, "~"))
+        left = parse_unary(p, OPER_BNOT, LEVEL_UNARY);
+    else if (level <= 3 && scan_is(p->s, "not"))
+        left = parse_unary(p, OPER_LNOT, 3);
+    else
+        left = parse_primary(p);
     for (enum oper op; (op = binary_here(p, level)) != OPER_COUNT;) {
         struct node *n = node_at(p, NODE_BINARY, &p->s->tok);
         n->oper = op;
@@ -310,7 +323,8 @@ static const struct node *parse_level(struct parser *p, int level)
         if (oper_infos[op].level == LEVEL_COMPARE) {
             enum oper next = binary_here(p, LEVEL_COMPARE);
             if (next != OPER_COUNT && oper_infos[next].level == LEVEL_COMPARE)
-                scan_error(p->s, &p->s->tok, "dsl.syntax", "comparisons do not chain; write a < b and b < c");
+                scan_error(p->s, &p->s->tok, "dsl.syntax",
+                           "comparisons do not chain; write a < b and b < c");
         }
     }
     p->depth--;

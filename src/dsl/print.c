@@ -5,9 +5,9 @@
  *       in x[N]: f32
  *       ...
  *
- * Invariants: one item a line, fewest parentheses, reals with the fewest digits that read back equal. The
- * semantic text of an operator is this text without its algorithms; its hash is the log's key, so a
- * change of spelling here is a change of every key. */
+ * Invariants: one item a line, fewest parentheses, reals with the fewest digits that read back
+ * equal. The semantic text of an operator is this text without its algorithms; its hash is the
+ * log's key, so a change of spelling here is a change of every key. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -99,9 +99,15 @@ void node_print(struct buf *b, const struct node *n, int level)
     if (n->kind == NODE_REDUCE) paren = level > 0; /* its body would take what follows */
     if (paren) buf_putc(b, '(');
     switch (n->kind) {
-    case NODE_INT: buf_printf(b, "%" PRId64, n->i); break;
-    case NODE_REAL: put_real(b, n->f); break;
-    case NODE_NAME: buf_puts(b, n->name); break;
+    case NODE_INT:
+        buf_printf(b, "%" PRId64, n->i);
+        break;
+    case NODE_REAL:
+        put_real(b, n->f);
+        break;
+    case NODE_NAME:
+        buf_puts(b, n->name);
+        break;
     case NODE_LIST:
         buf_putc(b, '[');
         put_nodes(b, n->a, n->n);
@@ -131,8 +137,12 @@ void node_print(struct buf *b, const struct node *n, int level)
         node_print(b, n->a[1], 0);
         buf_putc(b, ')');
         break;
-    case NODE_CASE: put_case(b, n); break;
-    case NODE_REDUCE: put_reduce(b, n); break;
+    case NODE_CASE:
+        put_case(b, n);
+        break;
+    case NODE_REDUCE:
+        put_reduce(b, n);
+        break;
     }
     if (paren) buf_putc(b, ')');
 }
@@ -194,8 +204,10 @@ static void put_store(struct buf *b, const struct store_clause *c)
     for (int i = 0; i < c->n; i++) {
         const struct store_term *t = &c->term[i];
         if (i) buf_puts(b, ", ");
-        if (t->dim) buf_puts(b, t->dim);
-        else buf_printf(b, "%d", t->pos);
+        if (t->dim)
+            buf_puts(b, t->dim);
+        else
+            buf_printf(b, "%d", t->pos);
         if (!t->how) continue;
         buf_putc(b, t->how);
         node_print(b, t->arg, LEVEL_PRODUCT + 1);
@@ -263,7 +275,9 @@ static void put_item(struct buf *b, const struct item *it)
         buf_printf(b, "short %s = ", it->name);
         put_names(b, it->names, it->nname);
         break;
-    case ITEM_DYN: buf_printf(b, "dyn %s", it->name); break;
+    case ITEM_DYN:
+        buf_printf(b, "dyn %s", it->name);
+        break;
     case ITEM_LET:
         buf_printf(b, "let %s = ", it->name);
         node_print(b, it->def, 0);
@@ -287,7 +301,9 @@ static void put_item(struct buf *b, const struct item *it)
         buf_puts(b, ") = ");
         node_print(b, it->value, 0);
         break;
-    case ITEM_EQUATION: put_equation(b, it); break;
+    case ITEM_EQUATION:
+        put_equation(b, it);
+        break;
     }
     buf_putc(b, '\n');
 }
@@ -313,13 +329,13 @@ static void put_algorithm(struct buf *b, const struct algorithm *al)
     put_body(b, &al->body);
 }
 
-void operator_semantic(struct buf *b, const struct operator *op)
+void operator_semantic(struct buf *b, const struct operator* op)
 {
     buf_printf(b, "op %s ", op->name);
     put_body(b, &op->body);
 }
 
-void operator_text(struct buf *b, const struct operator *op)
+void operator_text(struct buf *b, const struct operator* op)
 {
     operator_semantic(b, op);
     for (int i = 0; i < op->nalgorithm; i++) put_algorithm(b, op->algorithm[i]);
@@ -330,7 +346,7 @@ void dsl_print(struct buf *b, const struct op_file *f)
     for (int i = 0; i < f->nop; i++) operator_text(b, f->op[i]);
 }
 
-void operator_id(const struct operator *op, char id[HASH_ID_LEN + 1])
+void operator_id(const struct operator* op, char id[HASH_ID_LEN + 1])
 {
     struct buf b;
     buf_init(&b, TEXT_MAX);

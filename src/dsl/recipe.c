@@ -1,20 +1,21 @@
 /* recipe: what a naive nest tells about verifying it.
  *
- *     conv2d, C = 64, 3x3: a sum of products, 576 deep; inputs of -8..8 keep |sum| <= 576*64 < 2^24: exact
- *     winograd F(4,3): tables with sixths: not exact, error budget 12 sqrt(64) 2^-24
+ *     conv2d, C = 64, 3x3: a sum of products, 576 deep; inputs of -8..8 keep |sum| <= 576*64 <
+ * 2^24: exact winograd F(4,3): tables with sixths: not exact, error budget 12 sqrt(64) 2^-24
  *
- * One walk carries, for every expression, a bound on |value| when inputs are integers of at most `a`, and
- * whether the value then is an exact integer. The largest a in 8..1 for which every partial result stays
- * exact is the magnitude; if none does, data come from the budget's side (impulses, random reals).
- * Invariant: `exact` is only said when every order of summation gives the same bits. */
+ * One walk carries, for every expression, a bound on |value| when inputs are integers of at most
+ * `a`, and whether the value then is an exact integer. The largest a in 8..1 for which every
+ * partial result stays exact is the magnitude; if none does, data come from the budget's side
+ * (impulses, random reals). Invariant: `exact` is only said when every order of summation gives the
+ * same bits. */
 #include <math.h>
 #include <string.h>
 
 #include "dsl/dsl.h"
 
 struct bound {
-    double mag;  /* |value| <= mag */
-    bool exact;  /* an integer, exactly represented, in any order of evaluation */
+    double mag; /* |value| <= mag */
+    bool exact; /* an integer, exactly represented, in any order of evaluation */
 };
 
 struct walk {
@@ -35,11 +36,16 @@ static int tensor_at(const struct nest *n, const struct tensor *t)
 static double exact_limit(enum dtype d)
 {
     switch (d) {
-    case TYPE_F64: return 9007199254740992.0;
-    case TYPE_F32: return 16777216.0;
-    case TYPE_F16: return 2048.0;
-    case TYPE_BF16: return 256.0;
-    default: return INFINITY; /* integers wrap, always exactly */
+    case TYPE_F64:
+        return 9007199254740992.0;
+    case TYPE_F32:
+        return 16777216.0;
+    case TYPE_F16:
+        return 2048.0;
+    case TYPE_BF16:
+        return 256.0;
+    default:
+        return INFINITY; /* integers wrap, always exactly */
     }
 }
 
@@ -65,7 +71,8 @@ static struct bound table_bound(struct walk *w, const struct tensor *t)
 static struct bound input_bound(struct walk *w, const struct tensor *t)
 {
     const struct task_tensor *tt = w->t ? task_tensor(w->t, t->name) : NULL;
-    if (tt && tt->ranged) return (struct bound){fmax(fabs((double)tt->lo), fabs((double)tt->hi - 1)), true};
+    if (tt && tt->ranged)
+        return (struct bound){fmax(fabs((double)tt->lo), fabs((double)tt->hi - 1)), true};
     return (struct bound){w->a, true};
 }
 
@@ -75,9 +82,12 @@ static struct bound bound_load(struct walk *w, const struct expr *e)
 {
     const struct tensor *t = e->u.tensor;
     struct bound b;
-    if (t->scope == SCOPE_TABLE) b = table_bound(w, t);
-    else if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST) b = input_bound(w, t);
-    else b = w->tensor[tensor_at(w->n, t)];
+    if (t->scope == SCOPE_TABLE)
+        b = table_bound(w, t);
+    else if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST)
+        b = input_bound(w, t);
+    else
+        b = w->tensor[tensor_at(w->n, t)];
     if (e->op == OP_LOADC) {
         struct bound d = bound_of(w, e->a[1]);
         b = (struct bound){fmax(b.mag, d.mag), b.exact && d.exact};
@@ -91,16 +101,20 @@ static struct bound bound_arith(struct walk *w, const struct expr *e)
     bool both = x.exact && y.exact;
     switch (e->op) {
     case OP_ADD:
-    case OP_SUB: return (struct bound){x.mag + y.mag, both};
-    case OP_MUL: return (struct bound){x.mag * y.mag, both};
+    case OP_SUB:
+        return (struct bound){x.mag + y.mag, both};
+    case OP_MUL:
+        return (struct bound){x.mag * y.mag, both};
     case OP_MIN:
-    case OP_MAX: return (struct bound){fmax(x.mag, y.mag), both};
+    case OP_MAX:
+        return (struct bound){fmax(x.mag, y.mag), both};
     case OP_NEG:
     case OP_ABS:
     case OP_FLOOR:
     case OP_CEIL:
     case OP_ROUND:
-    case OP_TRUNC: return x;
+    case OP_TRUNC:
+        return x;
     case OP_SELECT: {
         struct bound z = bound_of(w, e->a[2]);
         return (struct bound){fmax(y.mag, z.mag), x.exact && y.exact && z.exact};
@@ -109,7 +123,8 @@ static struct bound bound_arith(struct walk *w, const struct expr *e)
         struct bound z = bound_of(w, e->a[2]);
         return (struct bound){x.mag * y.mag + z.mag, both && z.exact};
     }
-    default: return (struct bound){INFINITY, false};
+    default:
+        return (struct bound){INFINITY, false};
     }
 }
 
@@ -121,7 +136,8 @@ static struct bound bound_of(struct walk *w, const struct expr *e)
     if (e->op == OP_REAL) {
         bool whole = e->u.f == nearbyint(e->u.f);
         if (!whole) w->fractional = true;
-        return (struct bound){isinf(e->u.f) ? 0 : fabs(e->u.f), whole}; /* infinities are identities */
+        return (struct bound){isinf(e->u.f) ? 0 : fabs(e->u.f),
+                              whole}; /* infinities are identities */
     }
     if (op_is_predicate((enum op)e->op) || d == TYPE_B1) {
         bool exact = true;
@@ -142,7 +158,8 @@ static struct bound bound_of(struct walk *w, const struct expr *e)
     if (!dtype_is_float(d)) { /* integer arithmetic is exact as long as its operands are */
         struct bound b = {ldexp(1, dtype_bits(d)), true};
         for (int i = 0; i < e->n; i++) b.exact &= bound_of(w, e->a[i]).exact;
-        struct bound tight = e->op == OP_ADD || e->op == OP_SUB || e->op == OP_MUL ? bound_arith(w, e) : b;
+        struct bound tight =
+            e->op == OP_ADD || e->op == OP_SUB || e->op == OP_MUL ? bound_arith(w, e) : b;
         b.mag = fmin(b.mag, tight.mag);
         return b;
     }
@@ -219,7 +236,8 @@ static void walk_update(struct stage_walk *sw, struct stmt *s)
             b = (struct bound){INFINITY, !dtype_is_float(d) && b.exact};
         }
         b = clip(b, d);
-        w->tensor[at] = (struct bound){fmax(w->tensor[at].mag, b.mag), b.exact && (w->tensor[at].exact || w->tensor[at].mag == 0)};
+        w->tensor[at] = (struct bound){fmax(w->tensor[at].mag, b.mag),
+                                       b.exact && (w->tensor[at].exact || w->tensor[at].mag == 0)};
     }
 }
 
@@ -232,16 +250,19 @@ static bool walk_stmt(struct stmt *s, void *ctx)
         int at = tensor_at(w->n, s->u.store.tensor);
         double below = 1;
         void *c[2] = {sw, &below};
-        struct bound b = clip(bound_of(w, s->u.store.value), (enum dtype)s->u.store.tensor->type.dtype);
+        struct bound b =
+            clip(bound_of(w, s->u.store.value), (enum dtype)s->u.store.tensor->type.dtype);
         expr_walk(s->u.store.value, deepest, c);
         sw->depth[at] = fmax(sw->depth[at], below);
         bool seen = w->tensor[at].mag != 0;
-        w->tensor[at] = (struct bound){fmax(w->tensor[at].mag, b.mag), b.exact && (!seen || w->tensor[at].exact)};
+        w->tensor[at] = (struct bound){fmax(w->tensor[at].mag, b.mag),
+                                       b.exact && (!seen || w->tensor[at].exact)};
     }
     return true;
 }
 
-static bool try_magnitude(const struct nest *n, const struct task *t, double a, struct data_recipe *out)
+static bool try_magnitude(const struct nest *n, const struct task *t, double a,
+                          struct data_recipe *out)
 {
     struct walk w = {.n = n, .a = a, .t = t, .products = true};
     size_t count = (size_t)n->ntensor + 1;
@@ -275,12 +296,14 @@ void dsl_recipe(const struct nest *naive, const struct task *t, struct data_reci
     for (int a = 8; a >= 1; a--)
         if (try_magnitude(naive, t, a, out)) break;
     int64_t c = 0;
-    bool channels = t && task_int(t, "C", &c); /* the op's own channel count, the same for every algorithm */
+    bool channels =
+        t && task_int(t, "C", &c); /* the op's own channel count, the same for every algorithm */
     double depth = channels && c > 0 ? (double)c : (double)out->budget_depth;
     out->tol = FACTOR[t ? t->tol : TOL_DEFAULT] * sqrt(fmax(depth, 1)) * ldexp(1, -24);
 }
 
-/* ---- constant stages -------------------------------------------------------------------------- */
+/* ---- constant stages --------------------------------------------------------------------------
+ */
 
 struct reads {
     const struct nest *n;
@@ -326,7 +349,8 @@ static bool see_write(struct stmt *s, void *ctx)
 {
     struct writes *w = ctx;
     if (s->kind == ST_STORE) w->found |= s->u.store.tensor == w->t;
-    for (int i = 0; s->kind == ST_UPDATE && i < s->u.update.n; i++) w->found |= s->u.update.tensor[i] == w->t;
+    for (int i = 0; s->kind == ST_UPDATE && i < s->u.update.n; i++)
+        w->found |= s->u.update.tensor[i] == w->t;
     return !w->found;
 }
 

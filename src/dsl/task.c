@@ -1,13 +1,14 @@
 /* task: a token becomes an operator with values, checked, and its canonical spelling.
  *
  *     "conv2d:K=64,C=64,N=1,stride=1,H=56,..."   ->   keys, derived keys checked, tensors sized
- *     canonical: "conv2d:C=64,H=56,K=64,R=3,S=3,W=56,pad=1" (sorted, defaults and derived keys omitted)
+ *     canonical: "conv2d:C=64,H=56,K=64,R=3,S=3,W=56,pad=1" (sorted, defaults and derived keys
+ * omitted)
  *
- * Invariants: equal tasks have equal canonical tokens, whatever was typed: short keys are printed exactly
- * where they can be. Errors in keys show the token with a caret. */
+ * Invariants: equal tasks have equal canonical tokens, whatever was typed: short keys are printed
+ * exactly where they can be. Errors in keys show the token with a caret. */
 #include <errno.h>
-#include <stdarg.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 
 const struct task_limits task_limits_default = {INT64_C(8) << 30};
 
-enum { TOKEN_MAX = 4096, GIVEN_MAX = 96 };
+enum { GIVEN_MAX = 96 };
 
 struct given {
     const char *key, *text;
@@ -34,7 +35,8 @@ struct build {
     struct err *e;
 };
 
-static enum rc fail_at(struct build *b, int col, const char *code, const char *fmt, ...) QN_PRINTF(4, 5);
+static enum rc fail_at(struct build *b, int col, const char *code, const char *fmt, ...)
+    QN_PRINTF(4, 5);
 
 static enum rc fail_at(struct build *b, int col, const char *code, const char *fmt, ...)
 {
@@ -46,7 +48,8 @@ static enum rc fail_at(struct build *b, int col, const char *code, const char *f
     return scan_error_at(b->e, "task", b->typed, strlen(b->typed), 1, col, code, "%s", msg);
 }
 
-/* ---- keys as typed ---------------------------------------------------------------------------- */
+/* ---- keys as typed ----------------------------------------------------------------------------
+ */
 
 static enum rc split_keys(struct build *b, const char *keys)
 {
@@ -57,17 +60,21 @@ static enum rc split_keys(struct build *b, const char *keys)
         int col = (int)(p - b->typed) + 1;
         if (!eq || eq == p) return fail_at(b, col, "task.syntax", "expected KEY=VALUE");
         struct given *g = &b->given[b->ngiven];
-        if (b->ngiven == GIVEN_MAX) return fail_at(b, col, "task.syntax", "more than %d keys", GIVEN_MAX);
+        if (b->ngiven == GIVEN_MAX)
+            return fail_at(b, col, "task.syntax", "more than %d keys", GIVEN_MAX);
         g->key = arena_strndup(a, p, (size_t)(eq - p));
         g->text = arena_strndup(a, eq + 1, (size_t)(p + n - eq - 1));
         g->len = (size_t)(p + n - eq - 1);
         g->key_col = col;
         g->col = (int)(eq + 1 - b->typed) + 1;
         for (int i = 0; i < b->ngiven; i++)
-            if (strcmp(b->given[i].key, g->key) == 0) return fail_at(b, col, "task.twice", "the key '%.60s' is given twice", g->key);
+            if (strcmp(b->given[i].key, g->key) == 0)
+                return fail_at(b, col, "task.twice", "the key '%.60s' is given twice", g->key);
         b->ngiven++;
         p += n;
-        if (*p == ',' && !*++p) return fail_at(b, (int)(p - b->typed) + 1, "task.syntax", "expected KEY=VALUE after ','");
+        if (*p == ',' && !*++p)
+            return fail_at(b, (int)(p - b->typed) + 1, "task.syntax",
+                           "expected KEY=VALUE after ','");
     }
     return RC_OK;
 }
@@ -79,76 +86,15 @@ static struct given *find_given(struct build *b, const char *key)
     return NULL;
 }
 
-/* ---- values as typed -------------------------------------------------------------------------- */
-
-static bool read_int(const char *s, size_t n, int64_t *out)
-{
-    char text[32], *end;
-    if (n == 0 || n >= sizeof text) return false;
-    memcpy(text, s, n);
-    text[n] = 0;
-    if (text[strspn(text, "-0123456789")]) return false;
-    errno = 0;
-    *out = strtoll(text, &end, 10);
-    return *end == 0 && errno == 0 && end != text;
-}
-
-static bool read_real(const char *s, size_t n, double *out)
-{
-    char text[64], *end;
-    if (n == 0 || n >= sizeof text) return false;
-    memcpy(text, s, n);
-    text[n] = 0;
-    if (text[strspn(text, "+-0123456789.eE")]) return false;
-    errno = 0;
-    *out = strtod(text, &end);
-    return *end == 0 && end != text && *out - *out == 0;
-}
-
-static bool read_list(struct arena *a, const char *s, size_t n, struct value *out)
-{
-    struct ratio r[256];
-    int count = 0;
-    for (size_t at = 0; at <= n;) {
-        const char *end = memchr(s + at, ':', n - at);
-        size_t len = end ? (size_t)(end - s) - at : n - at;
-        const char *slash = memchr(s + at, '/', len);
-        int64_t num = 0, den = 1;
-        if (count == 256) return false;
-        if (!read_int(s + at, slash ? (size_t)(slash - s) - at : len, &num)) return false;
-        if (slash && !read_int(slash + 1, (size_t)(s + at + len - slash - 1), &den)) return false;
-        if (!ratio_make(num, den, &r[count++])) return false;
-        at += len + 1;
-    }
-    struct ratio *copy = ARENA_ARRAY(a, struct ratio, count);
-    memcpy(copy, r, (size_t)count * sizeof *r);
-    *out = (struct value){.kind = VALUE_LIST, .n = count, .list = copy};
-    return true;
-}
-
-bool value_parse(struct arena *a, const struct item *it, const char *text, size_t n, struct value *out)
-{
-    *out = (struct value){0};
-    switch (it->attr) {
-    case ATTR_INT: out->kind = VALUE_INT; return read_int(text, n, &out->i);
-    case ATTR_REAL: out->kind = VALUE_REAL; return read_real(text, n, &out->f);
-    case ATTR_LIST: return read_list(a, text, n, out);
-    case ATTR_SYMBOL:
-        for (int i = 0; i < it->nname; i++)
-            if (strlen(it->names[i]) == n && memcmp(it->names[i], text, n) == 0) {
-                *out = value_symbol(it->names[i]);
-                return true;
-            }
-        return false;
-    }
-    return false;
-}
+/* ---- values as typed ---- */
 
 static enum rc bad_value(struct build *b, const struct given *g, const struct item *it)
 {
-    static const char *const WANT[] = {"an integer", "a real number", "", "a list such as 0:1:-1:1/2"};
+    static const char *const WANT[] = {"an integer", "a real number", "",
+                                       "a list such as 0:1:-1:1/2"};
     char hint[96] = "";
-    if (it->attr != ATTR_SYMBOL) return fail_at(b, g->col, "task.value", "%s wants %s", it->name, WANT[it->attr]);
+    if (it->attr != ATTR_SYMBOL)
+        return fail_at(b, g->col, "task.value", "%s wants %s", it->name, WANT[it->attr]);
     struct buf names;
     buf_init(&names, 300);
     for (int i = 0; i < it->nname; i++) buf_printf(&names, "%s%s", i ? ", " : "", it->names[i]);
@@ -158,13 +104,19 @@ static enum rc bad_value(struct build *b, const struct given *g, const struct it
     return rc;
 }
 
-/* ---- binding ---------------------------------------------------------------------------------- */
+/* ---- binding ----------------------------------------------------------------------------------
+ */
 
 static const struct node TOL_DEFAULT_NAME = {.kind = NODE_NAME, .name = "default"};
-static const struct item TOL_ATTR = {.kind = ITEM_ATTR, .name = "tol", .attr = ATTR_SYMBOL, .def = &TOL_DEFAULT_NAME, .nname = 3,
+static const struct item TOL_ATTR = {.kind = ITEM_ATTR,
+                                     .name = "tol",
+                                     .attr = ATTR_SYMBOL,
+                                     .def = &TOL_DEFAULT_NAME,
+                                     .nname = 3,
                                      .names = (const char *[]){"default", "tight", "loose"}};
 
-static void add_key(struct build *b, const char *name, enum key_kind kind, bool given, bool is_default, struct value v)
+static void add_key(struct build *b, const char *name, enum key_kind kind, bool given,
+                    bool is_default, struct value v)
 {
     QN_CHECK(b->t->nkey < TASK_KEYS, "keys of %s", b->t->op->name);
     b->t->key[b->t->nkey++] = (struct task_key){name, kind, given, is_default, v};
@@ -179,8 +131,10 @@ static enum rc bind_extent_key(struct build *b, const char *name, bool dyn, stru
         return RC_OK;
     }
     g->used = true;
-    if (!read_int(g->text, g->len, &v.i)) return fail_at(b, g->col, "task.value", "%s wants an integer", name);
-    if (v.i < 0 || v.i >= INT64_C(1) << 40) return fail_at(b, g->col, "task.extent", "%s is an extent: it lies in 0..2^40", name);
+    if (!value_read_int(g->text, g->len, &v.i))
+        return fail_at(b, g->col, "task.value", "%s wants an integer", name);
+    if (v.i < 0 || v.i >= INT64_C(1) << 40)
+        return fail_at(b, g->col, "task.extent", "%s is an extent: it lies in 0..2^40", name);
     scope_put(&b->s, name, v, dyn, NULL);
     add_key(b, name, dyn ? KEY_DYN : KEY_EXTENT, true, false, v);
     if (dyn) b->t->dyn[b->t->ndyn++] = v.i;
@@ -190,21 +144,25 @@ static enum rc bind_extent_key(struct build *b, const char *name, bool dyn, stru
 /* Missing extents end the parse before anything reads them. */
 static enum rc bind_extents(struct build *b)
 {
-    const struct operator *op = b->t->op;
+    const struct operator* op = b->t->op;
     struct buf missing;
     buf_init(&missing, 512);
     enum rc rc = RC_OK;
     for (int i = 0; i < op->body.n && rc == RC_OK; i++)
-        if (op->body.item[i]->kind == ITEM_DYN) rc = bind_extent_key(b, op->body.item[i]->name, true, &missing);
-    for (int i = 0; i < op->nextent && rc == RC_OK; i++) rc = bind_extent_key(b, op->extent[i], false, &missing);
+        if (op->body.item[i]->kind == ITEM_DYN)
+            rc = bind_extent_key(b, op->body.item[i]->name, true, &missing);
+    for (int i = 0; i < op->nextent && rc == RC_OK; i++)
+        rc = bind_extent_key(b, op->extent[i], false, &missing);
     for (int i = 0; i < op->body.n && rc == RC_OK; i++) {
         const struct item *it = op->body.item[i];
-        if (it->kind == ITEM_ATTR && !it->def && !find_given(b, it->name)) buf_printf(&missing, "%s%s", missing.n ? ", " : "", it->name);
+        if (it->kind == ITEM_ATTR && !it->def && !find_given(b, it->name))
+            buf_printf(&missing, "%s%s", missing.n ? ", " : "", it->name);
     }
     if (rc == RC_OK && missing.n) {
         char first[DSL_NAME];
         snprintf(first, sizeof first, "%.*s", (int)strcspn(missing.p, ","), missing.p);
-        rc = err_set(b->e, RC_INPUT, "task.missing", "%s needs %s; give them as in %s:%s=8", op->name, missing.p, op->name, first);
+        rc = err_set(b->e, RC_INPUT, "task.missing", "%s needs %s; give them as in %s:%s=8",
+                     op->name, missing.p, op->name, first);
     }
     buf_fini(&missing);
     return rc;
@@ -229,7 +187,9 @@ static enum rc bind_attr(struct build *b, const struct item *it)
     if (!bind_attr_domain(&b->s, it, &v)) {
         char why[400];
         snprintf(why, sizeof why, "%.399s", b->e->msg);
-        return g && strcmp(b->e->code, "task.domain") == 0 ? fail_at(b, g->col, "task.domain", "%s", why) : RC_INPUT;
+        return g && strcmp(b->e->code, "task.domain") == 0
+                   ? fail_at(b, g->col, "task.domain", "%s", why)
+                   : RC_INPUT;
     }
     scope_put(&b->s, it->name, v, b->s.touched_dyn && !g, NULL);
     add_key(b, it->name, KEY_ATTR, g && !g->of_short, it->def && value_equal(&v, &def), v);
@@ -244,13 +204,16 @@ static enum rc check_let(struct build *b, const struct item *it)
     if (!g) return RC_OK;
     g->used = true;
     struct value typed = {.kind = VALUE_INT};
-    bool ok = v->v.kind == VALUE_INT ? read_int(g->text, g->len, &typed.i) && typed.i == v->v.i
-                                     : v->v.kind == VALUE_REAL && read_real(g->text, g->len, &typed.f) && typed.f == v->v.f;
+    bool ok = v->v.kind == VALUE_INT
+                  ? value_read_int(g->text, g->len, &typed.i) && typed.i == v->v.i
+                  : v->v.kind == VALUE_REAL && value_read_real(g->text, g->len, &typed.f) &&
+                        typed.f == v->v.f;
     if (ok) return RC_OK;
     struct buf text;
     buf_init(&text, 300);
     value_print(&text, &v->v);
-    enum rc rc = fail_at(b, g->col, "task.derived", "%s follows from the other keys and is %s", it->name, text.p);
+    enum rc rc = fail_at(b, g->col, "task.derived", "%s follows from the other keys and is %s",
+                         it->name, text.p);
     buf_fini(&text);
     return rc;
 }
@@ -258,14 +221,15 @@ static enum rc check_let(struct build *b, const struct item *it)
 /* Items in the order of the text. */
 static enum rc bind_items(struct build *b)
 {
-    const struct operator *op = b->t->op;
+    const struct operator* op = b->t->op;
     struct body one = {.n = 1};
     enum rc rc = bind_attr(b, &TOL_ATTR);
     for (int i = 0; i < op->body.n && rc == RC_OK; i++) {
         struct item *it = op->body.item[i];
         if (it->kind == ITEM_ATTR) rc = bind_attr(b, it);
         one.item = &op->body.item[i];
-        if ((it->kind == ITEM_LET || it->kind == ITEM_REQUIRE) && !bind_lets(&b->s, &one)) rc = RC_INPUT;
+        if ((it->kind == ITEM_LET || it->kind == ITEM_REQUIRE) && !bind_lets(&b->s, &one))
+            rc = RC_INPUT;
         if (it->kind == ITEM_LET && rc == RC_OK) rc = check_let(b, it);
     }
     return rc;
@@ -274,7 +238,7 @@ static enum rc bind_items(struct build *b)
 /* stride=2 stands for stride_h=2,stride_w=2 unless those are given. */
 static enum rc expand_shorts(struct build *b)
 {
-    const struct operator *op = b->t->op;
+    const struct operator* op = b->t->op;
     for (int i = 0; i < op->body.n; i++) {
         const struct item *it = op->body.item[i];
         struct given *g = it->kind == ITEM_SHORT ? find_given(b, it->name) : NULL;
@@ -282,7 +246,8 @@ static enum rc expand_shorts(struct build *b)
         g->used = true;
         for (int k = 0; k < it->nname; k++) {
             if (find_given(b, it->names[k])) continue;
-            if (b->ngiven == GIVEN_MAX) return fail_at(b, g->key_col, "task.syntax", "more than %d keys", GIVEN_MAX);
+            if (b->ngiven == GIVEN_MAX)
+                return fail_at(b, g->key_col, "task.syntax", "more than %d keys", GIVEN_MAX);
             struct given *to = &b->given[b->ngiven++];
             *to = *g;
             to->key = it->names[k];
@@ -294,7 +259,7 @@ static enum rc expand_shorts(struct build *b)
 
 static enum rc unknown_key(struct build *b, const struct given *g)
 {
-    const struct operator *op = b->t->op;
+    const struct operator* op = b->t->op;
     const char *names[512];
     char hint[96];
     int n = 0;
@@ -302,83 +267,26 @@ static enum rc unknown_key(struct build *b, const struct given *g)
     for (int i = 0; i < op->nextent; i++) names[n++] = op->extent[i];
     for (int i = 0; i < op->body.n && n < 500; i++) {
         enum item_kind k = op->body.item[i]->kind;
-        if (k == ITEM_ATTR || k == ITEM_SHORT || k == ITEM_DYN || k == ITEM_LET) names[n++] = op->body.item[i]->name;
+        if (k == ITEM_ATTR || k == ITEM_SHORT || k == ITEM_DYN || k == ITEM_LET)
+            names[n++] = op->body.item[i]->name;
     }
     did_you_mean(hint, sizeof hint, g->key, names, (size_t)n);
-    return fail_at(b, g->key_col, "task.unknown_key", "%s has no key '%.60s'%s", op->name, g->key, hint);
+    return fail_at(b, g->key_col, "task.unknown_key", "%s has no key '%.60s'%s", op->name, g->key,
+                   hint);
 }
 
-static bool is_key(const struct operator *op, const char *key)
+static bool is_key(const struct operator* op, const char *key)
 {
     if (strcmp(key, "tol") == 0) return true;
     for (int i = 0; i < op->nextent; i++)
         if (strcmp(op->extent[i], key) == 0) return true;
     for (int i = 0; i < op->body.n; i++) {
         enum item_kind k = op->body.item[i]->kind;
-        if ((k == ITEM_ATTR || k == ITEM_SHORT || k == ITEM_DYN || k == ITEM_LET) && strcmp(op->body.item[i]->name, key) == 0) return true;
+        if ((k == ITEM_ATTR || k == ITEM_SHORT || k == ITEM_DYN || k == ITEM_LET) &&
+            strcmp(op->body.item[i]->name, key) == 0)
+            return true;
     }
     return false;
-}
-
-/* ---- canonical token -------------------------------------------------------------------------- */
-
-static struct task_key *find_key(const struct task *t, const char *name)
-{
-    for (int i = 0; i < t->nkey; i++)
-        if (strcmp(t->key[i].name, name) == 0) return &t->key[i];
-    return NULL;
-}
-
-/* The value all targets of a short key share, if they do. */
-static struct task_key *short_value(const struct task *t, const struct item *it)
-{
-    struct task_key *first = find_key(t, it->names[0]);
-    for (int k = 1; k < it->nname; k++)
-        if (!value_equal(&find_key(t, it->names[k])->value, &first->value)) return NULL;
-    return first;
-}
-
-static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
-static const char *key_text(struct task *t, const char *name, const struct value *v)
-{
-    struct buf b;
-    buf_init(&b, TOKEN_MAX);
-    buf_printf(&b, "%s=", name);
-    value_print(&b, v);
-    const char *out = arena_strdup(t->arena, b.p);
-    buf_fini(&b);
-    return out;
-}
-
-static void make_token(struct task *t, const char *typed_op)
-{
-    const char *part[TASK_KEYS * 2];
-    bool by_short[TASK_KEYS] = {false};
-    int n = 0;
-    for (int i = 0; i < t->op->body.n; i++) {
-        const struct item *it = t->op->body.item[i];
-        struct task_key *same = it->kind == ITEM_SHORT ? short_value(t, it) : NULL;
-        if (!same) continue;
-        bool all_default = true;
-        for (int k = 0; k < it->nname; k++) {
-            struct task_key *key = find_key(t, it->names[k]);
-            all_default &= key->is_default;
-            by_short[key - t->key] = true;
-        }
-        if (!all_default) part[n++] = key_text(t, it->name, &same->value);
-    }
-    for (int i = 0; i < t->nkey; i++)
-        if (!by_short[i] && !t->key[i].is_default) part[n++] = key_text(t, t->key[i].name, &t->key[i].value);
-    qsort(part, (size_t)n, sizeof *part, by_text);
-    for (int form = 0; form < 2; form++) {
-        struct buf b;
-        buf_init(&b, 4 * TOKEN_MAX);
-        buf_puts(&b, form ? typed_op : t->op->name);
-        for (int i = 0; i < n; i++) buf_printf(&b, "%c%s", i ? ',' : ':', part[i]);
-        *(form ? &t->spelled : &t->token) = arena_strdup(t->arena, b.p);
-        buf_fini(&b);
-    }
 }
 
 /* A short key reads as a key when its targets agree. */
@@ -386,12 +294,13 @@ static void add_short_keys(struct build *b)
 {
     for (int i = 0; i < b->t->op->body.n; i++) {
         const struct item *it = b->t->op->body.item[i];
-        struct task_key *same = it->kind == ITEM_SHORT ? short_value(b->t, it) : NULL;
+        struct task_key *same = it->kind == ITEM_SHORT ? task_short_value(b->t, it) : NULL;
         if (same) add_key(b, it->name, KEY_LET, false, true, same->value);
     }
 }
 
-/* ---- the door --------------------------------------------------------------------------------- */
+/* ---- the door ---------------------------------------------------------------------------------
+ */
 
 static void put_size(struct buf *b, double bytes)
 {
@@ -414,7 +323,8 @@ static enum rc check_memory(struct build *b)
     buf_init(&cap, 64);
     put_size(&need, total);
     put_size(&cap, (double)b->t->max_bytes);
-    enum rc rc = err_set(b->e, RC_INPUT, "task.too_big", "%s: its tensors need %s; the limit is %s", b->t->op->name, need.p, cap.p);
+    enum rc rc = err_set(b->e, RC_INPUT, "task.too_big", "%s: its tensors need %s; the limit is %s",
+                         b->t->op->name, need.p, cap.p);
     buf_fini(&need);
     buf_fini(&cap);
     return rc;
@@ -434,7 +344,7 @@ static enum rc bind_task(struct build *b, const char *typed_op)
     if (rc != RC_OK) return rc;
     const char *tol = task_symbol(t, "tol");
     t->tol = tol[0] == 't' ? TOL_TIGHT : tol[0] == 'l' ? TOL_LOOSE : TOL_DEFAULT;
-    make_token(t, typed_op);
+    task_make_token(t, typed_op);
     add_short_keys(b);
     return RC_OK;
 }
@@ -442,15 +352,23 @@ static enum rc bind_task(struct build *b, const char *typed_op)
 static enum rc check_bytes(const char *token, struct err *e)
 {
     size_t n = strlen(token);
-    if (n == 0) return err_set(e, RC_INPUT, "task.syntax", "a task looks like conv2d:H=56,W=56,C=64,K=64,R=3,S=3");
-    if (n > TOKEN_MAX) return err_set(e, RC_INPUT, "task.syntax", "a task has at most %d bytes; this one has %zu", TOKEN_MAX, n);
+    if (n == 0)
+        return err_set(e, RC_INPUT, "task.syntax",
+                       "a task looks like conv2d:H=56,W=56,C=64,K=64,R=3,S=3");
+    if (n > TASK_TOKEN_MAX)
+        return err_set(e, RC_INPUT, "task.syntax", "a task has at most %d bytes; this one has %zu",
+                       TASK_TOKEN_MAX, n);
     for (size_t i = 0; i < n; i++)
         if (token[i] <= ' ' || token[i] > '~')
-            return err_set(e, RC_INPUT, "task.syntax", "byte %zu of the task is not a printable ASCII character (a task has no spaces)", i + 1);
+            return err_set(
+                e, RC_INPUT, "task.syntax",
+                "byte %zu of the task is not a printable ASCII character (a task has no spaces)",
+                i + 1);
     return RC_OK;
 }
 
-enum rc task_parse(const char *token, struct op_lib *lib, const struct task_limits *limits, struct task **out, struct err *e)
+enum rc task_parse(const char *token, struct op_lib *lib, const struct task_limits *limits,
+                   struct task **out, struct err *e)
 {
     struct err own = {0};
     if (!e) e = &own;
@@ -466,7 +384,8 @@ enum rc task_parse(const char *token, struct op_lib *lib, const struct task_limi
     b->t = t;
     b->e = e;
     t->arena = a;
-    t->max_bytes = limits && limits->max_bytes > 0 ? limits->max_bytes : task_limits_default.max_bytes;
+    t->max_bytes =
+        limits && limits->max_bytes > 0 ? limits->max_bytes : task_limits_default.max_bytes;
     t->key = ARENA_ARRAY(a, struct task_key, TASK_KEYS);
     t->tensor = ARENA_ARRAY(a, struct task_tensor, TASK_TENSORS);
     t->dyn = ARENA_ARRAY(a, int64_t, TASK_KEYS);
@@ -491,7 +410,7 @@ void task_free(struct task *t)
 
 bool task_int(const struct task *t, const char *key, int64_t *out)
 {
-    const struct task_key *k = find_key(t, key);
+    const struct task_key *k = task_key_find(t, key);
     if (!k || k->value.kind != VALUE_INT) return false;
     *out = k->value.i;
     return true;
@@ -499,7 +418,7 @@ bool task_int(const struct task *t, const char *key, int64_t *out)
 
 const char *task_symbol(const struct task *t, const char *key)
 {
-    const struct task_key *k = find_key(t, key);
+    const struct task_key *k = task_key_find(t, key);
     return k && k->value.kind == VALUE_SYMBOL ? k->value.symbol : NULL;
 }
 
@@ -522,7 +441,7 @@ void task_scope(struct scope_values *s, const struct task *t, struct arena *a, s
         const struct item *it = t->op->body.item[i];
         if (it->kind != ITEM_LET && !(it->kind == ITEM_ATTR && it->def)) continue;
         struct named_value *v = scope_find(s, it->name);
-        const struct task_key *k = find_key(t, it->name);
+        const struct task_key *k = task_key_find(t, it->name);
         struct value ignored;
         if (it->kind == ITEM_ATTR && k->given) continue;
         s->touched_dyn = false;
@@ -531,31 +450,4 @@ void task_scope(struct scope_values *s, const struct task *t, struct arena *a, s
             v->def = it->def;
         }
     }
-}
-
-enum rc task_list_parse(const char *file, const char *text, size_t len,
-                        enum rc (*fn)(void *ctx, const char *token, int line, struct err *e), void *ctx, struct err *e)
-{
-    int line = 1;
-    for (size_t at = 0; at < len; line++) {
-        const char *nl = memchr(text + at, '\n', len - at);
-        size_t end = nl ? (size_t)(nl - text) : len, from = at, to = end;
-        const char *hash = memchr(text + at, '#', end - at);
-        if (hash) to = (size_t)(hash - text);
-        while (from < to && strchr(" \t\r", text[from])) from++;
-        while (to > from && strchr(" \t\r", text[to - 1])) to--;
-        at = end + 1;
-        if (from == to) continue;
-        char token[TOKEN_MAX + 1];
-        if (to - from > TOKEN_MAX || memchr(text + from, 0, to - from))
-            return scan_error_at(e, file, text, len, line, 1, "task.syntax", "a task has at most %d bytes, none of them zero", TOKEN_MAX);
-        memcpy(token, text + from, to - from);
-        token[to - from] = 0;
-        enum rc rc = fn(ctx, token, line, e);
-        if (rc != RC_OK) {
-            err_wrap(e, "%s:%d", file, line);
-            return rc;
-        }
-    }
-    return RC_OK;
 }

@@ -1,10 +1,10 @@
 /* Every error code of the operator language and of task tokens has a must-fail case.
  *
- *   tests/error/dsl/rank.op     the text; a first line "# task: t:N=3 direct" goes on to a task, then lowering
- *   tests/error/dsl/rank.err    the code, then the message to the byte
+ *   tests/error/dsl/rank.op     the text; a first line "# task: t:N=3 direct" goes on to a task,
+ * then lowering tests/error/dsl/rank.err    the code, then the message to the byte
  *
- * QUERN_BLESS=1 rewrites the .err files; read what changed before you commit it. Invariants: the codes in
- * the sources, in the catalogue of DSL.txt and in the cases are the same set. */
+ * QUERN_BLESS=1 rewrites the .err files; read what changed before you commit it. Invariants: the
+ * codes in the sources, in the catalogue of DSL.txt and in the cases are the same set. */
 #include <check.h>
 #include <ctype.h>
 #include <stdio.h>
@@ -30,9 +30,11 @@ static char *read_file(const char *path, size_t *n)
 static void fails_with(const char *text, char *out, size_t n)
 {
     char line[512] = "", token[256] = "", algorithm[64] = "", params[128] = "", msg[1600];
-    if (strncmp(text, "# task: ", 8) == 0) snprintf(line, sizeof line, "%.*s", (int)strcspn(text + 8, "\n"), text + 8);
+    if (strncmp(text, "# task: ", 8) == 0)
+        snprintf(line, sizeof line, "%.*s", (int)strcspn(text + 8, "\n"), text + 8);
     sscanf(line, "%255s %63s %127[^\n]", token, algorithm, params);
-    const char *code = dsl_util_code(text, token[0] ? token : NULL, algorithm[0] ? algorithm : NULL, params, msg);
+    const char *code =
+        dsl_util_code(text, token[0] ? token : NULL, algorithm[0] ? algorithm : NULL, params, msg);
     snprintf(out, n, "%s\n%s\n", code, code[0] ? msg : "(no error)");
 }
 
@@ -73,7 +75,9 @@ static void collect(struct map *codes, const char *text, const char *open)
         size_t n = 0;
         const char *at = p + len;
         if (strncmp(at, "dsl.", 4) != 0 && strncmp(at, "task.", 5) != 0) continue;
-        while (n < sizeof code - 1 && (islower((unsigned char)at[n]) || at[n] == '_' || at[n] == '.')) n++;
+        while (n < sizeof code - 1 &&
+               (islower((unsigned char)at[n]) || at[n] == '_' || at[n] == '.'))
+            n++;
         memcpy(code, at, n);
         code[n] = 0;
         map_put(codes, code, codes);
@@ -100,7 +104,8 @@ static void collect_files(struct map *codes, const char *dir, const char *suffix
 
 static void check_subset(const struct map *a, const struct map *b, const char *what)
 {
-    for (size_t i = 0; i < map_count(a); i++) ck_assert_msg(map_get(b, map_key(a, i)), "%s %s", map_key(a, i), what);
+    for (size_t i = 0; i < map_count(a); i++)
+        ck_assert_msg(map_get(b, map_key(a, i)), "%s %s", map_key(a, i), what);
 }
 
 START_TEST(codes_catalogue_and_cases_agree)
@@ -123,7 +128,7 @@ END_TEST
 START_TEST(library_errors)
 {
     struct op_lib *lib = NULL;
-    const struct operator *op = NULL;
+    const struct operator* op = NULL;
     struct err e = {0};
     char path[] = "/tmp/quern-dsl-XXXXXX", token[64];
     ck_assert_int_eq(op_lib_new("/nowhere/at/all", false, &lib, &e), RC_INPUT);

@@ -1,8 +1,9 @@
-/* The operator text's door: any bytes give an operator or an error with a position; what parses prints and
- * parses again; what lowers is a valid nest that never leaves its tensors.
+/* The operator text's door: any bytes give an operator or an error with a position; what parses
+ * prints and parses again; what lowers is a valid nest that never leaves its tensors.
  *
- * Every accepted operator is tried with all its missing keys at 3, on each algorithm, under a 1 MiB limit, and
- * interpreted for a bounded number of steps: interp.oob would be a hole in the proofs of lower_read.c. */
+ * Every accepted operator is tried with all its missing keys at 3, on each algorithm, under a 1 MiB
+ * limit, and interpreted for a bounded number of steps: interp.oob would be a hole in the proofs of
+ * lower_read.c. */
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,8 @@ static void print_again(const struct op_file *f)
     buf_init(&b, 8 << 20);
     dsl_print(&a, f);
     if (a.n < (1 << 20)) { /* the printed text may be longer than a text may be */
-        QN_CHECK(dsl_parse("again", a.p, a.n, &g, &e) == RC_OK, "printed text does not parse: %s\n%s", e.msg, a.p);
+        QN_CHECK(dsl_parse("again", a.p, a.n, &g, &e) == RC_OK,
+                 "printed text does not parse: %s\n%s", e.msg, a.p);
         dsl_print(&b, g);
         QN_CHECK(strcmp(a.p, b.p) == 0, "printing is not stable:\n%s\n%s", a.p, b.p);
         dsl_free(g);
@@ -43,7 +45,8 @@ static void run(struct task *t, const char *algorithm)
             buf[i] = mem_new((size_t)t->tensor[i].bytes + 1);
             int32_t lo = (int32_t)t->tensor[i].lo;
             bool word = t->tensor[i].ranged && t->tensor[i].dtype == TYPE_S32;
-            for (int64_t k = 0; word && k < t->tensor[i].elements; k++) memcpy((char *)buf[i] + 4 * k, &lo, 4);
+            for (int64_t k = 0; word && k < t->tensor[i].elements; k++)
+                memcpy((char *)buf[i] + 4 * k, &lo, 4);
         }
         enum rc rc = nest_interp(n, 0, buf, t->dyn, STEPS, &e);
         QN_CHECK(rc == RC_OK || strcmp(e.code, "interp.oob") != 0, "%s: %s", t->token, e.msg);
@@ -55,7 +58,7 @@ static void run(struct task *t, const char *algorithm)
     ir_free(ir);
 }
 
-static void try_task(struct op_lib *lib, const struct operator *op)
+static void try_task(struct op_lib *lib, const struct operator* op)
 {
     struct buf token;
     struct task *t = NULL;
@@ -63,10 +66,12 @@ static void try_task(struct op_lib *lib, const struct operator *op)
     bool first = true;
     buf_init(&token, 4000);
     buf_puts(&token, op->name);
-    for (int i = 0; i < op->nextent; i++, first = false) buf_printf(&token, "%c%s=3", first ? ':' : ',', op->extent[i]);
+    for (int i = 0; i < op->nextent; i++, first = false)
+        buf_printf(&token, "%c%s=3", first ? ':' : ',', op->extent[i]);
     for (int i = 0; i < op->body.n; i++) {
         const struct item *it = op->body.item[i];
-        bool key = it->kind == ITEM_DYN || (it->kind == ITEM_ATTR && !it->def && it->attr == ATTR_INT);
+        bool key =
+            it->kind == ITEM_DYN || (it->kind == ITEM_ATTR && !it->def && it->attr == ATTR_INT);
         if (!key) continue;
         buf_printf(&token, "%c%s=3", first ? ':' : ',', it->name);
         first = false;
@@ -86,7 +91,8 @@ static int dsl_one(const uint8_t *p, size_t n)
     struct op_file *f = NULL;
     struct err e = {0};
     if (dsl_parse("fuzz", (const char *)p, n, &f, &e) != RC_OK) {
-        QN_CHECK(e.rc == RC_INPUT && e.code[0] && strncmp(e.msg, "fuzz:", 5) == 0, "error without a position: %s", e.msg);
+        QN_CHECK(e.rc == RC_INPUT && e.code[0] && strncmp(e.msg, "fuzz:", 5) == 0,
+                 "error without a position: %s", e.msg);
         return 0;
     }
     print_again(f);

@@ -1,5 +1,5 @@
-/* The task token's door: any bytes give a task or an error; the canonical token of a task is a token of the
- * same task, to the byte. */
+/* The task token's door: any bytes give a task or an error; the canonical token of a task is a
+ * token of the same task, to the byte. */
 #include <check.h>
 #include <string.h>
 
@@ -17,9 +17,11 @@ static int token_one(const uint8_t *p, size_t n)
     memcpy(token, p, n); /* a token ends at its first zero byte */
     int ok = task_parse(token, lib, NULL, &t, &e) == RC_OK;
     if (ok) {
-        QN_CHECK(task_parse(t->token, lib, NULL, &again, &e) == RC_OK, "canonical token of '%s' is refused: %s", token, e.msg);
+        QN_CHECK(task_parse(t->token, lib, NULL, &again, &e) == RC_OK,
+                 "canonical token of '%s' is refused: %s", token, e.msg);
         QN_CHECK(strcmp(again->token, t->token) == 0, "'%s' and '%s'", again->token, t->token);
-        for (int i = 0; i < t->ntensor; i++) QN_CHECK(t->tensor[i].bytes >= 0 && t->tensor[i].bytes <= t->max_bytes, "%s", t->token);
+        for (int i = 0; i < t->ntensor; i++)
+            QN_CHECK(t->tensor[i].bytes >= 0 && t->tensor[i].bytes <= t->max_bytes, "%s", t->token);
         task_free(again);
     } else {
         QN_CHECK(e.rc == RC_INPUT && e.code[0] && e.msg[0], "refused without a reason");

@@ -13,7 +13,8 @@ struct op_lib *dsl_util_lib(void)
     return lib;
 }
 
-static struct dsl_run *open_in(struct op_lib *lib, const char *token, const char *algorithm, const char *params)
+static struct dsl_run *open_in(struct op_lib *lib, const char *token, const char *algorithm,
+                               const char *params)
 {
     struct dsl_run *r = mem_new(sizeof *r);
     struct err e = {0};
@@ -37,7 +38,8 @@ struct dsl_run *dsl_run_open(const char *token, const char *algorithm, const cha
     return open_in(dsl_util_lib(), token, algorithm, params);
 }
 
-struct dsl_run *dsl_run_text(const char *text, const char *token, const char *algorithm, const char *params)
+struct dsl_run *dsl_run_text(const char *text, const char *token, const char *algorithm,
+                             const char *params)
 {
     struct op_lib *lib = NULL;
     struct err e = {0};
@@ -65,7 +67,10 @@ static int at(const struct dsl_run *r, const char *tensor)
 }
 
 void *dsl_run_buf(struct dsl_run *r, const char *tensor) { return r->buf[at(r, tensor)]; }
-int64_t dsl_run_count(const struct dsl_run *r, const char *tensor) { return r->task->tensor[at(r, tensor)].elements; }
+int64_t dsl_run_count(const struct dsl_run *r, const char *tensor)
+{
+    return r->task->tensor[at(r, tensor)].elements;
+}
 
 static void fill(struct dsl_run *r, struct rng *g, int lo, int hi, bool real)
 {
@@ -73,11 +78,15 @@ static void fill(struct dsl_run *r, struct rng *g, int lo, int hi, bool real)
         const struct task_tensor *t = &r->task->tensor[i];
         if (t->dtype != TYPE_F32 || t->scope == SCOPE_OUT) continue;
         float *p = r->buf[i];
-        for (int64_t k = 0; k < t->elements; k++) p[k] = real ? (float)(2 * rng_unit(g) - 1) : (float)rng_range(g, lo, hi);
+        for (int64_t k = 0; k < t->elements; k++)
+            p[k] = real ? (float)(2 * rng_unit(g) - 1) : (float)rng_range(g, lo, hi);
     }
 }
 
-void dsl_run_fill_int(struct dsl_run *r, struct rng *g, int lo, int hi) { fill(r, g, lo, hi, false); }
+void dsl_run_fill_int(struct dsl_run *r, struct rng *g, int lo, int hi)
+{
+    fill(r, g, lo, hi, false);
+}
 void dsl_run_fill_unit(struct dsl_run *r, struct rng *g) { fill(r, g, 0, 0, true); }
 
 void dsl_run_go(struct dsl_run *r)
@@ -87,13 +96,15 @@ void dsl_run_go(struct dsl_run *r)
     ck_assert_msg(rc == RC_OK, "%s: %s", r->task->token, e.msg);
 }
 
-const char *dsl_util_code(const char *text, const char *token, const char *algorithm, const char *params, char msg[1600])
+const char *dsl_util_code(const char *text, const char *token, const char *algorithm,
+                          const char *params, char msg[1600])
 {
     static char code[64];
     struct op_lib *lib = NULL;
     struct task *t = NULL;
     struct err e = {0};
-    enum rc rc = text ? op_lib_new(NULL, false, &lib, &e) : op_lib_new(QN_SOURCE_DIR "/schedules", true, &lib, &e);
+    enum rc rc = text ? op_lib_new(NULL, false, &lib, &e)
+                      : op_lib_new(QN_SOURCE_DIR "/schedules", true, &lib, &e);
     if (rc == RC_OK && text) rc = op_lib_add(lib, "t.op", text, strlen(text), &e);
     if (rc == RC_OK && token) rc = task_parse(token, lib, NULL, &t, &e);
     if (rc == RC_OK && token && algorithm) {

@@ -1,4 +1,5 @@
-/* The operator language before lowering: canonical text, identities, tasks and their tokens, recipes.
+/* The operator language before lowering: canonical text, identities, tasks and their tokens,
+ * recipes.
  *
  *   "conv2d:K=4,pad_t=1,pad_l=1,pad_b=1,pad_r=1,..."  ->  canonical "conv2d:...,K=4,...,pad=1" */
 #include <check.h>
@@ -34,18 +35,23 @@ static void print_is_stable(const char *text, struct buf *first)
 
 static const char EVERYTHING[] =
     "# helps\n# a lot\n\n# not this\n"
-    "op all { attr a = 1 in 0..4, b = 2 in {2, 4}, cc = x in {x, y}, r: real = -0.5, l: list = [0, -1, 1/2]\n"
-    "  attr p = 1, q = 1 short pq = p, q dyn N let d = a * (b + 1) - 3 % 2, e = case { cc == y: 1, else: 2 }\n"
+    "op all { attr a = 1 in 0..4, b = 2 in {2, 4}, cc = x in {x, y}, r: real = -0.5, l: list = [0, "
+    "-1, 1/2]\n"
+    "  attr p = 1, q = 1 short pq = p, q dyn N let d = a * (b + 1) - 3 % 2, e = case { cc == y: 1, "
+    "else: 2 }\n"
     "  require a > 0 and not (b == 3 or cc == y), \"no\"\n"
-    "  in x[N,C]: f32 when a store 1, 0/4, 0%4 when cc == x store 0,1, i[N]: s32 in 0..C\n  const w[C]: s8\n  out o[N,C]: f32, u[N]: f32, v[N]: s32, z[2*C]: f32\n"
-    "  temp t[N]: f32\n  table k[2,2]: f32 = [[1, 1/2], [-1, 0]]\n table g[4,3]: f32 = cook_toom_g(2, 3, [0, 1, -1])\n"
+    "  in x[N,C]: f32 when a store 1, 0/4, 0%4 when cc == x store 0,1, i[N]: s32 in 0..C\n  const "
+    "w[C]: s8\n  out o[N,C]: f32, u[N]: f32, v[N]: s32, z[2*C]: f32\n"
+    "  temp t[N]: f32\n  table k[2,2]: f32 = [[1, 1/2], [-1, 0]]\n table g[4,3]: f32 = "
+    "cook_toom_g(2, 3, [0, 1, -1])\n"
     "  def f(s, t) = select(s < t and t >= 0, -s * (t - 1), ~3 + (1 << 2 | 4 & 7 ^ 1))\n"
     "  t[n] = sum(c:C) (x[n, c - 1] else 0) * f32(w[c], round_even) + 1.5e-7\n"
     "  o[n,c] = f(t[n], 2.0) / (x[n,c] * (2 - 1))\n"
     "  (u[n], v[n]) = argmax(c: 1..C) x[n,c]\n"
     "  z[2*c + s] = x[0,c] for c: C, s: 2 when a == 1\n}\n"
     "algorithm other(m = 2 in {2, 4}, pts: list = [0]) for all when b == 2 {\n"
-    "  (top[n:N], t2[n:N]) = reduce(j: C) (x[n,j], 1.0) with (a1, s1), (b1, t1) -> (max(a1, b1), s1 + t1) from (lowest(f32), 0) }\n";
+    "  (top[n:N], t2[n:N]) = reduce(j: C) (x[n,j], 1.0) with (a1, s1), (b1, t1) -> (max(a1, b1), "
+    "s1 + t1) from (lowest(f32), 0) }\n";
 
 START_TEST(parse_print_identity)
 {
@@ -54,9 +60,13 @@ START_TEST(parse_print_identity)
     print_is_stable(EVERYTHING, &b);
     ck_assert_ptr_nonnull(strstr(b.p, "  require a > 0 and not (b == 3 or cc == y), \"no\"\n"));
     ck_assert_ptr_nonnull(strstr(b.p, "  let d = a * (b + 1) - 3 % 2\n"));
-    ck_assert_ptr_nonnull(strstr(b.p, "  in x[N, C]: f32 when a store 1, 0/4, 0%4 when cc == x store 0, 1\n"));
-    ck_assert_ptr_nonnull(strstr(b.p, "select(s < t and t >= 0, -s * (t - 1), ~3 + (1 << 2 | 4 & 7 ^ 1))"));
-    ck_assert_ptr_nonnull(strstr(b.p, "  t[n] = (sum(c: C) (x[n, c - 1] else 0) * f32(w[c], round_even)) + 1.5e-07\n"));
+    ck_assert_ptr_nonnull(
+        strstr(b.p, "  in x[N, C]: f32 when a store 1, 0/4, 0%4 when cc == x store 0, 1\n"));
+    ck_assert_ptr_nonnull(
+        strstr(b.p, "select(s < t and t >= 0, -s * (t - 1), ~3 + (1 << 2 | 4 & 7 ^ 1))"));
+    ck_assert_ptr_nonnull(
+        strstr(b.p,
+               "  t[n] = (sum(c: C) (x[n, c - 1] else 0) * f32(w[c], round_even)) + 1.5e-07\n"));
     ck_assert_ptr_nonnull(strstr(b.p, "  z[2 * c + s] = x[0, c] for c: C, s: 2 when a == 1\n"));
     buf_fini(&b);
 }
@@ -71,12 +81,13 @@ START_TEST(shipped_operators_print_and_help)
     ck_assert_int_ge(n, 11);
     for (int i = 0; i < n && i < 64; i++) copy[i] = names[i];
     for (int i = 0; i < n && i < 64; i++) {
-        const struct operator *op = NULL;
+        const struct operator* op = NULL;
         struct err e = {0};
         struct buf b, again;
         ck_assert_msg(op_lib_find(lib, copy[i], &op, &e) == RC_OK, "%s", e.msg);
         ck_assert_str_eq(operator_name(op), copy[i]);
-        ck_assert_msg(strncmp(operator_help(op), copy[i], strlen(copy[i])) == 0, "help of %s begins with its name", copy[i]);
+        ck_assert_msg(strncmp(operator_help(op), copy[i], strlen(copy[i])) == 0,
+                      "help of %s begins with its name", copy[i]);
         ck_assert_ptr_nonnull(strstr(operator_help(op), "quern "));
         buf_init(&b, 1 << 20);
         buf_init(&again, 1 << 20);
@@ -94,7 +105,8 @@ START_TEST(semantic_id)
 {
     char a[HASH_ID_LEN + 1], b[HASH_ID_LEN + 1], c[HASH_ID_LEN + 1];
     struct op_file *f = parse("op t { in x[N]: f32\n out y[N]: f32\n y[n] = x[n] + 1 }");
-    struct op_file *g = parse("# words\nop t{in x[ N ]:f32 # here\n\n out y[N]:f32 y[n]=((x[n])+1)}\nalgorithm o for t { y[n] = 1 + x[n] }");
+    struct op_file *g = parse("# words\nop t{in x[ N ]:f32 # here\n\n out y[N]:f32 "
+                              "y[n]=((x[n])+1)}\nalgorithm o for t { y[n] = 1 + x[n] }");
     struct op_file *h = parse("op t { in x[N]: f32\n out y[N]: f32\n y[n] = x[n] + 2 }");
     operator_id(dsl_op(f, 0), a);
     operator_id(dsl_op(g, 0), b);
@@ -107,7 +119,8 @@ START_TEST(semantic_id)
 }
 END_TEST
 
-/* ---- tokens ----------------------------------------------------------------------------------- */
+/* ---- tokens -----------------------------------------------------------------------------------
+ */
 
 static void check_token(struct op_lib *lib, const char *typed, const char *canonical)
 {
@@ -124,15 +137,23 @@ static void check_token(struct op_lib *lib, const char *typed, const char *canon
 START_TEST(canonical_tokens)
 {
     struct op_lib *lib = dsl_util_lib();
-    check_token(lib, "conv2d:N=1,H=56,W=56,C=64,K=64,R=3,S=3,stride=1,pad=1", "conv2d:C=64,H=56,K=64,R=3,S=3,W=56,pad=1");
-    check_token(lib, "conv2d:pad_l=1,pad_r=1,pad_t=1,pad_b=1,S=3,R=3,K=64,C=64,W=56,H=56,P=56,Q=56,act=none", "conv2d:C=64,H=56,K=64,R=3,S=3,W=56,pad=1");
-    check_token(lib, "conv2d:pad=1,pad_r=2,S=3,R=3,K=4,C=4,W=6,H=6", "conv2d:C=4,H=6,K=4,R=3,S=3,W=6,pad_b=1,pad_l=1,pad_r=2,pad_t=1");
-    check_token(lib, "conv2d:stride_h=2,S=3,R=3,K=4,C=4,W=6,H=6,dtype=f32,tol=default,bias=0", "conv2d:C=4,H=6,K=4,R=3,S=3,W=6,stride_h=2");
-    check_token(lib, "conv2d:stride_h=2,stride_w=2,S=3,R=3,K=4,C=4,W=6,H=6,tol=tight", "conv2d:C=4,H=6,K=4,R=3,S=3,W=6,stride=2,tol=tight");
+    check_token(lib, "conv2d:N=1,H=56,W=56,C=64,K=64,R=3,S=3,stride=1,pad=1",
+                "conv2d:C=64,H=56,K=64,R=3,S=3,W=56,pad=1");
+    check_token(
+        lib,
+        "conv2d:pad_l=1,pad_r=1,pad_t=1,pad_b=1,S=3,R=3,K=64,C=64,W=56,H=56,P=56,Q=56,act=none",
+        "conv2d:C=64,H=56,K=64,R=3,S=3,W=56,pad=1");
+    check_token(lib, "conv2d:pad=1,pad_r=2,S=3,R=3,K=4,C=4,W=6,H=6",
+                "conv2d:C=4,H=6,K=4,R=3,S=3,W=6,pad_b=1,pad_l=1,pad_r=2,pad_t=1");
+    check_token(lib, "conv2d:stride_h=2,S=3,R=3,K=4,C=4,W=6,H=6,dtype=f32,tol=default,bias=0",
+                "conv2d:C=4,H=6,K=4,R=3,S=3,W=6,stride_h=2");
+    check_token(lib, "conv2d:stride_h=2,stride_w=2,S=3,R=3,K=4,C=4,W=6,H=6,tol=tight",
+                "conv2d:C=4,H=6,K=4,R=3,S=3,W=6,stride=2,tol=tight");
     check_token(lib, "matmul:M=7,N=5,K=3,B=1,b=const", "matmul:K=3,M=7,N=5");
     check_token(lib, "layernorm:N=4,M=2,eps=0.00001", "layernorm:M=2,N=4");
     check_token(lib, "layernorm:N=4,M=2,eps=1e-3", "layernorm:M=2,N=4,eps=0.001");
-    check_token(lib, "delta2bbox:N=5,means=0:0:0:0,stds=2/20:1/10:0:1", "delta2bbox:N=5,stds=1/10:1/10:0:1");
+    check_token(lib, "delta2bbox:N=5,means=0:0:0:0,stds=2/20:1/10:0:1",
+                "delta2bbox:N=5,stds=1/10:1/10:0:1");
     op_lib_free(lib);
 }
 END_TEST
@@ -143,7 +164,10 @@ START_TEST(task_fields)
     struct task *t = NULL;
     struct err e = {0};
     int64_t v = 0;
-    ck_assert_int_eq(task_parse("conv2d:H=9,W=7,C=6,K=4,R=3,S=3,stride_h=2,pad=1,bias=1,tol=loose,layout=nchw", lib, NULL, &t, &e), RC_OK);
+    ck_assert_int_eq(
+        task_parse("conv2d:H=9,W=7,C=6,K=4,R=3,S=3,stride_h=2,pad=1,bias=1,tol=loose,layout=nchw",
+                   lib, NULL, &t, &e),
+        RC_OK);
     ck_assert_int_eq(t->tol, TOL_LOOSE);
     ck_assert(task_int(t, "P", &v) && v == 5);
     ck_assert(task_int(t, "pad", &v) && v == 1);
@@ -163,7 +187,8 @@ START_TEST(task_fields)
     ck_assert_int_eq(t->dyn[0], 2000);
     task_free(t);
     ck_assert_int_eq(task_parse("qconv2d:H=3,W=3,C=2,K=2,R=1,S=1", lib, NULL, &t, &e), RC_OK);
-    ck_assert(task_tensor(t, "w")->ranged && task_tensor(t, "w")->lo == -127 && task_tensor(t, "w")->hi == 128);
+    ck_assert(task_tensor(t, "w")->ranged && task_tensor(t, "w")->lo == -127 &&
+              task_tensor(t, "w")->hi == 128);
     task_free(t);
     op_lib_free(lib);
 }
@@ -177,7 +202,8 @@ START_TEST(memory_limit)
     struct task_limits small = {1000};
     ck_assert_int_eq(task_parse("matmul:M=8,N=8,K=8", lib, &small, &t, &e), RC_OK);
     task_free(t);
-    ck_assert_int_eq(task_parse("matmul:M=9,N=9,K=9", lib, &(struct task_limits){970}, &t, &e), RC_INPUT);
+    ck_assert_int_eq(task_parse("matmul:M=9,N=9,K=9", lib, &(struct task_limits){970}, &t, &e),
+                     RC_INPUT);
     ck_assert_str_eq(e.code, "task.too_big");
     ck_assert_str_eq(e.msg, "matmul: its tensors need 972 bytes; the limit is 970 bytes");
     op_lib_free(lib);
@@ -186,13 +212,16 @@ END_TEST
 
 START_TEST(blocked_storage)
 {
-    struct dsl_run *r = dsl_run_text("op t { in x[N,C]: f32 store C/4,N,C%4\n out y[N,C]: f32\n y[n,c] = x[n,c] }", "t:N=2,C=6", "direct", "");
+    struct dsl_run *r =
+        dsl_run_text("op t { in x[N,C]: f32 store C/4,N,C%4\n out y[N,C]: f32\n y[n,c] = x[n,c] }",
+                     "t:N=2,C=6", "direct", "");
     ck_assert_int_eq(dsl_run_count(r, "x"), 16);
     float *x = dsl_run_buf(r, "x"), *y = dsl_run_buf(r, "y");
     for (int i = 0; i < 16; i++) x[i] = (float)i;
     dsl_run_go(r);
     for (int n = 0; n < 2; n++)
-        for (int c = 0; c < 6; c++) ck_assert_float_eq(y[n * 6 + c], (float)((c / 4 * 2 + n) * 4 + c % 4));
+        for (int c = 0; c < 6; c++)
+            ck_assert_float_eq(y[n * 6 + c], (float)((c / 4 * 2 + n) * 4 + c % 4));
     dsl_run_close(r);
 }
 END_TEST
@@ -217,7 +246,8 @@ START_TEST(task_lists)
 }
 END_TEST
 
-/* ---- algorithms, recipes, tables --------------------------------------------------------------- */
+/* ---- algorithms, recipes, tables ---------------------------------------------------------------
+ */
 
 START_TEST(algorithms_of_a_task)
 {
@@ -234,7 +264,8 @@ START_TEST(algorithms_of_a_task)
     ck_assert_int_eq(a[1].param[0].nchoice, 3);
     ck_assert_int_eq(a[1].param[1].def.n, 5);
     task_free(t);
-    ck_assert_int_eq(task_parse("conv2d:H=9,W=7,C=6,K=4,R=3,S=3,stride=2", lib, NULL, &t, &e), RC_OK);
+    ck_assert_int_eq(task_parse("conv2d:H=9,W=7,C=6,K=4,R=3,S=3,stride=2", lib, NULL, &t, &e),
+                     RC_OK);
     ck_assert_int_eq(task_algorithms(t, a, 4), 1);
     task_free(t);
     op_lib_free(lib);
@@ -253,7 +284,8 @@ static struct data_recipe recipe_of(const char *token, const char *algorithm, co
 START_TEST(recipes)
 {
     struct data_recipe r = recipe_of("conv2d:H=9,W=7,C=64,K=4,R=3,S=3", "direct", "");
-    ck_assert(r.exact && r.magnitude == 8 && r.depth == 576 && r.budget_depth == 64 && r.sum_of_products && !r.fractional && !r.transcendental);
+    ck_assert(r.exact && r.magnitude == 8 && r.depth == 576 && r.budget_depth == 64 &&
+              r.sum_of_products && !r.fractional && !r.transcendental);
     ck_assert_double_eq_tol(r.tol, 12 * 8 * ldexp(1, -24), 1e-12);
     r = recipe_of("matmul:M=1,N=1,K=1000000", "direct", "");
     ck_assert(r.exact && r.magnitude == 4); /* 10^6 * 16 < 2^24 */
@@ -303,7 +335,10 @@ static void check_toom(int m, int r, const struct ratio *points)
         for (int j = 0; j < r; j++)
             for (int k = 0; k < a; k++) { /* coefficient of w[j] x[k] in y[i] */
                 struct ratio sum = {0, 1};
-                for (int t = 0; t < a; t++) ck_assert(ratio_op('+', sum, times(at[i * a + t], times(g[t * r + j], bt[t * a + k])), &sum));
+                for (int t = 0; t < a; t++)
+                    ck_assert(ratio_op('+', sum,
+                                       times(at[i * a + t], times(g[t * r + j], bt[t * a + k])),
+                                       &sum));
                 ck_assert_int_eq(sum.num, k == i + j);
                 ck_assert_int_eq(sum.den, 1);
             }
@@ -311,15 +346,19 @@ static void check_toom(int m, int r, const struct ratio *points)
 
 START_TEST(cook_toom_is_exact)
 {
-    static const struct ratio P[] = {{0, 1}, {1, 1}, {-1, 1}, {2, 1}, {-2, 1}, {1, 2}, {-1, 2}, {4, 1}, {-4, 1}};
+    static const struct ratio P[] = {{0, 1}, {1, 1},  {-1, 1}, {2, 1}, {-2, 1},
+                                     {1, 2}, {-1, 2}, {4, 1},  {-4, 1}};
     static const struct ratio BETTER[] = {{0, 1}, {-1, 1}, {1, 1}, {1, 2}, {-2, 1}};
-    static const int SIZES[][2] = {{2, 3}, {4, 3}, {6, 3}, {3, 3}, {2, 5}, {4, 5}, {5, 4}, {1, 3}, {3, 1}, {7, 3}};
+    static const int SIZES[][2] = {{2, 3}, {4, 3}, {6, 3}, {3, 3}, {2, 5},
+                                   {4, 5}, {5, 4}, {1, 3}, {3, 1}, {7, 3}};
     for (size_t i = 0; i < QN_COUNT(SIZES); i++) check_toom(SIZES[i][0], SIZES[i][1], P);
     check_toom(4, 3, BETTER);
     struct ratio g[18];
     const char *why = NULL;
     ck_assert(cook_toom(COOK_TOOM_G, 4, 3, P, 5, g, &why));
-    const struct ratio want[18] = {{1, 4}, {0, 1}, {0, 1}, {-1, 6}, {-1, 6}, {-1, 6}, {-1, 6}, {1, 6}, {-1, 6}, {1, 24}, {1, 12}, {1, 6}, {1, 24}, {-1, 12}, {1, 6}, {0, 1}, {0, 1}, {1, 1}};
+    const struct ratio want[18] = {{1, 4},  {0, 1},   {0, 1},  {-1, 6}, {-1, 6}, {-1, 6},
+                                   {-1, 6}, {1, 6},   {-1, 6}, {1, 24}, {1, 12}, {1, 6},
+                                   {1, 24}, {-1, 12}, {1, 6},  {0, 1},  {0, 1},  {1, 1}};
     for (int i = 0; i < 18; i++) ck_assert(g[i].num == want[i].num && g[i].den == want[i].den);
     ck_assert(!cook_toom(COOK_TOOM_G, 4, 3, P, 4, g, &why));
 }

@@ -1,8 +1,10 @@
-/* Lowering: the naive nest's text for matmul and conv2d, and numbers from the interpreter against plain C.
+/* Lowering: the naive nest's text for matmul and conv2d, and numbers from the interpreter against
+ * plain C.
  *
  *   conv2d:...,pad_t=1,groups=2  ->  dsl_lower  ->  nest_interp  ==  seven loops written here
  *
- * Invariant: integer data, so that equality is exact; only Winograd F(4,3) and exp need a tolerance. */
+ * Invariant: integer data, so that equality is exact; only Winograd F(4,3) and exp need a
+ * tolerance. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -13,9 +15,11 @@
 #include "lib/dsl_util.h"
 #include "lib/ir_util.h"
 
-/* ---- golden texts ----------------------------------------------------------------------------- */
+/* ---- golden texts -----------------------------------------------------------------------------
+ */
 
-static void check_golden(const char *file, const char *token, const char *algorithm, const char *params)
+static void check_golden(const char *file, const char *token, const char *algorithm,
+                         const char *params)
 {
     char path[512], *want = NULL;
     size_t n = 0;
@@ -41,9 +45,13 @@ static void check_golden(const char *file, const char *token, const char *algori
 START_TEST(golden)
 {
     check_golden("matmul.nest", "matmul:M=7,N=5,K=3", "direct", "");
-    check_golden("matmul_epilogue.nest", "matmul:M=7,N=5,K=3,B=2,bias=1,act=relu6,b=plain,dtype=f16", "direct", "");
+    check_golden("matmul_epilogue.nest",
+                 "matmul:M=7,N=5,K=3,B=2,bias=1,act=relu6,b=plain,dtype=f16", "direct", "");
     check_golden("conv2d.nest", "conv2d:H=8,W=8,C=4,K=4,R=3,S=3,pad=1", "direct", "");
-    check_golden("conv2d_all.nest", "conv2d:N=2,H=9,W=7,C=6,K=4,R=3,S=2,stride=2,pad_t=1,pad_l=2,dilation_h=2,groups=2,layout=nchw,act=prelu,bias=1,residual=1", "direct", "");
+    check_golden("conv2d_all.nest",
+                 "conv2d:N=2,H=9,W=7,C=6,K=4,R=3,S=2,stride=2,pad_t=1,pad_l=2,dilation_h=2,groups="
+                 "2,layout=nchw,act=prelu,bias=1,residual=1",
+                 "direct", "");
     check_golden("conv2d_winograd.nest", "conv2d:H=5,W=6,C=2,K=3,R=3,S=3,pad=1", "winograd", "m=2");
     check_golden("ghost.nest", "ghost:H=4,W=5,C=3,K=5", "direct", "");
     check_golden("softmax_online.nest", "softmax:M=3,N=5", "online", "");
@@ -51,7 +59,8 @@ START_TEST(golden)
 }
 END_TEST
 
-/* ---- conv2d ----------------------------------------------------------------------------------- */
+/* ---- conv2d -----------------------------------------------------------------------------------
+ */
 
 struct conv {
     int64_t N, H, W, C, K, R, S, sh, sw, pt, pl, dh, dw, groups, P, Q;
@@ -64,14 +73,18 @@ static struct conv conv_of(const struct task *t)
     const struct {
         const char *key;
         int64_t *to;
-    } keys[] = {{"N", &c.N}, {"H", &c.H}, {"W", &c.W}, {"C", &c.C}, {"K", &c.K}, {"R", &c.R}, {"S", &c.S}, {"stride_h", &c.sh}, {"stride_w", &c.sw},
-                {"pad_t", &c.pt}, {"pad_l", &c.pl}, {"dilation_h", &c.dh}, {"dilation_w", &c.dw}, {"groups", &c.groups}, {"P", &c.P}, {"Q", &c.Q}};
+    } keys[] = {
+        {"N", &c.N},           {"H", &c.H},           {"W", &c.W},      {"C", &c.C},
+        {"K", &c.K},           {"R", &c.R},           {"S", &c.S},      {"stride_h", &c.sh},
+        {"stride_w", &c.sw},   {"pad_t", &c.pt},      {"pad_l", &c.pl}, {"dilation_h", &c.dh},
+        {"dilation_w", &c.dw}, {"groups", &c.groups}, {"P", &c.P},      {"Q", &c.Q}};
     for (size_t i = 0; i < QN_COUNT(keys); i++) ck_assert(task_int(t, keys[i].key, keys[i].to));
     c.nchw = strcmp(task_symbol(t, "layout"), "nchw") == 0;
     return c;
 }
 
-static int64_t at4(bool nchw, int64_t n, int64_t h, int64_t w, int64_t c, int64_t H, int64_t W, int64_t C)
+static int64_t at4(bool nchw, int64_t n, int64_t h, int64_t w, int64_t c, int64_t H, int64_t W,
+                   int64_t C)
 {
     return nchw ? ((n * C + c) * H + h) * W + w : ((n * H + h) * W + w) * C + c;
 }
@@ -88,9 +101,11 @@ static float *plain_conv(const struct conv *c, const float *x, const float *w)
                     for (int64_t r = 0; r < c->R; r++)
                         for (int64_t s = 0; s < c->S; s++)
                             for (int64_t i = 0; i < cg; i++) {
-                                int64_t h = p * c->sh + r * c->dh - c->pt, v = q * c->sw + s * c->dw - c->pl;
+                                int64_t h = p * c->sh + r * c->dh - c->pt,
+                                        v = q * c->sw + s * c->dw - c->pl;
                                 if (h < 0 || h >= c->H || v < 0 || v >= c->W) continue;
-                                sum += x[at4(c->nchw, n, h, v, k / kg * cg + i, c->H, c->W, c->C)] * w[((r * c->S + s) * cg + i) * c->K + k];
+                                sum += x[at4(c->nchw, n, h, v, k / kg * cg + i, c->H, c->W, c->C)] *
+                                       w[((r * c->S + s) * cg + i) * c->K + k];
                             }
                     y[at4(c->nchw, n, p, q, k, c->P, c->Q, c->K)] = sum;
                 }
@@ -104,10 +119,13 @@ static double conv_error(const char *token, const char *algorithm, const char *p
     struct conv c = conv_of(r->task);
     struct rng g;
     rng_seed(&g, 7);
-    if (ints) dsl_run_fill_int(r, &g, -4, 4);
-    else dsl_run_fill_unit(r, &g);
+    if (ints)
+        dsl_run_fill_int(r, &g, -4, 4);
+    else
+        dsl_run_fill_unit(r, &g);
     dsl_run_go(r);
-    float *want = plain_conv(&c, dsl_run_buf(r, "x"), dsl_run_buf(r, "w")), *y = dsl_run_buf(r, "y");
+    float *want = plain_conv(&c, dsl_run_buf(r, "x"), dsl_run_buf(r, "w")),
+          *y = dsl_run_buf(r, "y");
     double worst = 0;
     const char *act = task_symbol(r->task, "act");
     bool bias = task_tensor(r->task, "bias"), residual = task_tensor(r->task, "residual");
@@ -129,12 +147,18 @@ static double conv_error(const char *token, const char *algorithm, const char *p
 START_TEST(conv2d_equals_plain_loops)
 {
     static const char *const TOKENS[] = {
-        "conv2d:H=5,W=6,C=3,K=4,R=3,S=3", "conv2d:N=2,H=5,W=6,C=3,K=4,R=3,S=3,pad=1",
-        "conv2d:H=7,W=7,C=4,K=6,R=3,S=3,pad=1,stride=2,groups=2", "conv2d:H=9,W=8,C=2,K=3,R=3,S=2,dilation=2,pad_t=2,pad_r=1",
-        "conv2d:H=7,W=5,C=4,K=4,R=5,S=5,pad=2,groups=4,layout=nchw", "conv2d:H=1,W=1,C=1,K=1,R=1,S=1",
-        "conv2d:H=6,W=6,C=2,K=5,R=2,S=3,pad=3,act=relu,bias=1", "conv2d:H=6,W=6,C=2,K=5,R=2,S=3,act=relu6,residual=1",
-        "conv2d:H=4,W=4,C=2,K=5,R=3,S=3,act=prelu,bias=1,residual=1,layout=nchw,stride_w=3,pad=1", "conv2d:N=0,H=4,W=4,C=2,K=2,R=3,S=3",
-        "conv2d:H=4,W=4,C=0,K=2,R=3,S=3", "conv2d:H=2,W=2,C=1,K=1,R=3,S=3"};
+        "conv2d:H=5,W=6,C=3,K=4,R=3,S=3",
+        "conv2d:N=2,H=5,W=6,C=3,K=4,R=3,S=3,pad=1",
+        "conv2d:H=7,W=7,C=4,K=6,R=3,S=3,pad=1,stride=2,groups=2",
+        "conv2d:H=9,W=8,C=2,K=3,R=3,S=2,dilation=2,pad_t=2,pad_r=1",
+        "conv2d:H=7,W=5,C=4,K=4,R=5,S=5,pad=2,groups=4,layout=nchw",
+        "conv2d:H=1,W=1,C=1,K=1,R=1,S=1",
+        "conv2d:H=6,W=6,C=2,K=5,R=2,S=3,pad=3,act=relu,bias=1",
+        "conv2d:H=6,W=6,C=2,K=5,R=2,S=3,act=relu6,residual=1",
+        "conv2d:H=4,W=4,C=2,K=5,R=3,S=3,act=prelu,bias=1,residual=1,layout=nchw,stride_w=3,pad=1",
+        "conv2d:N=0,H=4,W=4,C=2,K=2,R=3,S=3",
+        "conv2d:H=4,W=4,C=0,K=2,R=3,S=3",
+        "conv2d:H=2,W=2,C=1,K=1,R=3,S=3"};
     for (size_t i = 0; i < QN_COUNT(TOKENS); i++) {
         double e = conv_error(TOKENS[i], "direct", "", true);
         ck_assert_msg(e == 0, "%s: off by %g", TOKENS[i], e);
@@ -145,15 +169,24 @@ END_TEST
 START_TEST(winograd_equals_plain_loops)
 {
     /* F(2,3) has halves only: exact on small integers */
-    ck_assert_double_eq(conv_error("conv2d:H=6,W=7,C=3,K=4,R=3,S=3,pad=1", "winograd", "m=2", true), 0);
-    ck_assert_double_eq(conv_error("conv2d:N=2,H=4,W=5,C=2,K=3,R=3,S=3,bias=1,act=relu,layout=nchw", "winograd", "m=2 points=0:1:-1", true), 0);
-    ck_assert_double_lt(conv_error("conv2d:H=9,W=10,C=8,K=4,R=3,S=3,pad=1", "winograd", "", false), 2e-5);
-    ck_assert_double_lt(conv_error("conv2d:H=9,W=10,C=8,K=4,R=3,S=3,pad=1", "winograd", "m=4 points=0:1:-1:2:-2", false), 2e-5);
-    ck_assert_double_lt(conv_error("conv2d:H=9,W=10,C=8,K=4,R=3,S=3,pad=1", "winograd", "m=6", false), 1e-4);
+    ck_assert_double_eq(conv_error("conv2d:H=6,W=7,C=3,K=4,R=3,S=3,pad=1", "winograd", "m=2", true),
+                        0);
+    ck_assert_double_eq(conv_error("conv2d:N=2,H=4,W=5,C=2,K=3,R=3,S=3,bias=1,act=relu,layout=nchw",
+                                   "winograd", "m=2 points=0:1:-1", true),
+                        0);
+    ck_assert_double_lt(conv_error("conv2d:H=9,W=10,C=8,K=4,R=3,S=3,pad=1", "winograd", "", false),
+                        2e-5);
+    ck_assert_double_lt(conv_error("conv2d:H=9,W=10,C=8,K=4,R=3,S=3,pad=1", "winograd",
+                                   "m=4 points=0:1:-1:2:-2", false),
+                        2e-5);
+    ck_assert_double_lt(conv_error("conv2d:H=9,W=10,C=8,K=4,R=3,S=3,pad=1", "winograd", "m=6",
+                                   false),
+                        1e-4);
 }
 END_TEST
 
-/* ---- other operators -------------------------------------------------------------------------- */
+/* ---- other operators --------------------------------------------------------------------------
+ */
 
 START_TEST(matmul_equals_plain_loops)
 {
@@ -162,7 +195,8 @@ START_TEST(matmul_equals_plain_loops)
     rng_seed(&g, 3);
     dsl_run_fill_int(r, &g, -5, 5);
     dsl_run_go(r);
-    const float *a = dsl_run_buf(r, "a"), *b = dsl_run_buf(r, "b"), *bias = dsl_run_buf(r, "bias"), *y = dsl_run_buf(r, "y");
+    const float *a = dsl_run_buf(r, "a"), *b = dsl_run_buf(r, "b"), *bias = dsl_run_buf(r, "bias"),
+                *y = dsl_run_buf(r, "y");
     for (int i = 0; i < 2 * 4 * 5; i++) {
         int z = i / 20, m = i / 5 % 4, n = i % 5;
         float want = bias[n];
@@ -202,7 +236,8 @@ static void check_softmax(const char *algorithm)
     for (int m = 0; m < 3; m++) {
         double sum = 0;
         for (int n = 0; n < 7; n++) sum += exp((double)x[m * 7 + n]);
-        for (int n = 0; n < 7; n++) ck_assert_double_eq_tol(y[m * 7 + n], exp((double)x[m * 7 + n]) / sum, 1e-6);
+        for (int n = 0; n < 7; n++)
+            ck_assert_double_eq_tol(y[m * 7 + n], exp((double)x[m * 7 + n]) / sum, 1e-6);
     }
     dsl_run_close(r);
 }
@@ -221,12 +256,15 @@ static void check_layernorm(const char *algorithm)
     rng_seed(&g, 5);
     dsl_run_fill_int(r, &g, -9, 9);
     dsl_run_go(r);
-    const float *x = dsl_run_buf(r, "x"), *y = dsl_run_buf(r, "y"), *ga = dsl_run_buf(r, "gamma"), *be = dsl_run_buf(r, "beta");
+    const float *x = dsl_run_buf(r, "x"), *y = dsl_run_buf(r, "y"), *ga = dsl_run_buf(r, "gamma"),
+                *be = dsl_run_buf(r, "beta");
     for (int m = 0; m < 2; m++) {
         double mean = 0, var = 0;
         for (int n = 0; n < 9; n++) mean += x[m * 9 + n] / 9.0;
         for (int n = 0; n < 9; n++) var += (x[m * 9 + n] - mean) * (x[m * 9 + n] - mean) / 9;
-        for (int n = 0; n < 9; n++) ck_assert_double_eq_tol(y[m * 9 + n], (x[m * 9 + n] - mean) / sqrt(var + 0.5) * ga[n] + be[n], 1e-4);
+        for (int n = 0; n < 9; n++)
+            ck_assert_double_eq_tol(y[m * 9 + n],
+                                    (x[m * 9 + n] - mean) / sqrt(var + 0.5) * ga[n] + be[n], 1e-4);
     }
     dsl_run_close(r);
 }
@@ -245,7 +283,8 @@ START_TEST(ghost_writes_both_halves)
     rng_seed(&g, 11);
     dsl_run_fill_int(r, &g, -3, 3);
     dsl_run_go(r);
-    const float *x = dsl_run_buf(r, "x"), *w = dsl_run_buf(r, "w"), *b = dsl_run_buf(r, "b"), *cheap = dsl_run_buf(r, "cheap"), *cb = dsl_run_buf(r, "cb");
+    const float *x = dsl_run_buf(r, "x"), *w = dsl_run_buf(r, "w"), *b = dsl_run_buf(r, "b"),
+                *cheap = dsl_run_buf(r, "cheap"), *cb = dsl_run_buf(r, "cb");
     const float *y = dsl_run_buf(r, "y");
     enum { H = 4, W = 5, C = 3, K = 5, M = 3 };
     float first[H][W][M];
@@ -264,7 +303,8 @@ START_TEST(ghost_writes_both_halves)
                 for (int i = 0; i < 3; i++)
                     for (int j = 0; j < 3; j++) {
                         int h = p + i - 1, v = q + j - 1;
-                        if (h >= 0 && h < H && v >= 0 && v < W) s += first[h][v][k] * cheap[(i * 3 + j) * (K - M) + k];
+                        if (h >= 0 && h < H && v >= 0 && v < W)
+                            s += first[h][v][k] * cheap[(i * 3 + j) * (K - M) + k];
                     }
                 ck_assert_float_eq(y[(p * W + q) * K + M + k], fmaxf(s, 0));
             }
@@ -272,7 +312,8 @@ START_TEST(ghost_writes_both_halves)
 }
 END_TEST
 
-/* ---- requantisation ---------------------------------------------------------------------------- */
+/* ---- requantisation ----------------------------------------------------------------------------
+ */
 
 static int32_t ref_high_mul(int32_t a, int32_t b)
 {
@@ -285,7 +326,8 @@ static int32_t ref_double(int32_t x, int32_t mult, int shift)
 {
     int left = shift > 0 ? shift : 0, e = shift > 0 ? 0 : -shift;
     int32_t v = ref_high_mul((int32_t)((uint32_t)x << left), mult);
-    int32_t mask = (int32_t)((INT64_C(1) << e) - 1), rem = v & mask, threshold = (mask >> 1) + (v < 0);
+    int32_t mask = (int32_t)((INT64_C(1) << e) - 1), rem = v & mask,
+            threshold = (mask >> 1) + (v < 0);
     return (v >> e) + (rem > threshold);
 }
 
@@ -300,7 +342,8 @@ static void check_requant(const char *mode)
 {
     char token[200];
     enum { H = 5, W = 4, C = 3, K = 6 };
-    snprintf(token, sizeof token, "qconv2d:H=5,W=4,C=3,K=6,R=3,S=3,pad=1,zp_x=-5,zp_y=3,requant=%s", mode);
+    snprintf(token, sizeof token, "qconv2d:H=5,W=4,C=3,K=6,R=3,S=3,pad=1,zp_x=-5,zp_y=3,requant=%s",
+             mode);
     struct dsl_run *r = dsl_run_open(token, "direct", "");
     struct rng g;
     rng_seed(&g, 17);
@@ -311,13 +354,15 @@ static void check_requant(const char *mode)
     for (int i = 0; i < H * W * C; i++) x[i] = (int8_t)rng_range(&g, -128, 127);
     for (int i = 0; i < 9 * C * K; i++) w[i] = (int8_t)rng_range(&g, -127, 127);
     for (int k = 0; k < K; k++) bias[k] = (int32_t)rng_range(&g, -9000, 9000);
-    if (real) scale = dsl_run_buf(r, "scale");
+    if (real)
+        scale = dsl_run_buf(r, "scale");
     else {
         mult = dsl_run_buf(r, "mult");
         shift = dsl_run_buf(r, "shift");
     }
     for (int k = 0; k < K; k++) {
-        if (real) scale[k] = (float)(0.0005 + 0.003 * rng_unit(&g));
+        if (real)
+            scale[k] = (float)(0.0005 + 0.003 * rng_unit(&g));
         else {
             mult[k] = (int32_t)rng_range(&g, INT64_C(1) << 30, INT32_MAX);
             shift[k] = (int32_t)rng_range(&g, -10, -6);
@@ -329,11 +374,13 @@ static void check_requant(const char *mode)
         int32_t acc = bias[k];
         for (int j = 0; j < 9 * C; j++) {
             int h = p + j / C / 3 - 1, v = q + j / C % 3 - 1;
-            if (h >= 0 && h < H && v >= 0 && v < W) acc += (x[(h * W + v) * C + j % C] + 5) * w[j * K + k];
+            if (h >= 0 && h < H && v >= 0 && v < W)
+                acc += (x[(h * W + v) * C + j % C] + 5) * w[j * K + k];
         }
-        int want = real                          ? clamp8(lrintf(fminf(fmaxf((float)acc * scale[k], -131), 124)) + 3)
-                   : strcmp(mode, "tflite_double") ? clamp8((int64_t)ref_single(acc, mult[k], shift[k]) + 3)
-                                                   : clamp8((int64_t)ref_double(acc, mult[k], shift[k]) + 3);
+        int want = real ? clamp8(lrintf(fminf(fmaxf((float)acc * scale[k], -131), 124)) + 3)
+                   : strcmp(mode, "tflite_double")
+                       ? clamp8((int64_t)ref_single(acc, mult[k], shift[k]) + 3)
+                       : clamp8((int64_t)ref_double(acc, mult[k], shift[k]) + 3);
         ck_assert_msg(y[i] == want, "%s element %d: %d, want %d", mode, i, y[i], want);
     }
     dsl_run_close(r);
@@ -347,7 +394,8 @@ START_TEST(requantisation_is_tflite_to_the_bit)
 }
 END_TEST
 
-/* ---- delta2bbox: the golden vectors of mmdetection --------------------------------------------- */
+/* ---- delta2bbox: the golden vectors of mmdetection ---------------------------------------------
+ */
 
 static void check_boxes(const char *token, const float want[16])
 {
@@ -366,19 +414,23 @@ static void check_boxes(const char *token, const float want[16])
 
 START_TEST(delta2bbox_golden_vectors)
 {
-    static const float V1[16] = {0, 0, 1, 1, .2817F, .2817F, 4.7183F, 4.7183F, 0, .6321F, 7.3891F, .3679F, 5.8967F, 2.9251F, 5.5033F, 3.2749F};
-    static const float V2[16] = {0, 0, 1, 1, .1409F, .1409F, 2.8591F, 2.8591F, 0, .3161F, 4.1945F, .6839F, 5, 5, 5, 5};
+    static const float V1[16] = {0, 0,      1,       1,      .2817F,  .2817F,  4.7183F, 4.7183F,
+                                 0, .6321F, 7.3891F, .3679F, 5.8967F, 2.9251F, 5.5033F, 3.2749F};
+    static const float V2[16] = {0, 0,      1,       1,      .1409F, .1409F, 2.8591F, 2.8591F,
+                                 0, .3161F, 4.1945F, .6839F, 5,      5,      5,       5};
     check_boxes("delta2bbox:N=4,variant=v1", V1);
     check_boxes("delta2bbox:N=4,variant=v2", V2);
 }
 END_TEST
 
-/* ---- the language's corners -------------------------------------------------------------------- */
+/* ---- the language's corners --------------------------------------------------------------------
+ */
 
 START_TEST(gather_table_shift_popcount_and_casts)
 {
     struct dsl_run *r = dsl_run_text(
-        "op t { in ids[N]: s32 in 0..V\n in v[V,2]: f32\n in u[N]: u32\n out y[N,2]: f32\n out p[N]: s32\n out c[N]: s8\n out h[N]: f16\n"
+        "op t { in ids[N]: s32 in 0..V\n in v[V,2]: f32\n in u[N]: u32\n out y[N,2]: f32\n out "
+        "p[N]: s32\n out c[N]: s8\n out h[N]: f16\n"
         " table s[2]: f32 = [1/2, -3]\n"
         " y[n,d] = v[ids[n], d] * s[d]\n p[n] = s32(popcount(u[n] >> 1)) + rshr(ids[n], 1)\n"
         " c[n] = s8(v[ids[n], 0], sat, round_even)\n h[n] = v[ids[n], 1] + 0.1 }",
@@ -409,17 +461,19 @@ END_TEST
 
 START_TEST(pixel_shuffle_and_strided_pieces_cover)
 {
-    struct dsl_run *r = dsl_run_text("op t { attr r = 2\n in x[H,C]: f32\n out y[H*r, C/r]: f32\n out z[2*H]: f32\n"
-                                     " y[h*r + i, c] = x[h, c*r + i] for h: H, i: r, c: C/r\n"
-                                     " z[2*h] = x[h,0] for h: H\n z[2*h + 1] = 0 - x[h,0] for h: H }",
-                                     "t:H=3,C=4", "direct", "");
+    struct dsl_run *r =
+        dsl_run_text("op t { attr r = 2\n in x[H,C]: f32\n out y[H*r, C/r]: f32\n out z[2*H]: f32\n"
+                     " y[h*r + i, c] = x[h, c*r + i] for h: H, i: r, c: C/r\n"
+                     " z[2*h] = x[h,0] for h: H\n z[2*h + 1] = 0 - x[h,0] for h: H }",
+                     "t:H=3,C=4", "direct", "");
     float *x = dsl_run_buf(r, "x");
     for (int i = 0; i < 12; i++) x[i] = (float)i;
     dsl_run_go(r);
     const float *y = dsl_run_buf(r, "y"), *z = dsl_run_buf(r, "z");
     for (int h = 0; h < 3; h++)
         for (int i = 0; i < 2; i++)
-            for (int c = 0; c < 2; c++) ck_assert_float_eq(y[(h * 2 + i) * 2 + c], x[h * 4 + c * 2 + i]);
+            for (int c = 0; c < 2; c++)
+                ck_assert_float_eq(y[(h * 2 + i) * 2 + c], x[h * 4 + c * 2 + i]);
     for (int h = 0; h < 6; h++) ck_assert_float_eq(z[h], h % 2 ? -x[h / 2 * 4] : x[h / 2 * 4]);
     dsl_run_close(r);
 }
@@ -427,15 +481,18 @@ END_TEST
 
 START_TEST(reductions_of_every_kind)
 {
-    struct dsl_run *r = dsl_run_text("op t { in x[N,K]: f32\n out a[N]: f32, b[N]: f32, c[N]: f32, d[N]: s32, e[N]: s32, f[N]: f32\n"
-                                     " a[n] = prod(k:K) x[n,k]\n b[n] = min(k:K) x[n,k]\n c[n] = max(k:1..K) x[n,k]\n"
-                                     " d[n] = s32(any(k:K) (x[n,k] > 3))\n e[n] = argmin(k:K) x[n,k]\n"
-                                     " f[n] = reduce(k:K) (x[n,k]) with (p), (q) -> (p + q - p*q) from (0) }",
-                                     "t:N=2,K=3", "direct", "");
+    struct dsl_run *r = dsl_run_text(
+        "op t { in x[N,K]: f32\n out a[N]: f32, b[N]: f32, c[N]: f32, d[N]: s32, e[N]: s32, f[N]: "
+        "f32\n"
+        " a[n] = prod(k:K) x[n,k]\n b[n] = min(k:K) x[n,k]\n c[n] = max(k:1..K) x[n,k]\n"
+        " d[n] = s32(any(k:K) (x[n,k] > 3))\n e[n] = argmin(k:K) x[n,k]\n"
+        " f[n] = reduce(k:K) (x[n,k]) with (p), (q) -> (p + q - p*q) from (0) }",
+        "t:N=2,K=3", "direct", "");
     const float x[6] = {2, -1, 2, 5, 0, 4};
     memcpy(dsl_run_buf(r, "x"), x, sizeof x);
     dsl_run_go(r);
-    const float *a = dsl_run_buf(r, "a"), *b = dsl_run_buf(r, "b"), *c = dsl_run_buf(r, "c"), *f = dsl_run_buf(r, "f");
+    const float *a = dsl_run_buf(r, "a"), *b = dsl_run_buf(r, "b"), *c = dsl_run_buf(r, "c"),
+                *f = dsl_run_buf(r, "f");
     const int32_t *d = dsl_run_buf(r, "d"), *e = dsl_run_buf(r, "e");
     ck_assert_float_eq(a[0], -4);
     ck_assert_float_eq(a[1], 0);
@@ -455,11 +512,24 @@ END_TEST
 START_TEST(every_shipped_operator_lowers_at_odd_sizes)
 {
     static const char *const TOKENS[] = {
-        "dwconv2d:H=7,W=5,C=3,R=3,S=3,pad=1,stride=2,act=relu6,bias=1", "dwconv2d:H=1,W=1,C=1,R=1,S=1,layout=nchw",
-        "pool2d:H=5,W=7,C=3,R=3,S=2,stride=2,pad=1", "pool2d:H=5,W=7,C=3,R=5,S=7,mode=avg,layout=nchw",
-        "eltwise:N=5,kind=gelu", "eltwise:N=0,kind=silu", "eltwise:N=7,kind=mul", "delta2bbox:N=0,C=3,clip=0", "delta2bbox:N=3,C=2,ctr_clamp=32,means=0:0:0:0,stds=1/10:1/10:1/5:1/5",
-        "softmax:M=0,N=3", "softmax:M=1,N=1", "layernorm:M=1,N=1", "argmax:M=1,N=1", "ghost:H=1,W=1,C=1,K=1,act=none", "matmul:M=0,N=1,K=0",
-        "qconv2d:H=3,W=3,C=1,K=1,R=3,S=3,requant=s32_out", "conv2d:H=3,W=3,C=2,K=2,R=3,S=3,dtype=bf16,act=prelu", "conv2d:H=3,W=3,C=2,K=2,R=3,S=3,dtype=f64"};
+        "dwconv2d:H=7,W=5,C=3,R=3,S=3,pad=1,stride=2,act=relu6,bias=1",
+        "dwconv2d:H=1,W=1,C=1,R=1,S=1,layout=nchw",
+        "pool2d:H=5,W=7,C=3,R=3,S=2,stride=2,pad=1",
+        "pool2d:H=5,W=7,C=3,R=5,S=7,mode=avg,layout=nchw",
+        "eltwise:N=5,kind=gelu",
+        "eltwise:N=0,kind=silu",
+        "eltwise:N=7,kind=mul",
+        "delta2bbox:N=0,C=3,clip=0",
+        "delta2bbox:N=3,C=2,ctr_clamp=32,means=0:0:0:0,stds=1/10:1/10:1/5:1/5",
+        "softmax:M=0,N=3",
+        "softmax:M=1,N=1",
+        "layernorm:M=1,N=1",
+        "argmax:M=1,N=1",
+        "ghost:H=1,W=1,C=1,K=1,act=none",
+        "matmul:M=0,N=1,K=0",
+        "qconv2d:H=3,W=3,C=1,K=1,R=3,S=3,requant=s32_out",
+        "conv2d:H=3,W=3,C=2,K=2,R=3,S=3,dtype=bf16,act=prelu",
+        "conv2d:H=3,W=3,C=2,K=2,R=3,S=3,dtype=f64"};
     for (size_t i = 0; i < QN_COUNT(TOKENS); i++) {
         struct dsl_run *r = dsl_run_open(TOKENS[i], "direct", "");
         dsl_run_go(r);
