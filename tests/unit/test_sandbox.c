@@ -426,6 +426,53 @@ START_TEST(as_a_normal_user)
 }
 END_TEST
 
+/* Sends bytes to a fresh runner; the type of what it answers after HELLO, 0 for end of file. */
+static int answer_to(const void *bytes, size_t n)
+{
+    const char *argv[] = {RUNNER, NULL};
+    struct proc p;
+    struct err e = {0};
+    struct wire_header h = {0};
+    uint8_t header[WIRE_HEADER], payload[65536];
+    int status, type = 0;
+    ck_assert_int_eq(proc_spawn(&p, argv, PROC_SOCKET, &e), RC_OK);
+    for (int i = 0; i < 2; i++) {
+        type = 0;
+        if (io_read(p.fd, header, sizeof header, 10000, NULL)) break;
+        ck_assert_int_eq(wire_header(header, &h, &e), RC_OK);
+        ck_assert_uint_le(h.length, sizeof payload);
+        ck_assert_int_eq(io_read(p.fd, payload, h.length, 10000, &e), RC_OK);
+        type = (int)h.type;
+        if (i == 0) ck_assert_int_eq(io_write(p.fd, bytes, n, 10000, &e), RC_OK);
+    }
+    proc_kill(&p);
+    proc_wait(&p, &status);
+    return type;
+}
+
+START_TEST(nonsense_on_the_wire)
+{
+    struct wire_ping ping_msg = {.nonce = 1};
+    struct wire_hello hello = {0};
+    struct wire_bye bye = {0};
+    struct err e = {0};
+    struct buf b;
+    buf_init(&b, 1 << 16);
+    ck_assert_int_eq(answer_to("GET / HTTP/1.0\r\n\r\n......", 24), WIRE_FAULT);
+    ck_assert_int_eq(wire_encode(&b, WIRE_PING, 1, &ping_msg, &e), RC_OK);
+    ck_assert_int_eq(answer_to(b.p, b.n), WIRE_PONG);
+    b.p[b.n - 1] ^= 1; /* damaged on the way: the nursery says so */
+    ck_assert_int_eq(answer_to(b.p, b.n), WIRE_FAULT);
+    buf_reset(&b);
+    ck_assert_int_eq(wire_encode(&b, WIRE_HELLO, 1, &hello, &e), RC_OK);
+    ck_assert_int_eq(answer_to(b.p, b.n), WIRE_FAULT);
+    buf_reset(&b);
+    ck_assert_int_eq(wire_encode(&b, WIRE_BYE, 1, &bye, &e), RC_OK);
+    ck_assert_int_eq(answer_to(b.p, b.n), 0);
+    buf_fini(&b);
+}
+END_TEST
+
 START_TEST(throughput)
 {
     struct wire_screen m = screen_of("good");
@@ -535,6 +582,7 @@ int main(void)
         tcase_add_test(run, the_nursery_has_no_rights);
         tcase_add_test(run, as_a_normal_user);
         tcase_add_test(run, memory_stays_flat);
+        tcase_add_test(run, nonsense_on_the_wire);
         tcase_add_test(run, throughput);
         suite_add_tcase(s, run);
     }
