@@ -55,7 +55,8 @@ bool linear_add(struct linear *l, const struct linear *m, int64_t k)
     int64_t c = 0;
     if (__builtin_mul_overflow(m->c, k, &c) || __builtin_add_overflow(l->c, c, &l->c)) return false;
     for (int i = 0; i < m->n; i++)
-        if (__builtin_mul_overflow(m->coef[i], k, &c) || !linear_add_atom(l, m->atom[i], c)) return false;
+        if (__builtin_mul_overflow(m->coef[i], k, &c) || !linear_add_atom(l, m->atom[i], c))
+            return false;
     return true;
 }
 
@@ -64,15 +65,19 @@ static bool add_expr(struct linear *l, const struct expr *e, int64_t k)
 {
     int64_t v = 0, scaled = 0;
     switch ((enum op)e->op) {
-    case OP_INT: return !__builtin_mul_overflow(e->u.i, k, &scaled) && !__builtin_add_overflow(l->c, scaled, &l->c);
+    case OP_INT:
+        return !__builtin_mul_overflow(e->u.i, k, &scaled) &&
+               !__builtin_add_overflow(l->c, scaled, &l->c);
     case OP_ADD: return add_expr(l, e->a[0], k) && add_expr(l, e->a[1], k);
     case OP_SUB:
         if (k == INT64_MIN) return false;
         return add_expr(l, e->a[0], k) && add_expr(l, e->a[1], -k);
     case OP_NEG: return k != INT64_MIN && add_expr(l, e->a[0], -k);
     case OP_MUL:
-        if (expr_is_int(e->a[1], &v)) return !__builtin_mul_overflow(k, v, &scaled) && add_expr(l, e->a[0], scaled);
-        if (expr_is_int(e->a[0], &v)) return !__builtin_mul_overflow(k, v, &scaled) && add_expr(l, e->a[1], scaled);
+        if (expr_is_int(e->a[1], &v))
+            return !__builtin_mul_overflow(k, v, &scaled) && add_expr(l, e->a[0], scaled);
+        if (expr_is_int(e->a[0], &v))
+            return !__builtin_mul_overflow(k, v, &scaled) && add_expr(l, e->a[1], scaled);
         return linear_add_atom(l, e, k);
     default: return linear_add_atom(l, e, k);
     }
@@ -128,6 +133,7 @@ bool linear_of_compare(const struct expr *cond, struct linear *l)
     if (cond->n != 2 || !type_eq(cond->a[0]->type, type_of(TYPE_S64))) return false;
     bool less = cond->op == OP_LT || cond->op == OP_LE;
     if (!less && cond->op != OP_EQ && cond->op != OP_NE) return false;
-    if (!linear_of(cond->a[1], l) || !linear_of(cond->a[0], &left) || !linear_add(l, &left, -1)) return false;
+    if (!linear_of(cond->a[1], l) || !linear_of(cond->a[0], &left) || !linear_add(l, &left, -1))
+        return false;
     return cond->op != OP_LT || !__builtin_sub_overflow(l->c, 1, &l->c);
 }

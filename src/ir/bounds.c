@@ -25,7 +25,8 @@ static int64_t sat_mul(int64_t a, int64_t b)
     int64_t r = 0;
     if (a == 0 || b == 0) return 0;
     bool minus = (a < 0) != (b < 0);
-    if (is_inf(a) || is_inf(b) || __builtin_mul_overflow(a, b, &r)) return minus ? INT64_MIN : INT64_MAX;
+    if (is_inf(a) || is_inf(b) || __builtin_mul_overflow(a, b, &r))
+        return minus ? INT64_MIN : INT64_MAX;
     return r;
 }
 
@@ -50,7 +51,8 @@ static int div_partner(const struct linear *l, int i, int64_t *lo, int64_t *hi)
         const struct expr *y = l->atom[j];
         struct linear a, b;
         if (y->op != OP_DIV || y->a[1] != x->a[1] || k == INT64_MIN || l->coef[j] != -k) continue;
-        if (!linear_of(x->a[0], &a) || !linear_of(y->a[0], &b) || !linear_add(&a, &b, -1) || a.n) continue;
+        if (!linear_of(x->a[0], &a) || !linear_of(y->a[0], &b) || !linear_add(&a, &b, -1) || a.n)
+            continue;
         int64_t down = i64_floordiv(a.c, c), up = i64_ceildiv(a.c, c);
         *lo = sat_mul(k, k > 0 ? down : up);
         *hi = sat_mul(k, k > 0 ? up : down);
@@ -88,7 +90,8 @@ static struct range range_union(struct range a, struct range b)
 
 static struct range range_mul(struct range a, struct range b)
 {
-    int64_t v[4] = {sat_mul(a.lo, b.lo), sat_mul(a.lo, b.hi), sat_mul(a.hi, b.lo), sat_mul(a.hi, b.hi)};
+    int64_t v[4] = {sat_mul(a.lo, b.lo), sat_mul(a.lo, b.hi), sat_mul(a.hi, b.lo),
+                    sat_mul(a.hi, b.hi)};
     struct range r = {v[0], v[0]};
     for (int i = 1; i < 4; i++) r = range_union(r, (struct range){v[i], v[i]});
     return r;
@@ -101,7 +104,8 @@ static struct range range_divmod(enum op op, struct range x, struct range d)
         return anything;
     }
     int64_t c = d.lo;
-    int64_t qlo = is_inf(x.lo) ? x.lo : i64_floordiv(x.lo, c), qhi = is_inf(x.hi) ? x.hi : i64_floordiv(x.hi, c);
+    int64_t qlo = is_inf(x.lo) ? x.lo : i64_floordiv(x.lo, c),
+            qhi = is_inf(x.hi) ? x.hi : i64_floordiv(x.hi, c);
     if (op == OP_DIV) return (struct range){qlo, qhi};
     if (!is_inf(x.lo) && !is_inf(x.hi) && qlo == qhi)
         return (struct range){i64_floormod(x.lo, c), i64_floormod(x.hi, c)};
@@ -129,20 +133,24 @@ static struct range range_of_s64(const struct env *env, const struct expr *e)
     const struct env_entry *entry = NULL;
     switch ((enum op)e->op) {
     case OP_INT: return (struct range){e->u.i, e->u.i};
-    case OP_VAR:
-        entry = find_entry(env, e->u.var);
-        return entry ? entry->range : anything;
-    case OP_ADD: case OP_SUB: case OP_NEG:
+    case OP_VAR: entry = find_entry(env, e->u.var); return entry ? entry->range : anything;
+    case OP_ADD:
+    case OP_SUB:
+    case OP_NEG:
         return linear_of(e, &l) && !(l.n == 1 && l.atom[0] == e) ? linear_range(env, &l) : anything;
     case OP_MUL: return range_mul(expr_range(env, e->a[0]), expr_range(env, e->a[1]));
-    case OP_DIV: case OP_MOD: return range_divmod((enum op)e->op, expr_range(env, e->a[0]), expr_range(env, e->a[1]));
-    case OP_MIN: case OP_MAX:
+    case OP_DIV:
+    case OP_MOD:
+        return range_divmod((enum op)e->op, expr_range(env, e->a[0]), expr_range(env, e->a[1]));
+    case OP_MIN:
+    case OP_MAX:
         a = expr_range(env, e->a[0]);
         b = expr_range(env, e->a[1]);
         if (e->op == OP_MIN) return (struct range){i64_min(a.lo, b.lo), i64_min(a.hi, b.hi)};
         return (struct range){i64_max(a.lo, b.lo), i64_max(a.hi, b.hi)};
     case OP_SELECT: return range_union(expr_range(env, e->a[1]), expr_range(env, e->a[2]));
-    case OP_CAST: return e->u.i == CAST_PLAIN ? range_of_type((enum dtype)e->a[0]->type.dtype) : anything;
+    case OP_CAST:
+        return e->u.i == CAST_PLAIN ? range_of_type((enum dtype)e->a[0]->type.dtype) : anything;
     case OP_AND:
         b = expr_range(env, e->a[1]);
         return b.lo >= 0 ? (struct range){0, b.hi} : anything;
@@ -261,8 +269,12 @@ void env_fact(struct env *env, const struct expr *cond)
 static void know_not_empty(struct env *env, const struct stmt *loop)
 {
     struct linear l, lo;
-    if (expr_is_int(loop->u.loop.hi, NULL) || !linear_of(loop->u.loop.hi, &l) || !linear_of(loop->u.loop.lo, &lo)) return;
-    if (!linear_add(&l, &lo, -1) || __builtin_sub_overflow(l.c, 1, &l.c) || linear_range(env, &l).lo >= 0) return;
+    if (expr_is_int(loop->u.loop.hi, NULL) || !linear_of(loop->u.loop.hi, &l) ||
+        !linear_of(loop->u.loop.lo, &lo))
+        return;
+    if (!linear_add(&l, &lo, -1) || __builtin_sub_overflow(l.c, 1, &l.c) ||
+        linear_range(env, &l).lo >= 0)
+        return;
     learned(env);
     add_fact(env, &l);
 }
@@ -298,8 +310,8 @@ struct prover {
 static bool nonneg(struct prover *p, const struct linear *l, bool facts);
 
 /* l with its term k*atom replaced by k*by (+ shift), nonneg? */
-static bool nonneg_with(struct prover *p, const struct linear *l, const struct expr *atom, const struct expr *by,
-                        int64_t shift)
+static bool nonneg_with(struct prover *p, const struct linear *l, const struct expr *atom,
+                        const struct expr *by, int64_t shift)
 {
     struct linear to = *l, m;
     int64_t k = linear_coef(l, atom);
@@ -310,7 +322,8 @@ static bool nonneg_with(struct prover *p, const struct linear *l, const struct e
 
 static bool by_minmax(struct prover *p, const struct linear *l, const struct expr *e, int64_t k)
 {
-    bool both = (e->op == OP_MIN) == (k > 0); /* k*min is one of the two: both must do; -min is >= either */
+    bool both =
+        (e->op == OP_MIN) == (k > 0); /* k*min is one of the two: both must do; -min is >= either */
     bool first = nonneg_with(p, l, e, e->a[0], 0);
     if (both && !first) return false;
     if (!both && first) return true;
@@ -338,8 +351,8 @@ static bool by_range(struct prover *p, const struct linear *l, const struct expr
     return linear_add(&to, &m, k) && nonneg(p, &to, false);
 }
 
-static bool by_var(struct prover *p, const struct linear *l, const struct expr *e, const struct env_entry *entry,
-                   int64_t k)
+static bool by_var(struct prover *p, const struct linear *l, const struct expr *e,
+                   const struct env_entry *entry, int64_t k)
 {
     if (entry->value) return nonneg_with(p, l, e, entry->value, 0);
     if (k > 0 && entry->lo && nonneg_with(p, l, e, entry->lo, 0)) return true;
@@ -356,7 +369,8 @@ static bool by_facts(struct prover *p, const struct linear *l)
             int64_t k = linear_coef(l, f->atom[j]);
             if (k == 0 || k % f->coef[j] != 0 || k / f->coef[j] <= 0) continue;
             struct linear rest = *l;
-            if (linear_add(&rest, f, -(k / f->coef[j])) && linear_range(p->env, &rest).lo >= 0) return true;
+            if (linear_add(&rest, f, -(k / f->coef[j])) && linear_range(p->env, &rest).lo >= 0)
+                return true;
             break;
         }
     }
@@ -404,7 +418,8 @@ static bool proves_compare(const struct env *env, const struct expr *cond)
     if (!linear_of_compare(cond, &l) || !linear_add(&minus, &l, -1)) return false;
     if (cond->op == OP_EQ) return env_proves_nonneg(env, &l) && env_proves_nonneg(env, &minus);
     if (cond->op != OP_NE) return env_proves_nonneg(env, &l);
-    if (__builtin_sub_overflow(l.c, 1, &l.c) || __builtin_sub_overflow(minus.c, 1, &minus.c)) return false;
+    if (__builtin_sub_overflow(l.c, 1, &l.c) || __builtin_sub_overflow(minus.c, 1, &minus.c))
+        return false;
     return env_proves_nonneg(env, &l) || env_proves_nonneg(env, &minus);
 }
 

@@ -27,7 +27,8 @@ static const struct var *copy_var(struct copier *c, const struct var *v)
 {
     if (!c->suffix) return v;
     const struct var *to = var_new(c->to, renamed(c, v->name), v->type);
-    if (idmap_get(&c->var, v->id)) idmap_clear(&c->expr); /* bound a second time: old copies mean the first */
+    if (idmap_get(&c->var, v->id))
+        idmap_clear(&c->expr); /* bound a second time: old copies mean the first */
     idmap_put(&c->var, v->id, to);
     c->vars |= UINT64_C(1) << (v->id & 63);
     return to;
@@ -64,7 +65,8 @@ static struct tensor *tensor_in_copy(const struct copier *c, struct tensor *t)
     return to ? to : t;
 }
 
-static const struct expr *copy_leaf(struct copier *c, const struct expr *e, const struct expr *const *a)
+static const struct expr *copy_leaf(struct copier *c, const struct expr *e,
+                                    const struct expr *const *a)
 {
     const void *leaf = &e->u;
     if (e->op == OP_VAR) {
@@ -133,7 +135,8 @@ static struct stmt *copy_stmt(struct copier *c, const struct stmt *s)
         copy_idx(c, &to->u.store.idx, s->u.store.tensor->rank);
     }
     if (s->kind == ST_UPDATE) copy_update(c, to);
-    if (s->kind == ST_STAGE) to->u.stage.name = arena_strdup(c->to->arena, renamed(c, s->u.stage.name));
+    if (s->kind == ST_STAGE)
+        to->u.stage.name = arena_strdup(c->to->arena, renamed(c, s->u.stage.name));
     stmt_exprs(to, copy_slot, c);
     if (s->kind == ST_FOR) to->u.loop.var = copy_var(c, s->u.loop.var);
     if (s->kind == ST_LET) to->u.let.var = copy_var(c, s->u.let.var);

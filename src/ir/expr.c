@@ -74,7 +74,8 @@ static const char *leaf_type_error(enum op op, struct type type, const void *lea
 {
     if (!leaf) return "a leaf needs its value";
     if (op == OP_VAR)
-        return type_eq(((const struct var *)leaf)->type, type) ? NULL : "a variable has its own type";
+        return type_eq(((const struct var *)leaf)->type, type) ? NULL
+                                                               : "a variable has its own type";
     if (type.lanes != 1) return "a literal is a scalar";
     bool real = dtype_is_float(type.dtype);
     return real == (op == OP_REAL) ? NULL : "a literal's form does not fit its type";
@@ -96,7 +97,9 @@ static const char *convert_type_error(enum op op, struct type type, struct type 
     default: /* HSUM HMAX HMIN */
         if (a.lanes < 2 || (a.lanes & (a.lanes - 1)) || type.lanes != 1)
             return "a horizontal operation folds a power of two of lanes to a scalar";
-        return a.dtype == type.dtype && a.dtype != TYPE_B1 ? NULL : "a horizontal operation keeps the type";
+        return a.dtype == type.dtype && a.dtype != TYPE_B1
+                   ? NULL
+                   : "a horizontal operation keeps the type";
     }
 }
 
@@ -104,11 +107,27 @@ static const char *convert_type_error(enum op op, struct type type, struct type 
 static char operand_class(enum op op)
 {
     switch (op) {
-    case OP_ADD: case OP_SUB: case OP_MUL: case OP_DIV: case OP_MIN: case OP_MAX: case OP_NEG:
-    case OP_ABS: case OP_LT: case OP_LE: return 'n';
-    case OP_MOD: case OP_SHL: case OP_SHR: case OP_RSHR: case OP_POPCOUNT: return 'i';
-    case OP_AND: case OP_OR: case OP_XOR: case OP_NOT: return 'l';
-    case OP_EQ: case OP_NE: return 'x';
+    case OP_ADD:
+    case OP_SUB:
+    case OP_MUL:
+    case OP_DIV:
+    case OP_MIN:
+    case OP_MAX:
+    case OP_NEG:
+    case OP_ABS:
+    case OP_LT:
+    case OP_LE: return 'n';
+    case OP_MOD:
+    case OP_SHL:
+    case OP_SHR:
+    case OP_RSHR:
+    case OP_POPCOUNT: return 'i';
+    case OP_AND:
+    case OP_OR:
+    case OP_XOR:
+    case OP_NOT: return 'l';
+    case OP_EQ:
+    case OP_NE: return 'x';
     default: return 'r';
     }
 }
@@ -124,11 +143,13 @@ static bool class_accepts(char class, enum dtype d)
     }
 }
 
-static const char *plain_type_error(enum op op, struct type type, const struct expr *const *a, int n)
+static const char *plain_type_error(enum op op, struct type type, const struct expr *const *a,
+                                    int n)
 {
     for (int i = 1; i < n; i++)
         if (!type_eq(a[i]->type, a[0]->type)) return "operands differ in type";
-    if (!class_accepts(operand_class(op), a[0]->type.dtype)) return "the operator does not take this type";
+    if (!class_accepts(operand_class(op), a[0]->type.dtype))
+        return "the operator does not take this type";
     struct type want = op_is_predicate(op) ? type_vec(TYPE_B1, a[0]->type.lanes) : a[0]->type;
     return type_eq(type, want) ? NULL : "the result has the wrong type";
 }
@@ -139,16 +160,26 @@ const char *expr_type_error(enum op op, struct type type, const struct expr *con
     if (op == OP_LOAD || op == OP_LOADC) return load_type_error(type, a, n, leaf, op == OP_LOADC);
     if (n != op_arity(op)) return "wrong number of operands";
     switch (op) {
-    case OP_INT: case OP_REAL: case OP_VAR: return leaf_type_error(op, type, leaf);
-    case OP_CAST: case OP_BITCAST: case OP_SPLAT: case OP_HSUM: case OP_HMAX: case OP_HMIN:
-        return convert_type_error(op, type, a[0]->type, leaf);
+    case OP_INT:
+    case OP_REAL:
+    case OP_VAR: return leaf_type_error(op, type, leaf);
+    case OP_CAST:
+    case OP_BITCAST:
+    case OP_SPLAT:
+    case OP_HSUM:
+    case OP_HMAX:
+    case OP_HMIN: return convert_type_error(op, type, a[0]->type, leaf);
     case OP_RAMP:
-        if (!dtype_is_int(a[0]->type.dtype) || a[0]->type.lanes != 1 || !type_eq(a[0]->type, a[1]->type))
+        if (!dtype_is_int(a[0]->type.dtype) || a[0]->type.lanes != 1 ||
+            !type_eq(a[0]->type, a[1]->type))
             return "a ramp has integer scalars for base and stride";
-        return type.dtype == a[0]->type.dtype && type.lanes > 1 ? NULL : "a ramp is a vector of its base's type";
+        return type.dtype == a[0]->type.dtype && type.lanes > 1
+                   ? NULL
+                   : "a ramp is a vector of its base's type";
     case OP_SELECT:
         if (a[0]->type.dtype != TYPE_B1) return "select's condition is b1";
-        if (a[0]->type.lanes != 1 && a[0]->type.lanes != type.lanes) return "select's condition differs in lanes";
+        if (a[0]->type.lanes != 1 && a[0]->type.lanes != type.lanes)
+            return "select's condition differs in lanes";
         if (!type_eq(a[1]->type, a[2]->type)) return "select's branches differ in type";
         return type_eq(a[1]->type, type) ? NULL : "select has the type of its branches";
     default: return plain_type_error(op, type, a, n);
@@ -172,14 +203,16 @@ static uint64_t leaf_bits(const struct expr *e)
 
 static uint64_t expr_hash(const struct expr *e)
 {
-    uint64_t h = mix(e->op | (uint64_t)e->type.dtype << 16 | (uint64_t)e->type.lanes << 32, leaf_bits(e));
+    uint64_t h =
+        mix(e->op | (uint64_t)e->type.dtype << 16 | (uint64_t)e->type.lanes << 32, leaf_bits(e));
     for (int i = 0; i < e->n; i++) h = mix(h, e->a[i]->id);
     return mix(h, e->n);
 }
 
 static bool expr_same(const struct expr *x, const struct expr *y)
 {
-    return x->op == y->op && x->n == y->n && type_eq(x->type, y->type) && leaf_bits(x) == leaf_bits(y) &&
+    return x->op == y->op && x->n == y->n && type_eq(x->type, y->type) &&
+           leaf_bits(x) == leaf_bits(y) &&
            (x->n == 0 || memcmp(x->a, y->a, (size_t)x->n * sizeof x->a[0]) == 0);
 }
 
@@ -208,15 +241,16 @@ static void leaf_set(struct expr *e, const void *leaf)
         e->u.var = leaf;
         e->vars = UINT64_C(1) << (e->u.var->id & 63);
         break;
-    case OP_LOAD: case OP_LOADC: e->u.tensor = leaf; break;
+    case OP_LOAD:
+    case OP_LOADC: e->u.tensor = leaf; break;
     default: break;
     }
 }
 
 enum { EXPR_CHILDREN = 16 }; /* rank 14 and a guard */
 
-const struct expr *expr_make(struct ir *ir, enum op op, struct type type, const struct expr *const *a, int n,
-                             const void *leaf)
+const struct expr *expr_make(struct ir *ir, enum op op, struct type type,
+                             const struct expr *const *a, int n, const void *leaf)
 {
     QN_CHECK(n >= 0 && n <= EXPR_CHILDREN, "%s with %d operands", op_name(op), n);
     const char *why = expr_type_error(op, type, a, n, leaf);
@@ -261,7 +295,10 @@ const struct expr *expr_int_of(struct ir *ir, struct type t, int64_t v)
     return maybe_splat(ir, expr_make(ir, OP_INT, type_of(t.dtype), NULL, 0, &v), t);
 }
 
-const struct expr *expr_int(struct ir *ir, int64_t v) { return expr_int_of(ir, type_of(TYPE_S64), v); }
+const struct expr *expr_int(struct ir *ir, int64_t v)
+{
+    return expr_int_of(ir, type_of(TYPE_S64), v);
+}
 const struct expr *expr_bool(struct ir *ir, bool v) { return expr_int_of(ir, type_of(TYPE_B1), v); }
 
 const struct expr *expr_real(struct ir *ir, struct type t, double v)
@@ -290,7 +327,8 @@ static struct type load_type(const struct tensor *t, const struct expr *const *i
     return type;
 }
 
-const struct expr *expr_load(struct ir *ir, const struct tensor *t, const struct expr *const *idx, int n)
+const struct expr *expr_load(struct ir *ir, const struct tensor *t, const struct expr *const *idx,
+                             int n)
 {
     return expr_make(ir, OP_LOAD, load_type(t, idx, n), idx, n, t);
 }

@@ -73,7 +73,8 @@ static const struct expr *plus_const(struct ir *ir, const struct expr *e, int64_
     return expr_make(ir, minus ? OP_SUB : OP_ADD, e->type, a, 2, NULL);
 }
 
-static const struct expr *fold_add(struct ir *ir, enum op op, const struct expr *x, const struct expr *y)
+static const struct expr *fold_add(struct ir *ir, enum op op, const struct expr *x,
+                                   const struct expr *y)
 {
     bool sub = op == OP_SUB;
     if (is_number(uniform(y), 0)) return x;
@@ -119,11 +120,13 @@ static const struct expr *fold_mul(struct ir *ir, const struct expr *x, const st
     }
     if (c && x->op == OP_MUL && (inner = uniform(x->a[1])))
         return expr_binary(ir, OP_MUL, x->a[0],
-                           expr_int_of(ir, x->type, (int64_t)((uint64_t)inner->u.i * (uint64_t)c->u.i)));
+                           expr_int_of(ir, x->type,
+                                       (int64_t)((uint64_t)inner->u.i * (uint64_t)c->u.i)));
     return NULL;
 }
 
-static const struct expr *fold_divmod(struct ir *ir, enum op op, const struct expr *x, const struct expr *y)
+static const struct expr *fold_divmod(struct ir *ir, enum op op, const struct expr *x,
+                                      const struct expr *y)
 {
     const struct expr *c = uniform(y);
     if (is_number(c, 1)) {
@@ -139,7 +142,8 @@ static const struct expr *fold_divmod(struct ir *ir, enum op op, const struct ex
     return NULL;
 }
 
-static const struct expr *fold_logic(struct ir *ir, enum op op, const struct expr *x, const struct expr *y)
+static const struct expr *fold_logic(struct ir *ir, enum op op, const struct expr *x,
+                                     const struct expr *y)
 {
     const struct expr *c = uniform(y);
     if (x == y) return op == OP_XOR ? expr_int_of(ir, x->type, 0) : x;
@@ -152,10 +156,12 @@ static const struct expr *fold_logic(struct ir *ir, enum op op, const struct exp
     return NULL;
 }
 
-static const struct expr *fold_compare(struct ir *ir, enum op op, const struct expr *x, const struct expr *y)
+static const struct expr *fold_compare(struct ir *ir, enum op op, const struct expr *x,
+                                       const struct expr *y)
 {
     struct type t = type_vec(TYPE_B1, x->type.lanes);
-    if (x == y && !dtype_is_float(x->type.dtype)) return expr_int_of(ir, t, op == OP_EQ || op == OP_LE);
+    if (x == y && !dtype_is_float(x->type.dtype))
+        return expr_int_of(ir, t, op == OP_EQ || op == OP_LE);
     if (x->type.dtype != TYPE_S64 || x->type.lanes > 1) return NULL;
     int64_t cx = 0, cy = 0, d = 0;
     const struct expr *bx = split_const(x, &cx), *by = split_const(y, &cy);
@@ -164,21 +170,33 @@ static const struct expr *fold_compare(struct ir *ir, enum op op, const struct e
     return expr_bool(ir, r);
 }
 
-static const struct expr *fold_binary(struct ir *ir, enum op op, const struct expr *x, const struct expr *y)
+static const struct expr *fold_binary(struct ir *ir, enum op op, const struct expr *x,
+                                      const struct expr *y)
 {
     switch (op) {
-    case OP_ADD: case OP_SUB: return fold_add(ir, op, x, y);
+    case OP_ADD:
+    case OP_SUB: return fold_add(ir, op, x, y);
     case OP_MUL: return fold_mul(ir, x, y);
-    case OP_DIV: case OP_MOD: return fold_divmod(ir, op, x, y);
-    case OP_MIN: case OP_MAX: return x == y ? x : NULL;
-    case OP_AND: case OP_OR: case OP_XOR: return fold_logic(ir, op, x, y);
-    case OP_SHL: case OP_SHR: case OP_RSHR: return is_number(uniform(y), 0) ? x : NULL;
-    case OP_EQ: case OP_NE: case OP_LT: case OP_LE: return fold_compare(ir, op, x, y);
+    case OP_DIV:
+    case OP_MOD: return fold_divmod(ir, op, x, y);
+    case OP_MIN:
+    case OP_MAX: return x == y ? x : NULL;
+    case OP_AND:
+    case OP_OR:
+    case OP_XOR: return fold_logic(ir, op, x, y);
+    case OP_SHL:
+    case OP_SHR:
+    case OP_RSHR: return is_number(uniform(y), 0) ? x : NULL;
+    case OP_EQ:
+    case OP_NE:
+    case OP_LT:
+    case OP_LE: return fold_compare(ir, op, x, y);
     default: return NULL;
     }
 }
 
-const struct expr *expr_binary(struct ir *ir, enum op op, const struct expr *a, const struct expr *b)
+const struct expr *expr_binary(struct ir *ir, enum op op, const struct expr *a,
+                               const struct expr *b)
 {
     if (op_is_commutative(op) && uniform(a) && !uniform(b)) {
         const struct expr *swap = a;
@@ -206,13 +224,15 @@ const struct expr *expr_unary(struct ir *ir, enum op op, const struct expr *a)
         if ((op == OP_NEG || op == OP_NOT) && a->op == op) return a->a[0];
         if (op == OP_NOT && t.dtype == TYPE_B1 && a->a[0] && (a->op == OP_EQ || a->op == OP_NE))
             return expr_binary(ir, a->op == OP_EQ ? OP_NE : OP_EQ, a->a[0], a->a[1]);
-        if (op == OP_NOT && (a->op == OP_LT || a->op == OP_LE) && !dtype_is_float(a->a[0]->type.dtype))
+        if (op == OP_NOT && (a->op == OP_LT || a->op == OP_LE) &&
+            !dtype_is_float(a->a[0]->type.dtype))
             return expr_binary(ir, a->op == OP_LT ? OP_LE : OP_LT, a->a[1], a->a[0]);
     }
     return expr_make(ir, op, t, &a, 1, NULL);
 }
 
-const struct expr *expr_select(struct ir *ir, const struct expr *c, const struct expr *a, const struct expr *b)
+const struct expr *expr_select(struct ir *ir, const struct expr *c, const struct expr *a,
+                               const struct expr *b)
 {
     const struct expr *known = uniform(c), *x[3] = {c, a, b};
     if (known && type_eq(a->type, b->type)) return known->u.i ? a : b;
@@ -220,14 +240,16 @@ const struct expr *expr_select(struct ir *ir, const struct expr *c, const struct
     return expr_make(ir, OP_SELECT, a->type, x, 3, NULL);
 }
 
-const struct expr *expr_fma(struct ir *ir, const struct expr *a, const struct expr *b, const struct expr *c)
+const struct expr *expr_fma(struct ir *ir, const struct expr *a, const struct expr *b,
+                            const struct expr *c)
 {
     const struct expr *x[3] = {a, b, c};
     const struct expr *r = fold_const(ir, OP_FMA, a->type, 0, x, 3);
     return r ? r : expr_make(ir, OP_FMA, a->type, x, 3, NULL);
 }
 
-const struct expr *expr_cast(struct ir *ir, struct type t, enum cast_mode mode, const struct expr *a)
+const struct expr *expr_cast(struct ir *ir, struct type t, enum cast_mode mode,
+                             const struct expr *a)
 {
     int64_t m = mode;
     if (type_eq(t, a->type)) return a;
@@ -236,7 +258,8 @@ const struct expr *expr_cast(struct ir *ir, struct type t, enum cast_mode mode, 
     return r ? r : expr_make(ir, OP_CAST, t, &a, 1, &m);
 }
 
-const struct expr *expr_ramp(struct ir *ir, const struct expr *base, const struct expr *stride, int lanes)
+const struct expr *expr_ramp(struct ir *ir, const struct expr *base, const struct expr *stride,
+                             int lanes)
 {
     const struct expr *x[2] = {base, stride};
     if (lanes == 1) return base;

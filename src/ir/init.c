@@ -29,7 +29,8 @@ const struct expr *reduce_identity(struct ir *ir, const struct stmt *update, int
 {
     struct type t = update->u.update.tensor[i]->type;
     switch (update->u.update.op) {
-    case RED_SUM: case RED_ANY: return expr_const(ir, t, 0);
+    case RED_SUM:
+    case RED_ANY: return expr_const(ir, t, 0);
     case RED_PROD: return expr_const(ir, t, 1);
     case RED_MAX: return least(ir, t);
     case RED_MIN: return greatest(ir, t);
@@ -40,18 +41,20 @@ const struct expr *reduce_identity(struct ir *ir, const struct stmt *update, int
     QN_UNREACHABLE("reduction %d", update->u.update.op);
 }
 
-static const struct expr *combine_arg(struct ir *ir, enum reduce op, int i, const struct expr *const *old,
+static const struct expr *combine_arg(struct ir *ir, enum reduce op, int i,
+                                      const struct expr *const *old,
                                       const struct expr *const *value)
 {
     bool max = op == RED_ARGMAX;
-    const struct expr *better = expr_binary(ir, OP_LT, max ? old[0] : value[0], max ? value[0] : old[0]);
+    const struct expr *better =
+        expr_binary(ir, OP_LT, max ? old[0] : value[0], max ? value[0] : old[0]);
     const struct expr *tie = expr_and(ir, expr_binary(ir, OP_EQ, value[0], old[0]),
                                       expr_binary(ir, OP_LT, value[1], old[1]));
     return expr_select(ir, expr_binary(ir, OP_OR, better, tie), value[i], old[i]);
 }
 
-const struct expr *reduce_combine(struct ir *ir, const struct stmt *update, int i, const struct expr *const *old,
-                                  const struct expr *const *value)
+const struct expr *reduce_combine(struct ir *ir, const struct stmt *update, int i,
+                                  const struct expr *const *old, const struct expr *const *value)
 {
     const struct expr *e = NULL;
     switch (update->u.update.op) {
@@ -60,7 +63,8 @@ const struct expr *reduce_combine(struct ir *ir, const struct stmt *update, int 
     case RED_MAX: return expr_binary(ir, OP_MAX, old[i], value[i]);
     case RED_MIN: return expr_binary(ir, OP_MIN, old[i], value[i]);
     case RED_ANY: return expr_binary(ir, OP_OR, old[i], value[i]);
-    case RED_ARGMAX: case RED_ARGMIN: return combine_arg(ir, update->u.update.op, i, old, value);
+    case RED_ARGMAX:
+    case RED_ARGMIN: return combine_arg(ir, update->u.update.op, i, old, value);
     case RED_USER:
         e = update->u.update.combine[i];
         for (int j = 0; j < update->u.update.n; j++) {
@@ -150,7 +154,8 @@ static struct stmt *wrap(struct ir *ir, struct rename *r, const struct stmt *s, 
     struct stmt *to = NULL;
     const struct expr *cond = NULL, *lo = NULL, *hi = NULL;
     if (s->kind == ST_FOR && s->u.loop.reduce) r->dead[r->ndead++] = s->u.loop.var;
-    if (s->kind == ST_LET && mentions_dead(r, s->u.let.value)) r->dead[r->ndead++] = s->u.let.var;
+    if (s->kind == ST_LET && mentions_dead(r, s->u.let.value))
+        r->dead[r->ndead++] = s->u.let.var;
     else if (s->kind == ST_LET) {
         lo = renamed(ir, r, s->u.let.value);
         to = stmt_let(ir, rename_var(ir, r, s->u.let.var), lo, NULL);
@@ -165,7 +170,8 @@ static struct stmt *wrap(struct ir *ir, struct rename *r, const struct stmt *s, 
         to->u.loop.tail = s->u.loop.tail;
         to->u.loop.ordered = s->u.loop.ordered;
     }
-    if (s->kind == ST_IF && (cond = live_guard(ir, r, s->u.cond.cond))) to = stmt_if(ir, cond, NULL);
+    if (s->kind == ST_IF && (cond = live_guard(ir, r, s->u.cond.cond)))
+        to = stmt_if(ir, cond, NULL);
     if (!to) return NULL;
     **hole = to;
     *hole = stmt_body(to);
@@ -176,9 +182,12 @@ static struct stmt *stores_of(struct ir *ir, const struct rename *r, const struc
 {
     struct stmt *block = stmt_block(ir);
     const struct expr *idx[REGION_RANK];
-    for (int i = 0; i < update->u.update.tensor[0]->rank; i++) idx[i] = renamed(ir, r, update->u.update.idx[i]);
+    for (int i = 0; i < update->u.update.tensor[0]->rank; i++)
+        idx[i] = renamed(ir, r, update->u.update.idx[i]);
     for (int i = 0; i < update->u.update.n; i++)
-        block_append(ir, block, stmt_store(ir, update->u.update.tensor[i], idx, reduce_identity(ir, update, i)));
+        block_append(ir, block,
+                     stmt_store(ir, update->u.update.tensor[i], idx,
+                                reduce_identity(ir, update, i)));
     return update->u.update.n == 1 ? block->u.block.p[0] : block;
 }
 

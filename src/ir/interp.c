@@ -26,9 +26,9 @@ struct interp {
     struct err *err;
     bool failed;
     int64_t stores_left, turns_left;
-    struct mem *mem;       /* by tensor id */
-    union scalar **var;    /* by variable id */
-    union scalar **value;  /* by expression id: lanes of it, valid in this gen */
+    struct mem *mem;      /* by tensor id */
+    union scalar **var;   /* by variable id */
+    union scalar **value; /* by expression id: lanes of it, valid in this gen */
     uint32_t *stamp, gen;
     const union scalar *mask; /* NULL: all lanes */
     int mask_lanes;
@@ -36,7 +36,8 @@ struct interp {
 
 static void fail(struct interp *in, const char *code, const char *what, const char *where)
 {
-    if (!in->failed) err_set(in->err, RC_INPUT, code, "%s%s%s", what, where ? ": " : "", where ? where : "");
+    if (!in->failed)
+        err_set(in->err, RC_INPUT, code, "%s%s%s", what, where ? ": " : "", where ? where : "");
     in->failed = true;
 }
 
@@ -144,8 +145,9 @@ static void fail_oob(struct interp *in, const struct tensor *t, int dim, int64_t
 {
     if (in->failed) return;
     in->failed = true;
-    err_set(in->err, RC_INPUT, "interp.oob", "%s is accessed at %lld in dimension %d, outside 0..%lld", t->name,
-            (long long)at, dim, (long long)in->mem[t->id].extent[dim]);
+    err_set(in->err, RC_INPUT, "interp.oob",
+            "%s is accessed at %lld in dimension %d, outside 0..%lld", t->name, (long long)at, dim,
+            (long long)in->mem[t->id].extent[dim]);
 }
 
 /* Storage position of one lane's subscripts; -1 after an error. */
@@ -172,7 +174,8 @@ static int64_t locate(struct interp *in, const struct tensor *t, const union sca
     for (int i = 0; i < t->nlayout; i++) {
         const struct layout_term *l = &t->layout[i];
         int64_t v = at[l->dim] / l->div;
-        offset = l->mod ? offset * l->mod + v % l->mod : offset * i64_ceildiv(m->extent[l->dim], l->div) + v;
+        offset = l->mod ? offset * l->mod + v % l->mod
+                        : offset * i64_ceildiv(m->extent[l->dim], l->div) + v;
     }
     if (offset < 0 || offset >= m->elements) {
         fail(in, "interp.layout", "a layout leaves its storage", t->name);
@@ -205,7 +208,8 @@ static void eval_load(struct interp *in, const struct expr *e, union scalar *out
     }
 }
 
-static void eval_horizontal(struct interp *in, const struct expr *e, const union scalar *v, union scalar *out)
+static void eval_horizontal(struct interp *in, const struct expr *e, const union scalar *v,
+                            union scalar *out)
 {
     enum op op = e->op == OP_HSUM ? OP_ADD : e->op == OP_HMAX ? OP_MAX : OP_MIN;
     int n = e->a[0]->type.lanes;
@@ -223,7 +227,8 @@ static void eval_horizontal(struct interp *in, const struct expr *e, const union
     (void)in;
 }
 
-static void eval_lanes(struct interp *in, const struct expr *e, const union scalar *const *a, union scalar *out)
+static void eval_lanes(struct interp *in, const struct expr *e, const union scalar *const *a,
+                       union scalar *out)
 {
     enum dtype from = e->n ? (enum dtype)e->a[0]->type.dtype : TYPE_F32;
     union scalar v[3] = {{0}, {0}, {0}};
@@ -234,9 +239,12 @@ static void eval_lanes(struct interp *in, const struct expr *e, const union scal
         else if (e->op == OP_SPLAT)
             out[lane] = v[0];
         else if (e->op == OP_RAMP)
-            out[lane].i = int_wrap(from, (int64_t)((uint64_t)v[0].i + (uint64_t)v[1].i * (uint64_t)lane));
-        else if (!scalar_eval((enum op)e->op, (enum dtype)e->type.dtype, from, (int)e->u.i, v, &out[lane]))
-            fail(in, "interp.arith", "division by zero, or a shift by more than the width, in", op_name(e->op));
+            out[lane].i =
+                int_wrap(from, (int64_t)((uint64_t)v[0].i + (uint64_t)v[1].i * (uint64_t)lane));
+        else if (!scalar_eval((enum op)e->op, (enum dtype)e->type.dtype, from, (int)e->u.i, v,
+                              &out[lane]))
+            fail(in, "interp.arith", "division by zero, or a shift by more than the width, in",
+                 op_name(e->op));
     }
 }
 
@@ -293,7 +301,8 @@ static void put(struct interp *in, const struct tensor *t, const union scalar *c
         int64_t at = locate(in, t, idx, expr, lane);
         if (at >= 0) store_lane(&in->mem[t->id], t->type.dtype, at, value[lane]);
     }
-    if (--in->stores_left < 0) fail(in, "interp.budget", "the nest stores more often than allowed", NULL);
+    if (--in->stores_left < 0)
+        fail(in, "interp.budget", "the nest stores more often than allowed", NULL);
 }
 
 static void exec_store(struct interp *in, const struct stmt *s)
@@ -307,8 +316,8 @@ static void exec_store(struct interp *in, const struct stmt *s)
 }
 
 /* new[] = old[] (+) value[] of one update, element by element. */
-static void combine(struct interp *in, const struct stmt *s, const union scalar *old, const union scalar *value,
-                    union scalar *out)
+static void combine(struct interp *in, const struct stmt *s, const union scalar *old,
+                    const union scalar *value, union scalar *out)
 {
     static const enum op plain[] = {OP_ADD, OP_MUL, OP_MAX, OP_MIN, OP_OR};
     enum reduce op = s->u.update.op;
@@ -318,7 +327,8 @@ static void combine(struct interp *in, const struct stmt *s, const union scalar 
         union scalar pair[2] = {old[0], value[0]};
         scalar_eval(plain[op], d, d, 0, pair, out);
     } else if (op < RED_USER) {
-        union scalar pair[2] = {op == RED_ARGMAX ? old[0] : value[0], op == RED_ARGMAX ? value[0] : old[0]};
+        union scalar pair[2] = {op == RED_ARGMAX ? old[0] : value[0],
+                                op == RED_ARGMAX ? value[0] : old[0]};
         union scalar better = {0}, tie = {0}, lower = {0}, index[2] = {value[1], old[1]};
         scalar_eval(OP_LT, TYPE_B1, d, 0, pair, &better);
         scalar_eval(OP_EQ, TYPE_B1, d, 0, pair, &tie);
@@ -353,7 +363,8 @@ static void exec_update(struct interp *in, const struct stmt *s)
     for (int i = 0; i < n; i++) {
         eval(in, s->u.update.value[i], &v);
         value[i] = v[0];
-        int64_t where = in->failed ? -1 : locate(in, s->u.update.tensor[i], idx, s->u.update.idx, 0);
+        int64_t where =
+            in->failed ? -1 : locate(in, s->u.update.tensor[i], idx, s->u.update.idx, 0);
         if (where < 0) return;
         const struct tensor *t = s->u.update.tensor[i];
         load_lane(&in->mem[t->id], t->type.dtype, where, &old[i]);
@@ -370,7 +381,8 @@ static void exec_for(struct interp *in, const struct stmt *s)
     union scalar i = {.i = eval_int(in, s->u.loop.lo)};
     int64_t hi = eval_int(in, s->u.loop.hi);
     for (; i.i < hi && !in->failed; i.i++) {
-        if (--in->turns_left < 0) fail(in, "interp.budget", "the nest loops more often than allowed", NULL);
+        if (--in->turns_left < 0)
+            fail(in, "interp.budget", "the nest loops more often than allowed", NULL);
         bind(in, s->u.loop.var, &i);
         exec(in, s->u.loop.body);
     }
@@ -443,8 +455,8 @@ static void open_all(struct interp *in, const struct nest *n, void *const *bufs,
     }
 }
 
-enum rc nest_interp(const struct nest *nest, int entry, void *const *bufs, const int64_t *dyn, int64_t max_steps,
-                    struct err *e)
+enum rc nest_interp(const struct nest *nest, int entry, void *const *bufs, const int64_t *dyn,
+                    int64_t max_steps, struct err *e)
 {
     struct err scratch;
     struct ir *ir = ir_new();

@@ -80,8 +80,8 @@ struct stmt *stmt_stage(struct ir *ir, const char *name, struct stmt *body)
     return s;
 }
 
-struct stmt *stmt_for(struct ir *ir, const struct var *v, const struct expr *lo, const struct expr *hi,
-                      struct stmt *body)
+struct stmt *stmt_for(struct ir *ir, const struct var *v, const struct expr *lo,
+                      const struct expr *hi, struct stmt *body)
 {
     struct stmt *s = stmt_new(ir, ST_FOR);
     s->u.loop.var = v;
@@ -99,7 +99,8 @@ struct stmt *stmt_if(struct ir *ir, const struct expr *cond, struct stmt *then)
     return s;
 }
 
-struct stmt *stmt_let(struct ir *ir, const struct var *v, const struct expr *value, struct stmt *body)
+struct stmt *stmt_let(struct ir *ir, const struct var *v, const struct expr *value,
+                      struct stmt *body)
 {
     struct stmt *s = stmt_new(ir, ST_LET);
     s->u.let.var = v;
@@ -123,7 +124,8 @@ static const struct expr **copy_idx(struct ir *ir, const struct expr *const *idx
     return p;
 }
 
-struct stmt *stmt_store(struct ir *ir, struct tensor *t, const struct expr *const *idx, const struct expr *value)
+struct stmt *stmt_store(struct ir *ir, struct tensor *t, const struct expr *const *idx,
+                        const struct expr *value)
 {
     struct stmt *s = stmt_new(ir, ST_STORE);
     s->u.store.tensor = t;
@@ -132,8 +134,8 @@ struct stmt *stmt_store(struct ir *ir, struct tensor *t, const struct expr *cons
     return s;
 }
 
-struct stmt *stmt_update(struct ir *ir, enum reduce op, struct tensor *t, const struct expr *const *idx,
-                         const struct expr *value)
+struct stmt *stmt_update(struct ir *ir, enum reduce op, struct tensor *t,
+                         const struct expr *const *idx, const struct expr *value)
 {
     struct stmt *s = stmt_new(ir, ST_UPDATE);
     s->u.update.op = op;
@@ -181,7 +183,9 @@ static void block_gap(struct stmt *b, int at, int room)
         b->u.block.p = p;
         b->u.block.cap = cap;
     }
-    if (n > at) memmove(b->u.block.p + at + room, b->u.block.p + at, (size_t)(n - at) * sizeof *b->u.block.p);
+    if (n > at)
+        memmove(b->u.block.p + at + room, b->u.block.p + at,
+                (size_t)(n - at) * sizeof *b->u.block.p);
     b->u.block.n = need;
 }
 
@@ -349,8 +353,9 @@ static bool find_stmt(struct stmt *s, void *ctx)
     struct find *f = ctx;
     if (f->found) return false;
     if (s->kind == f->kind) {
-        const char *name = s->kind == ST_FOR ? s->u.loop.var->name
-                           : s->kind == ST_STAGE ? s->u.stage.name : s->u.alloc.tensor->name;
+        const char *name = s->kind == ST_FOR     ? s->u.loop.var->name
+                           : s->kind == ST_STAGE ? s->u.stage.name
+                                                 : s->u.alloc.tensor->name;
         if (strcmp(name, f->name) == 0) f->found = s;
     }
     return !f->found;
@@ -364,8 +369,14 @@ static struct stmt *nest_find(const struct nest *n, enum stmt_kind kind, const c
     return f.found;
 }
 
-struct stmt *nest_loop(const struct nest *n, const char *name) { return nest_find(n, ST_FOR, name); }
-struct stmt *nest_stage(const struct nest *n, const char *name) { return nest_find(n, ST_STAGE, name); }
+struct stmt *nest_loop(const struct nest *n, const char *name)
+{
+    return nest_find(n, ST_FOR, name);
+}
+struct stmt *nest_stage(const struct nest *n, const char *name)
+{
+    return nest_find(n, ST_STAGE, name);
+}
 
 struct tensor *nest_tensor(const struct nest *n, const char *name)
 {

@@ -40,8 +40,8 @@ static void parse_layout(struct parser *p, struct tensor *t)
         if (scan_accept(&p->s, "%")) scan_int(&p->s, "nest.syntax", &l.mod);
         if (parse_failed(p)) return;
         if (dim < 0 || dim >= t->rank || l.div < 1 || l.mod < 0 || n == 2 * REGION_RANK) {
-            scan_error(&p->s, &at, "nest.layout", "a store term is DIM, DIM/div or DIM%%mod with 0 <= DIM < %d",
-                       t->rank);
+            scan_error(&p->s, &at, "nest.layout",
+                       "a store term is DIM, DIM/div or DIM%%mod with 0 <= DIM < %d", t->rank);
             return;
         }
         l.dim = (int)dim;
@@ -56,8 +56,11 @@ static void parse_table(struct parser *p, struct tensor *t)
 {
     int64_t n = 1, v = 0;
     for (int i = 0; i < t->rank; i++) {
-        bool fine = expr_is_int(t->extent[i], &v) && v >= 0 && v <= TABLE_VALUES && n * v <= TABLE_VALUES;
-        if (!fine) scan_error(&p->s, NULL, "nest.table", "a table has constant extents, at most %d values", TABLE_VALUES);
+        bool fine =
+            expr_is_int(t->extent[i], &v) && v >= 0 && v <= TABLE_VALUES && n * v <= TABLE_VALUES;
+        if (!fine)
+            scan_error(&p->s, NULL, "nest.table", "a table has constant extents, at most %d values",
+                       TABLE_VALUES);
         if (!fine) return;
         n *= v;
     }
@@ -118,7 +121,8 @@ static void parse_declarations(struct parser *p)
             if (!t) return;
             nest_add_tensor(p->n, t);
             if (p->n->tensor[before] != t)
-                scan_error(&p->s, &at, "nest.order", "in, const and out stand first, then packed, then the rest");
+                scan_error(&p->s, &at, "nest.order",
+                           "in, const and out stand first, then packed, then the rest");
         } else {
             return;
         }
@@ -161,7 +165,8 @@ static struct stmt *parse_if(struct parser *p, int col)
 {
     struct tok at = p->s.tok;
     const struct expr *cond = parse_top(p);
-    if (!parse_failed(p) && cond->type.dtype != TYPE_B1) scan_error(&p->s, &at, "nest.type", "a condition is b1");
+    if (!parse_failed(p) && cond->type.dtype != TYPE_B1)
+        scan_error(&p->s, &at, "nest.type", "a condition is b1");
     parse_end_line(p);
     struct stmt *s = stmt_if(p->ir, cond, NULL);
     s->u.cond.then = parse_block(p, col);
@@ -185,7 +190,8 @@ static struct stmt *parse_let(struct parser *p, int col)
 static struct stmt *parse_alloc(struct parser *p, int col)
 {
     enum scope scope = SCOPE_STACK;
-    if (!parse_scope(p, &scope)) scan_error(&p->s, NULL, "nest.syntax", "expected temp, stack or reg");
+    if (!parse_scope(p, &scope))
+        scan_error(&p->s, NULL, "nest.syntax", "expected temp, stack or reg");
     struct tensor *t = parse_failed(p) ? NULL : parse_tensor(p, scope);
     if (!t) return stmt_block(p->ir);
     struct stmt *s = stmt_alloc(p->ir, t, NULL);
@@ -212,7 +218,8 @@ static const struct expr **parse_idx(struct parser *p, const struct tensor *t, c
     p->size = 0;
     int n = parse_args(p, idx, REGION_RANK, "]");
     for (int i = 0; i < n && !parse_failed(p); i++)
-        if (idx[i]->type.dtype != TYPE_S64) scan_error(&p->s, at, "nest.type", "a subscript is s64");
+        if (idx[i]->type.dtype != TYPE_S64)
+            scan_error(&p->s, at, "nest.type", "a subscript is s64");
     if (!parse_failed(p) && t && n != t->rank)
         scan_error(&p->s, at, "nest.type", "'%s' has %d dimensions", t->name, t->rank);
     return idx;
@@ -225,7 +232,8 @@ static int parse_reduce(struct parser *p)
     return -1;
 }
 
-static void check_value(struct parser *p, const struct tok *at, const struct expr *value, struct type want)
+static void check_value(struct parser *p, const struct tok *at, const struct expr *value,
+                        struct type want)
 {
     if (!parse_failed(p) && !type_eq(value->type, want))
         scan_error(&p->s, at, "nest.type", "the value's type is not the target's");
@@ -244,15 +252,18 @@ static struct stmt *parse_store(struct parser *p)
     for (int i = 0; i < t->rank; i++)
         if (idx[i]->type.lanes > want.lanes) want.lanes = idx[i]->type.lanes;
     check_value(p, &at, value, want);
-    if (red >= RED_ARGMAX) scan_error(&p->s, &at, "nest.syntax", "%s= takes targets in braces", reduce_names[red]);
+    if (red >= RED_ARGMAX)
+        scan_error(&p->s, &at, "nest.syntax", "%s= takes targets in braces", reduce_names[red]);
     if (parse_failed(p)) return stmt_block(p->ir);
-    struct stmt *s = red < 0 ? stmt_store(p->ir, t, idx, value) : stmt_update(p->ir, (enum reduce)red, t, idx, value);
+    struct stmt *s = red < 0 ? stmt_store(p->ir, t, idx, value)
+                             : stmt_update(p->ir, (enum reduce)red, t, idx, value);
     if (red >= 0) s->u.update.started = scan_accept(&p->s, "started");
     parse_end_line(p);
     return s;
 }
 
-static void parse_braced(struct parser *p, const struct expr **a, const struct stmt *s, const char *what)
+static void parse_braced(struct parser *p, const struct expr **a, const struct stmt *s,
+                         const char *what)
 {
     struct tok at = p->s.tok;
     int n = s->u.update.n;
@@ -260,7 +271,8 @@ static void parse_braced(struct parser *p, const struct expr **a, const struct s
     p->size = 0;
     const struct expr *got[UPDATE_TARGETS];
     int have = parse_args(p, got, UPDATE_TARGETS, "}");
-    if (!parse_failed(p) && have != n) scan_error(&p->s, &at, "nest.syntax", "expected %d %s", n, what);
+    if (!parse_failed(p) && have != n)
+        scan_error(&p->s, &at, "nest.syntax", "expected %d %s", n, what);
     for (int i = 0; i < n && !parse_failed(p); i++) {
         check_value(p, &at, got[i], s->u.update.tensor[i]->type);
         a[i] = got[i];
@@ -305,7 +317,8 @@ static struct stmt *parse_tuple(struct parser *p)
     int n = 0;
     scan_expect(&p->s, "nest.syntax", "{");
     do {
-        if (n == UPDATE_TARGETS) scan_error(&p->s, NULL, "nest.syntax", "at most %d targets", UPDATE_TARGETS);
+        if (n == UPDATE_TARGETS)
+            scan_error(&p->s, NULL, "nest.syntax", "at most %d targets", UPDATE_TARGETS);
         if (!parse_failed(p)) t[n++] = parse_tensor_name(p);
     } while (!parse_failed(p) && scan_accept(&p->s, ","));
     scan_expect(&p->s, "nest.syntax", "}");
@@ -315,9 +328,11 @@ static struct stmt *parse_tuple(struct parser *p)
     for (int i = 0; i < n && !parse_failed(p); i++)
         fits = fits && t[i]->rank == t[0]->rank && t[i]->type.lanes == 1;
     if (!parse_failed(p) && red == RED_USER && n < 1) fits = false;
-    if (!parse_failed(p) && fits && red < RED_USER) fits = dtype_is_int((enum dtype)t[1]->type.dtype) && t[0]->type.dtype != TYPE_B1;
+    if (!parse_failed(p) && fits && red < RED_USER)
+        fits = dtype_is_int((enum dtype)t[1]->type.dtype) && t[0]->type.dtype != TYPE_B1;
     if (!parse_failed(p) && !fits)
-        scan_error(&p->s, &at, "nest.type", "targets in braces take argmax=, argmin= (a value, an integer) or user=");
+        scan_error(&p->s, &at, "nest.type",
+                   "targets in braces take argmax=, argmin= (a value, an integer) or user=");
     scan_expect(&p->s, "nest.syntax", "=");
     if (parse_failed(p)) return stmt_block(p->ir);
     struct stmt *s = stmt_update(p->ir, (enum reduce)red, t[0], idx, parse_dummy(p));
@@ -348,7 +363,8 @@ static struct stmt *parse_lines(struct parser *p, int outer_col)
 {
     struct stmt *block = stmt_block(p->ir);
     int col = p->s.tok.col;
-    if (++p->depth > PARSE_DEPTH) scan_error(&p->s, NULL, "nest.deep", "nested more than %d deep", PARSE_DEPTH);
+    if (++p->depth > PARSE_DEPTH)
+        scan_error(&p->s, NULL, "nest.deep", "nested more than %d deep", PARSE_DEPTH);
     while (!parse_failed(p) && p->s.tok.kind != TOK_END && p->s.tok.col > outer_col) {
         if (outer_col == 0 && p->s.tok.kind == TOK_IDENT && scan_is(&p->s, "pack")) break;
         if (p->s.tok.col != col) {
@@ -396,12 +412,14 @@ static void parse_nest(struct parser *p)
         parse_end_line(p);
         p->n->pack = parse_lines(p, 1);
     }
-    if (!parse_failed(p) && p->s.tok.kind != TOK_END) scan_error(&p->s, NULL, "nest.indent", "a statement is out of place");
+    if (!parse_failed(p) && p->s.tok.kind != TOK_END)
+        scan_error(&p->s, NULL, "nest.indent", "a statement is out of place");
     adopt(p->n->body);
     adopt(p->n->pack);
 }
 
-enum rc nest_parse(struct ir *ir, const char *file, const char *text, size_t len, struct nest **out, struct err *e)
+enum rc nest_parse(struct ir *ir, const char *file, const char *text, size_t len, struct nest **out,
+                   struct err *e)
 {
     struct parser p = {.ir = ir, .vars = map_new(), .tensors = map_new()};
     scan_init_with(&p.s, file, text, len, true, true);

@@ -22,7 +22,8 @@ static inline bool parse_failed(const struct parser *p) { return p->s.err.rc != 
 static inline const struct expr *parse_dummy(struct parser *p) { return expr_int(p->ir, 0); }
 
 void parse_name(struct parser *p, char out[PARSE_NAME]);
-const struct var *parse_declare_var(struct parser *p, const char *name, const struct tok *at, struct type t);
+const struct var *parse_declare_var(struct parser *p, const char *name, const struct tok *at,
+                                    struct type t);
 void parse_declare_tensor(struct parser *p, struct tensor *t, const struct tok *at);
 struct tensor *parse_tensor_name(struct parser *p); /* NULL after an error */
 void parse_end_line(struct parser *p);

@@ -29,7 +29,8 @@ void parse_name(struct parser *p, char out[PARSE_NAME])
     scan_ident(&p->s, "nest.syntax", out, PARSE_NAME);
 }
 
-static void unknown(struct parser *p, const struct tok *at, const char *what, const char *name, const struct map *m)
+static void unknown(struct parser *p, const struct tok *at, const char *what, const char *name,
+                    const struct map *m)
 {
     const char *live[64];
     size_t n = 0;
@@ -40,7 +41,8 @@ static void unknown(struct parser *p, const struct tok *at, const char *what, co
     scan_error(&p->s, at, "nest.name", "unknown %s '%s'%s", what, name, hint);
 }
 
-const struct var *parse_declare_var(struct parser *p, const char *name, const struct tok *at, struct type t)
+const struct var *parse_declare_var(struct parser *p, const char *name, const struct tok *at,
+                                    struct type t)
 {
     const struct var *v = var_new(p->ir, name, t);
     if (!parse_failed(p) && map_get(p->vars, name))
@@ -113,7 +115,8 @@ bool parse_type(struct parser *p, struct type *out)
     if (ok)
         scan_next(&p->s);
     else
-        scan_error(&p->s, NULL, "nest.type", "expected a type such as f32 or f32x8 (2 to %d lanes)", PARSE_LANES);
+        scan_error(&p->s, NULL, "nest.type", "expected a type such as f32 or f32x8 (2 to %d lanes)",
+                   PARSE_LANES);
     return ok;
 }
 
@@ -183,7 +186,8 @@ static const struct expr *parse_lanes(struct parser *p, const struct tok *at, en
     int64_t lanes = 0;
     int n = parse_args(p, a, op_arity(op) + 1, ")");
     if (n != op_arity(op) + 1 || !expr_is_int(a[n - 1], &lanes) || lanes < 2 || lanes > PARSE_LANES)
-        scan_error(&p->s, at, "nest.type", "%s ends with its number of lanes, 2 to %d", op_name(op), PARSE_LANES);
+        scan_error(&p->s, at, "nest.type", "%s ends with its number of lanes, 2 to %d", op_name(op),
+                   PARSE_LANES);
     if (parse_failed(p)) return parse_dummy(p);
     return make(p, at, op, type_vec(a[0]->type.dtype, (int)lanes), a, n - 1, NULL);
 }
@@ -215,8 +219,10 @@ static const struct expr *parse_call(struct parser *p, const struct tok *at)
         return e;
     }
     for (int op = 0; op < OP_COUNT; op++)
-        if (op_form((enum op)op) == 'C' && tok_is(at, op_name((enum op)op))) return parse_op_call(p, at, (enum op)op);
-    scan_error(&p->s, at, "nest.name", "unknown operator '%.*s'", (int)(at->n < 60 ? at->n : 60), at->p);
+        if (op_form((enum op)op) == 'C' && tok_is(at, op_name((enum op)op)))
+            return parse_op_call(p, at, (enum op)op);
+    scan_error(&p->s, at, "nest.name", "unknown operator '%.*s'", (int)(at->n < 60 ? at->n : 60),
+               at->p);
     return parse_dummy(p);
 }
 
@@ -234,7 +240,8 @@ static const struct expr *parse_load(struct parser *p, const struct tok *at, con
 }
 
 /* After '(' expr: a guarded load has `if cond else default` before the ')'. */
-static const struct expr *parse_guard(struct parser *p, const struct tok *at, const struct expr *load)
+static const struct expr *parse_guard(struct parser *p, const struct tok *at,
+                                      const struct expr *load)
 {
     const struct expr *a[REGION_RANK + 2];
     a[0] = parse_expr(p, 1);
@@ -285,10 +292,10 @@ static const struct infix {
     const char *text;
     uint8_t level, op, swap;
 } infix[] = {
-    {"|", 1, OP_OR, 0},  {"^", 2, OP_XOR, 0}, {"&", 3, OP_AND, 0},  {"==", 4, OP_EQ, 0},  {"!=", 4, OP_NE, 0},
-    {"<", 5, OP_LT, 0},  {"<=", 5, OP_LE, 0}, {">", 5, OP_LT, 1},   {">=", 5, OP_LE, 1},  {"<<", 6, OP_SHL, 0},
-    {">>", 6, OP_SHR, 0}, {"+", 7, OP_ADD, 0}, {"-", 7, OP_SUB, 0},  {"*", 8, OP_MUL, 0},  {"/", 8, OP_DIV, 0},
-    {"%", 8, OP_MOD, 0},
+    {"|", 1, OP_OR, 0},  {"^", 2, OP_XOR, 0},  {"&", 3, OP_AND, 0},  {"==", 4, OP_EQ, 0},
+    {"!=", 4, OP_NE, 0}, {"<", 5, OP_LT, 0},   {"<=", 5, OP_LE, 0},  {">", 5, OP_LT, 1},
+    {">=", 5, OP_LE, 1}, {"<<", 6, OP_SHL, 0}, {">>", 6, OP_SHR, 0}, {"+", 7, OP_ADD, 0},
+    {"-", 7, OP_SUB, 0}, {"*", 8, OP_MUL, 0},  {"/", 8, OP_DIV, 0},  {"%", 8, OP_MOD, 0},
 };
 
 static const struct infix *find_infix(const struct tok *t, int level)
@@ -302,14 +309,16 @@ static const struct infix *find_infix(const struct tok *t, int level)
 /* An expression of operators that bind at least as tightly as `level`. */
 static const struct expr *parse_expr(struct parser *p, int level)
 {
-    if (++p->depth > PARSE_DEPTH) scan_error(&p->s, NULL, "nest.deep", "nested more than %d deep", PARSE_DEPTH);
+    if (++p->depth > PARSE_DEPTH)
+        scan_error(&p->s, NULL, "nest.deep", "nested more than %d deep", PARSE_DEPTH);
     const struct expr *e = parse_failed(p) ? parse_dummy(p) : parse_primary(p);
     for (const struct infix *op; !parse_failed(p) && (op = find_infix(&p->s.tok, level));) {
         struct tok at = p->s.tok;
         scan_next(&p->s);
         const struct expr *right = parse_expr(p, op->level + 1);
         const struct expr *a[2] = {op->swap ? right : e, op->swap ? e : right};
-        struct type t = op_is_predicate((enum op)op->op) ? type_vec(TYPE_B1, e->type.lanes) : e->type;
+        struct type t =
+            op_is_predicate((enum op)op->op) ? type_vec(TYPE_B1, e->type.lanes) : e->type;
         e = make(p, &at, (enum op)op->op, t, a, 2, NULL);
     }
     p->depth--;

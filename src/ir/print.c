@@ -12,17 +12,20 @@
 
 #include "ir/private.h"
 
-const char *const cast_names[6] = {"cast",           "cast_sat",       "cast_even", "cast_away",
-                                   "cast_sat_even", "cast_sat_away"};
+const char *const cast_names[6] = {"cast",      "cast_sat",      "cast_even",
+                                   "cast_away", "cast_sat_even", "cast_sat_away"};
 const char *const reduce_names[8] = {"+", "*", "max", "min", "|", "argmax", "argmin", "user"};
 const char *const loop_kind_names[4] = {"", "parallel", "vector", "unroll"};
 const char *const tail_names[5] = {"", "guard", "peel", "mask", "pad"};
 
 /* Words that mean something at a place where a name can stand; as names they are quoted. */
-static const char *const reserved[] = {"nest",  "dyn",    "in",     "const",   "out",     "temp",   "stack", "reg",
-                                       "table", "packed", "pack",   "stage",   "for",     "if",     "else",  "let",
-                                       "alloc", "store",  "vector", "unroll",  "parallel", "reduce", "guard", "peel",
-                                       "mask",  "from",   "with",   "ordered", "started", "true",   "false"};
+static const char *const reserved[] = {"nest",     "dyn",    "in",      "const",   "out",
+                                       "temp",     "stack",  "reg",     "table",   "packed",
+                                       "pack",     "stage",  "for",     "if",      "else",
+                                       "let",      "alloc",  "store",   "vector",  "unroll",
+                                       "parallel", "reduce", "guard",   "peel",    "mask",
+                                       "from",     "with",   "ordered", "started", "true",
+                                       "false"};
 
 static bool name_is_plain(const char *s)
 {
@@ -34,7 +37,8 @@ static bool name_is_plain(const char *s)
         bool digit = *s >= '0' && *s <= '9';
         if (*s == '.') {
             char next = s[1];
-            if (!((next >= 'A' && next <= 'Z') || (next >= 'a' && next <= 'z') || next == '_')) return false;
+            if (!((next >= 'A' && next <= 'Z') || (next >= 'a' && next <= 'z') || next == '_'))
+                return false;
         } else if (!alpha && !digit) {
             return false;
         }
@@ -56,11 +60,17 @@ static int precedence(const struct expr *e)
     case OP_OR: return 1;
     case OP_XOR: return 2;
     case OP_AND: return 3;
-    case OP_EQ: case OP_NE: return 4;
-    case OP_LT: case OP_LE: return 5;
-    case OP_SHL: case OP_SHR: return 6;
-    case OP_ADD: case OP_SUB: return 7;
-    case OP_MUL: case OP_DIV: case OP_MOD: return 8;
+    case OP_EQ:
+    case OP_NE: return 4;
+    case OP_LT:
+    case OP_LE: return 5;
+    case OP_SHL:
+    case OP_SHR: return 6;
+    case OP_ADD:
+    case OP_SUB: return 7;
+    case OP_MUL:
+    case OP_DIV:
+    case OP_MOD: return 8;
     default: return 9;
     }
 }
@@ -102,7 +112,8 @@ static void print_int(struct buf *b, const struct expr *e)
     else if (e->type.dtype == TYPE_S64)
         buf_printf(b, "%lld", (long long)e->u.i);
     else
-        buf_printf(b, e->u.i == INT64_MIN ? "%s(min)" : "%s(%lld)", dtype_name(e->type.dtype), (long long)e->u.i);
+        buf_printf(b, e->u.i == INT64_MIN ? "%s(min)" : "%s(%lld)", dtype_name(e->type.dtype),
+                   (long long)e->u.i);
 }
 
 static void print_list(struct buf *b, const struct expr *const *a, int n)
@@ -150,7 +161,8 @@ static void print_special(struct buf *b, const struct expr *e)
         buf_putc(b, ')');
         break;
     default: /* CAST, BITCAST */
-        buf_printf(b, "%s(%s, ", e->op == OP_CAST ? cast_names[e->u.i] : "bitcast", dtype_name(e->type.dtype));
+        buf_printf(b, "%s(%s, ", e->op == OP_CAST ? cast_names[e->u.i] : "bitcast",
+                   dtype_name(e->type.dtype));
         expr_print(b, e->a[0]);
         buf_putc(b, ')');
     }

@@ -71,7 +71,8 @@ double bf16_to_double(uint16_t h);
 /* `e` with other children, through the folding constructors. */
 const struct expr *expr_rebuild(struct ir *ir, const struct expr *e, const struct expr *const *a);
 /* expr_map that leaves nodes without any of the variable bits alone. */
-const struct expr *expr_map_vars(struct ir *ir, const struct expr *e, expr_map_fn *fn, void *ctx, uint64_t vars);
+const struct expr *expr_map_vars(struct ir *ir, const struct expr *e, expr_map_fn *fn, void *ctx,
+                                 uint64_t vars);
 
 /* l += k*m, l += k*atom; false: too many terms or overflow (l is then spoilt). */
 bool linear_add(struct linear *l, const struct linear *m, int64_t k);

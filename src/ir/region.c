@@ -69,8 +69,9 @@ static const struct expr *bound_of(struct finder *f, const struct expr *e, bool 
 }
 
 /* l with atom (coefficient k) replaced by `by` + shift. */
-static const struct expr *bound_with(struct finder *f, const struct linear *l, const struct expr *atom, int64_t k,
-                                     const struct expr *by, int64_t shift, bool upper)
+static const struct expr *bound_with(struct finder *f, const struct linear *l,
+                                     const struct expr *atom, int64_t k, const struct expr *by,
+                                     int64_t shift, bool upper)
 {
     struct linear to = *l, m;
     linear_drop(&to, atom);
@@ -80,8 +81,8 @@ static const struct expr *bound_with(struct finder *f, const struct linear *l, c
     return bound(f, &to, upper);
 }
 
-static const struct expr *bound_minmax(struct finder *f, const struct linear *l, const struct expr *e, int64_t k,
-                                       bool upper)
+static const struct expr *bound_minmax(struct finder *f, const struct linear *l,
+                                       const struct expr *e, int64_t k, bool upper)
 {
     if (++f->branches > BRANCHES) return refuse(f, "a subscript has too many min and max");
     const struct expr *x = bound_with(f, l, e, k, e->a[0], 0, upper);
@@ -92,12 +93,13 @@ static const struct expr *bound_minmax(struct finder *f, const struct linear *l,
 }
 
 /* x / c and x % c with inner variables in x: the quotient is monotone, the remainder lies in 0..c-1. */
-static const struct expr *bound_divmod(struct finder *f, const struct linear *l, const struct expr *e, int64_t k,
-                                       bool upper)
+static const struct expr *bound_divmod(struct finder *f, const struct linear *l,
+                                       const struct expr *e, int64_t k, bool upper)
 {
     int64_t c = 0;
     bool up = upper == (k > 0);
-    if (!expr_is_int(e->a[1], &c) || c <= 0) return refuse(f, "a subscript divides by something not constant");
+    if (!expr_is_int(e->a[1], &c) || c <= 0)
+        return refuse(f, "a subscript divides by something not constant");
     if (e->op == OP_MOD) {
         struct range r = expr_range(f->inside, e);
         return bound_with(f, l, e, k, expr_int(f->ir, up ? r.hi : r.lo), 0, upper);
@@ -107,14 +109,18 @@ static const struct expr *bound_divmod(struct finder *f, const struct linear *l,
     return bound_with(f, l, e, k, expr_binary(f->ir, OP_DIV, x, e->a[1]), 0, upper);
 }
 
-static const struct expr *bound_atom(struct finder *f, const struct linear *l, const struct expr *e, int64_t k,
-                                     bool upper)
+static const struct expr *bound_atom(struct finder *f, const struct linear *l, const struct expr *e,
+                                     int64_t k, bool upper)
 {
     switch ((enum op)e->op) {
-    case OP_MIN: case OP_MAX: return bound_minmax(f, l, e, k, upper);
-    case OP_DIV: case OP_MOD: return bound_divmod(f, l, e, k, upper);
-    case OP_LOAD: case OP_LOADC: return refuse(f, "a subscript is itself read from a tensor");
-    case OP_MUL: return refuse(f, "a subscript multiplies a loop variable by something not constant");
+    case OP_MIN:
+    case OP_MAX: return bound_minmax(f, l, e, k, upper);
+    case OP_DIV:
+    case OP_MOD: return bound_divmod(f, l, e, k, upper);
+    case OP_LOAD:
+    case OP_LOADC: return refuse(f, "a subscript is itself read from a tensor");
+    case OP_MUL:
+        return refuse(f, "a subscript multiplies a loop variable by something not constant");
     default: return refuse(f, "a subscript is not quasi-affine");
     }
 }
@@ -159,7 +165,8 @@ static void note_var(const struct expr *e, void *ctx)
 /* Extent as a constant, or an expression of dyn extents when there is no constant bound. */
 static const struct expr *extent_of(struct finder *f, const struct expr *lo, const struct expr *hi)
 {
-    const struct expr *e = expr_simplify(f->ir, f->env, expr_add(f->ir, expr_sub(f->ir, hi, lo), expr_int(f->ir, 1)));
+    const struct expr *e =
+        expr_simplify(f->ir, f->env, expr_add(f->ir, expr_sub(f->ir, hi, lo), expr_int(f->ir, 1)));
     if (expr_is_int(e, NULL)) return e;
     struct range r = expr_range(f->env, e);
     if (r.hi != INT64_MAX && r.hi >= 0) return expr_int(f->ir, r.hi);
@@ -169,8 +176,8 @@ static const struct expr *extent_of(struct finder *f, const struct expr *lo, con
 }
 
 /* *lo, *extent := the hull with another interval; false if their distance is unknown. */
-static bool join(struct finder *f, const struct expr **lo, const struct expr **extent, const struct expr *lo2,
-                 const struct expr *extent2)
+static bool join(struct finder *f, const struct expr **lo, const struct expr **extent,
+                 const struct expr *lo2, const struct expr *extent2)
 {
     int64_t a = 0, b = 0;
     struct range d = expr_range(f->env, expr_simplify(f->ir, f->env, expr_sub(f->ir, lo2, *lo)));
@@ -233,13 +240,17 @@ static struct env *inside_env(struct finder *f)
     struct env *env = env_new(f->ir);
     for (int i = 0; i < f->env->n; i++) {
         const struct env_entry *e = &f->env->entry[i];
-        if (e->value) env_let(env, e->var, e->value);
-        else env_put(env, e->var, e->lo, e->hi);
+        if (e->value)
+            env_let(env, e->var, e->value);
+        else
+            env_put(env, e->var, e->lo, e->hi);
         env->entry[env->n - 1].range = e->range;
     }
     for (int i = 0; i < f->n; i++) {
-        if (f->in[i].value) env_let(env, f->in[i].var, f->in[i].value);
-        else env_put(env, f->in[i].var, f->in[i].lo, f->in[i].hi);
+        if (f->in[i].value)
+            env_let(env, f->in[i].var, f->in[i].value);
+        else
+            env_put(env, f->in[i].var, f->in[i].lo, f->in[i].hi);
     }
     return env;
 }
@@ -304,24 +315,27 @@ static bool visit_stmt(struct stmt *s, void *ctx)
     return true;
 }
 
-static bool region_find(const struct nest *n, struct stmt *s, const struct tensor *t, bool write, struct region *out,
-                        const char **why)
+static bool region_find(const struct nest *n, struct stmt *s, const struct tensor *t, bool write,
+                        struct region *out, const char **why)
 {
     struct finder f = {.nest = n, .ir = n->ir, .t = t, .write = write, .root = s, .out = out};
     f.env = env_at(n->ir, n, s);
     out->rank = t->rank;
     stmt_walk(s, visit_stmt, &f);
-    if (!f.why && f.found == 0) f.why = write ? "the tensor is not written there" : "the tensor is not read there";
+    if (!f.why && f.found == 0)
+        f.why = write ? "the tensor is not written there" : "the tensor is not read there";
     if (why) *why = f.why;
     return !f.why;
 }
 
-bool region_read(const struct nest *n, struct stmt *s, const struct tensor *t, struct region *out, const char **why)
+bool region_read(const struct nest *n, struct stmt *s, const struct tensor *t, struct region *out,
+                 const char **why)
 {
     return region_find(n, s, t, false, out, why);
 }
 
-bool region_write(const struct nest *n, struct stmt *s, const struct tensor *t, struct region *out, const char **why)
+bool region_write(const struct nest *n, struct stmt *s, const struct tensor *t, struct region *out,
+                  const char **why)
 {
     return region_find(n, s, t, true, out, why);
 }

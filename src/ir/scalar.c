@@ -87,7 +87,8 @@ uint16_t f16_from_double(double v)
     if (isnan(v)) return (uint16_t)(sign | 0x7e00);
     double r = fabs(real_round(TYPE_F16, v));
     if (isinf(r)) return (uint16_t)(sign | 0x7c00);
-    if (r < 0x1p-14) return (uint16_t)(sign | (uint16_t)ldexp(r, 24)); /* subnormal: multiples of 2^-24 */
+    if (r < 0x1p-14)
+        return (uint16_t)(sign | (uint16_t)ldexp(r, 24)); /* subnormal: multiples of 2^-24 */
     int e = 0;
     double m = frexp(r, &e); /* 0.5 <= m < 1, so exponent field is e - 1 + 15 */
     return (uint16_t)(sign | (uint16_t)((e + 14) << 10) | ((uint16_t)ldexp(m, 11) & 0x3ff));
@@ -256,7 +257,10 @@ static uint64_t bits_of(enum dtype d, union scalar a)
     uint32_t u32 = 0;
     switch (d) {
     case TYPE_F64: memcpy(&u, &a.f, 8); return u;
-    case TYPE_F32: f = (float)a.f; memcpy(&u32, &f, 4); return u32;
+    case TYPE_F32:
+        f = (float)a.f;
+        memcpy(&u32, &f, 4);
+        return u32;
     case TYPE_F16: return f16_from_double(a.f);
     case TYPE_BF16: return bf16_from_double(a.f);
     default: return u;
@@ -269,7 +273,10 @@ static void from_bits(enum dtype d, uint64_t u, union scalar *out)
     uint32_t u32 = (uint32_t)u;
     switch (d) {
     case TYPE_F64: memcpy(&out->f, &u, 8); break;
-    case TYPE_F32: memcpy(&f, &u32, 4); out->f = f; break;
+    case TYPE_F32:
+        memcpy(&f, &u32, 4);
+        out->f = f;
+        break;
     case TYPE_F16: out->f = f16_to_double((uint16_t)u); break;
     case TYPE_BF16: out->f = bf16_to_double((uint16_t)u); break;
     default: out->i = int_wrap(d, (int64_t)u); break;

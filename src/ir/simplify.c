@@ -47,11 +47,13 @@ static bool join_divmod(struct linear *l)
     for (int i = 0; i < l->n; i++) {
         const struct expr *m = l->atom[i];
         int64_t c = 0, k = l->coef[i], scaled = 0;
-        if (m->op != OP_MOD || !expr_is_int(m->a[1], &c) || __builtin_mul_overflow(k, c, &scaled)) continue;
+        if (m->op != OP_MOD || !expr_is_int(m->a[1], &c) || __builtin_mul_overflow(k, c, &scaled))
+            continue;
         for (int j = 0; j < l->n; j++) {
             const struct expr *d = l->atom[j];
             struct linear x, to = *l;
-            if (d->op != OP_DIV || d->a[0] != m->a[0] || d->a[1] != m->a[1] || l->coef[j] != scaled) continue;
+            if (d->op != OP_DIV || d->a[0] != m->a[0] || d->a[1] != m->a[1] || l->coef[j] != scaled)
+                continue;
             linear_drop(&to, m);
             linear_drop(&to, d);
             if (!linear_of(m->a[0], &x) || !linear_add(&to, &x, k)) continue;
@@ -73,7 +75,9 @@ static const struct expr *push_into_minmax(struct env *env, const struct linear 
         int before = a.n + b.n, k = (int)l->coef[i];
         linear_drop(&rest, m);
         struct linear ra = rest, rb = rest;
-        if (rest.n == 0 || !linear_add(&ra, &a, k) || !linear_add(&rb, &b, k) || ra.n + rb.n >= before + rest.n) continue;
+        if (rest.n == 0 || !linear_add(&ra, &a, k) || !linear_add(&rb, &b, k) ||
+            ra.n + rb.n >= before + rest.n)
+            continue;
         bool min = (m->op == OP_MIN) == (k > 0);
         return simple(env, expr_binary(env->ir, min ? OP_MIN : OP_MAX, linear_expr(env->ir, &ra),
                                        linear_expr(env->ir, &rb)));
@@ -100,7 +104,8 @@ static bool split_multiple(const struct linear *x, int64_t c, struct linear *q, 
     *r = (struct linear){.n = 0, .c = x->c % c};
     for (int i = 0; i < x->n; i++) {
         bool whole = x->coef[i] % c == 0;
-        if (!linear_add_atom(whole ? q : r, x->atom[i], whole ? x->coef[i] / c : x->coef[i])) return false;
+        if (!linear_add_atom(whole ? q : r, x->atom[i], whole ? x->coef[i] / c : x->coef[i]))
+            return false;
     }
     return true;
 }
@@ -167,14 +172,16 @@ static const struct expr *simple_mod(struct env *env, const struct expr *e)
     if (!expr_is_int(e->a[1], &c) || c <= 0 || !linear_of(e->a[0], &x)) return e;
     if (!split_multiple(&x, c, &q, &r)) return e;
     if (one_block(env, &r, c, &k)) {
-        if (__builtin_mul_overflow(k, c, &shift) || __builtin_sub_overflow(r.c, shift, &r.c)) return e;
+        if (__builtin_mul_overflow(k, c, &shift) || __builtin_sub_overflow(r.c, shift, &r.c))
+            return e;
         return simple_sum(env, linear_expr(ir, &r));
     }
     int64_t g = common_factor(&r, c, true);
     divide(&r, g);
     const struct expr *num = linear_expr(ir, &r);
     c /= g;
-    if (num->op == OP_MOD && expr_is_int(num->a[1], &inner) && inner > 0 && inner % c == 0) num = num->a[0];
+    if (num->op == OP_MOD && expr_is_int(num->a[1], &inner) && inner > 0 && inner % c == 0)
+        num = num->a[0];
     return expr_mul(ir, expr_binary(ir, OP_MOD, num, expr_int(ir, c)), expr_int(ir, g));
 }
 
@@ -184,7 +191,8 @@ static const struct expr *simple_mod(struct env *env, const struct expr *e)
 static bool covers(const struct env *env, const struct expr *a, const struct expr *b)
 {
     struct linear l, m;
-    return linear_of(a, &l) && linear_of(b, &m) && linear_add(&l, &m, -1) && env_proves_nonneg(env, &l);
+    return linear_of(a, &l) && linear_of(b, &m) && linear_add(&l, &m, -1) &&
+           env_proves_nonneg(env, &l);
 }
 
 static const struct expr *simple_minmax(struct env *env, const struct expr *e)
@@ -199,11 +207,13 @@ static const struct expr *simple_minmax(struct env *env, const struct expr *e)
         if (in->op != op) continue;
         for (int i = 0; i < 2; i++) {
             const struct expr *a = in->a[i], *b = in->a[1 - i];
-            if (covers(env, min ? a : out, min ? out : a)) return simple(env, expr_binary(env->ir, op, b, out));
+            if (covers(env, min ? a : out, min ? out : a))
+                return simple(env, expr_binary(env->ir, op, b, out));
             if (covers(env, min ? out : a, min ? a : out)) return in;
         }
     }
-    int64_t c = 0; /* one order for equal meanings; constants stay right, where the constructor puts them */
+    int64_t c =
+        0; /* one order for equal meanings; constants stay right, where the constructor puts them */
     if (x->id > y->id && !expr_is_int(y, &c)) return expr_binary(env->ir, op, y, x);
     return e;
 }
@@ -248,7 +258,8 @@ static const struct expr *split_compare(struct env *env, const struct linear *l)
             struct linear to = *l, x;
             linear_drop(&to, m);
             if (!linear_of(m->a[side], &x) || !linear_add(&to, &x, k)) return NULL;
-            part[side] = expr_binary(env->ir, OP_LE, expr_int(env->ir, 0), linear_expr(env->ir, &to));
+            part[side] =
+                expr_binary(env->ir, OP_LE, expr_int(env->ir, 0), linear_expr(env->ir, &to));
         }
         return simple(env, expr_and(env->ir, part[0], part[1]));
     }
@@ -287,7 +298,8 @@ static const struct expr *simple_equal(struct env *env, const struct expr *e)
     if (g > 1) divide(&l, g);
     struct linear above = l;
     if (!linear_add(&minus, &l, -1) || __builtin_sub_overflow(above.c, 1, &above.c)) return e;
-    if (env_proves_nonneg(env, &above) || env_proves_nonneg(env, &minus)) return expr_bool(ir, ne); /* l > 0 or l < 0 */
+    if (env_proves_nonneg(env, &above) || env_proves_nonneg(env, &minus))
+        return expr_bool(ir, ne); /* l > 0 or l < 0 */
     above.c = l.c;
     minus.c += 1;
     if (env_proves_nonneg(env, &above) && env_proves_nonneg(env, &minus)) return expr_bool(ir, !ne);
@@ -318,7 +330,9 @@ static const struct expr *simple_less_vector(struct env *env, const struct expr 
     for (int end = 0; end < 2; end++) {
         struct linear l, m, never = {.n = 0, .c = -1};
         int lane = end ? lanes - 1 : 0;
-        if (!lane_form(e->a[1], lane, &l) || !lane_form(e->a[0], lane, &m) || !linear_add(&l, &m, -1)) return e;
+        if (!lane_form(e->a[1], lane, &l) || !lane_form(e->a[0], lane, &m) ||
+            !linear_add(&l, &m, -1))
+            return e;
         if (e->op == OP_LT && __builtin_sub_overflow(l.c, 1, &l.c)) return e;
         yes = yes && env_proves_nonneg(env, &l);
         no = no && linear_add(&never, &l, -1) && env_proves_nonneg(env, &never);
@@ -360,7 +374,8 @@ static const struct expr *simple_logic(struct env *env, const struct expr *e)
         bool needless = false;
         for (int j = 0; j < n && !needless; j++) {
             if (j == i || !part[j]) continue;
-            needless = op == OP_AND ? implies(env, part[j], part[i]) : implies(env, part[i], part[j]);
+            needless =
+                op == OP_AND ? implies(env, part[j], part[i]) : implies(env, part[i], part[j]);
         }
         if (needless) part[i] = NULL;
     }
@@ -376,12 +391,14 @@ static const struct expr *simple_other(struct env *env, const struct expr *e)
     switch ((enum op)e->op) {
     case OP_SELECT:
         if (e->a[1] == e->a[2]) return e->a[1];
-        if (e->type.dtype == TYPE_B1 && e->type.lanes == 1 && e->a[1]->op == OP_INT && e->a[2]->op == OP_INT)
+        if (e->type.dtype == TYPE_B1 && e->type.lanes == 1 && e->a[1]->op == OP_INT &&
+            e->a[2]->op == OP_INT)
             return e->a[1]->u.i ? e->a[0] : expr_unary(env->ir, OP_NOT, e->a[0]);
         return e;
     case OP_LOADC:
         if (e->a[0]->op == OP_SPLAT && e->a[0]->a[0]->op == OP_INT)
-            return e->a[0]->a[0]->u.i ? expr_load(env->ir, e->u.tensor, e->a + 2, e->n - 2) : e->a[1];
+            return e->a[0]->a[0]->u.i ? expr_load(env->ir, e->u.tensor, e->a + 2, e->n - 2)
+                                      : e->a[1];
         return e->a[0]->op == OP_INT && !e->a[0]->u.i ? e->a[1] : e;
     default: return e;
     }
@@ -391,16 +408,22 @@ static const struct expr *simple_node(struct env *env, const struct expr *e)
 {
     bool index = e->n == 2 && type_eq(e->a[0]->type, type_of(TYPE_S64));
     switch ((enum op)e->op) {
-    case OP_ADD: case OP_SUB: case OP_MUL: return index ? simple_sum(env, e) : e;
+    case OP_ADD:
+    case OP_SUB:
+    case OP_MUL: return index ? simple_sum(env, e) : e;
     case OP_NEG: return type_eq(e->type, type_of(TYPE_S64)) ? simple_sum(env, e) : e;
     case OP_DIV: return index ? simple_div(env, e) : e;
     case OP_MOD: return index ? simple_mod(env, e) : e;
-    case OP_MIN: case OP_MAX: return index ? simple_minmax(env, e) : e;
-    case OP_LT: case OP_LE:
+    case OP_MIN:
+    case OP_MAX: return index ? simple_minmax(env, e) : e;
+    case OP_LT:
+    case OP_LE:
         if (e->type.lanes > 1 && e->a[0]->type.dtype == TYPE_S64) return simple_less_vector(env, e);
         return index ? simple_less(env, e) : e;
-    case OP_EQ: case OP_NE: return index ? simple_equal(env, e) : e;
-    case OP_AND: case OP_OR: return type_eq(e->type, type_of(TYPE_B1)) ? simple_logic(env, e) : e;
+    case OP_EQ:
+    case OP_NE: return index ? simple_equal(env, e) : e;
+    case OP_AND:
+    case OP_OR: return type_eq(e->type, type_of(TYPE_B1)) ? simple_logic(env, e) : e;
     default: return simple_other(env, e);
     }
 }

@@ -7,8 +7,8 @@
  * storage includes the padding of a last block that is not full. No layout = row-major. */
 #include "ir/ir.h"
 
-struct tensor *tensor_new(struct ir *ir, const char *name, struct type type, enum scope scope, int rank,
-                          const struct expr *const *extent)
+struct tensor *tensor_new(struct ir *ir, const char *name, struct type type, enum scope scope,
+                          int rank, const struct expr *const *extent)
 {
     QN_CHECK(rank >= 0 && rank <= REGION_RANK, "tensor %s of rank %d", name, rank);
     struct tensor *t = ARENA_NEW(ir->arena, struct tensor);
@@ -35,12 +35,14 @@ static const struct expr *term_extent(struct ir *ir, const struct tensor *t, int
     return l->mod ? expr_int(ir, l->mod) : ceil_div(ir, t->extent[l->dim], l->div);
 }
 
-static const struct expr *term_value(struct ir *ir, const struct tensor *t, int i, const struct expr *const *idx)
+static const struct expr *term_value(struct ir *ir, const struct tensor *t, int i,
+                                     const struct expr *const *idx)
 {
     if (t->nlayout == 0) return idx[i];
     const struct layout_term *l = &t->layout[i];
     int lanes = idx[l->dim]->type.lanes;
-    const struct expr *v = expr_binary(ir, OP_DIV, idx[l->dim], expr_splat(ir, expr_int(ir, l->div), lanes));
+    const struct expr *v =
+        expr_binary(ir, OP_DIV, idx[l->dim], expr_splat(ir, expr_int(ir, l->div), lanes));
     return l->mod ? expr_binary(ir, OP_MOD, v, expr_splat(ir, expr_int(ir, l->mod), lanes)) : v;
 }
 
@@ -52,13 +54,16 @@ const struct expr *tensor_elements(struct ir *ir, const struct tensor *t)
     return n;
 }
 
-const struct expr *tensor_offset(struct ir *ir, const struct tensor *t, const struct expr *const *idx)
+const struct expr *tensor_offset(struct ir *ir, const struct tensor *t,
+                                 const struct expr *const *idx)
 {
     int terms = t->nlayout ? t->nlayout : t->rank, lanes = 1;
     for (int i = 0; i < t->rank; i++)
         if (idx[i]->type.lanes > lanes) lanes = idx[i]->type.lanes;
-    const struct expr *at = expr_int_of(ir, type_vec(TYPE_S64, lanes), 0), *stride = expr_int(ir, 1);
-    for (int i = terms - 1; i >= 0; i--) { /* innermost first: sums print as outer*stride + .. + inner */
+    const struct expr *at = expr_int_of(ir, type_vec(TYPE_S64, lanes), 0),
+                      *stride = expr_int(ir, 1);
+    for (int i = terms - 1; i >= 0;
+         i--) { /* innermost first: sums print as outer*stride + .. + inner */
         const struct expr *v = term_value(ir, t, i, idx);
         if (v->type.lanes < lanes) v = expr_splat(ir, v, lanes);
         v = expr_mul(ir, v, expr_splat(ir, stride, lanes));

@@ -29,7 +29,8 @@ static const struct op_row {
 #undef X
 };
 
-const char *const scope_names[8] = {"in", "const", "out", "temp", "stack", "reg", "packed", "table"};
+const char *const scope_names[8] = {"in",    "const", "out",    "temp",
+                                    "stack", "reg",   "packed", "table"};
 
 const char *dtype_name(enum dtype d)
 {

@@ -16,16 +16,17 @@ struct verifier {
     struct err *e;
     bool bad;
     bool in_pack;
-    struct map *names;       /* of variables and tensors ever bound */
-    struct idmap var;        /* live variables */
-    struct idmap tensor;     /* live tensors: declared, or below their ALLOC */
-    struct idmap written;    /* tensors some statement before has written */
-    const struct stmt *at;   /* statement whose expressions are walked */
+    struct map *names;             /* of variables and tensors ever bound */
+    struct idmap var;              /* live variables */
+    struct idmap tensor;           /* live tensors: declared, or below their ALLOC */
+    struct idmap written;          /* tensors some statement before has written */
+    const struct stmt *at;         /* statement whose expressions are walked */
     const struct stmt *stages[32]; /* STAGEs around `at` */
     int nstages;
 };
 
-static void broken(struct verifier *v, int rule, const struct stmt *s, const char *what, const char *name)
+static void broken(struct verifier *v, int rule, const struct stmt *s, const char *what,
+                   const char *name)
 {
     if (v->bad) return;
     v->bad = true;
@@ -35,8 +36,9 @@ static void broken(struct verifier *v, int rule, const struct stmt *s, const cha
     char *eol = strchr(b.p, '\n');
     char code[16];
     snprintf(code, sizeof code, "verify.I%d", rule);
-    err_set(v->e, RC_INTERNAL, code, "nest %s breaks I%d: %s%s%s%s%.*s", v->n->name, rule, what, name ? " " : "",
-            name ? name : "", s ? ": " : "", eol ? (int)(eol - b.p) : (int)b.n, b.p);
+    err_set(v->e, RC_INTERNAL, code, "nest %s breaks I%d: %s%s%s%s%.*s", v->n->name, rule, what,
+            name ? " " : "", name ? name : "", s ? ": " : "", eol ? (int)(eol - b.p) : (int)b.n,
+            b.p);
     buf_fini(&b);
 }
 
@@ -76,9 +78,11 @@ static void check_read(struct verifier *v, const struct tensor *t)
     bool ours = t->scope != SCOPE_IN && t->scope != SCOPE_CONST && t->scope != SCOPE_TABLE;
     bool packed = t->scope == SCOPE_PACKED && !v->in_pack;
     if (v->stage == NEST_KERNEL || !ours || packed) return;
-    if (!idmap_get(&v->written, t->id)) broken(v, 3, v->at, "a tensor is read before anything wrote it:", t->name);
+    if (!idmap_get(&v->written, t->id))
+        broken(v, 3, v->at, "a tensor is read before anything wrote it:", t->name);
     bool own = v->at->kind == ST_STORE && v->at->u.store.tensor == t;
-    if (own && v->nstages && !may_read_own(v->at)) broken(v, 3, v->at, "a stage reads what it writes:", t->name);
+    if (own && v->nstages && !may_read_own(v->at))
+        broken(v, 3, v->at, "a stage reads what it writes:", t->name);
 }
 
 static void check_load(struct verifier *v, const struct expr *e)
@@ -118,11 +122,12 @@ static void check_expr(struct verifier *v, const struct expr *e)
 static void check_index(struct verifier *v, const struct stmt *s, const struct expr *e)
 {
     check_expr(v, e);
-    if (!v->bad && !type_eq(e->type, type_of(TYPE_S64))) broken(v, 2, s, "a loop bound or extent is an s64 scalar", NULL);
+    if (!v->bad && !type_eq(e->type, type_of(TYPE_S64)))
+        broken(v, 2, s, "a loop bound or extent is an s64 scalar", NULL);
 }
 
-static void check_target(struct verifier *v, const struct stmt *s, struct tensor *t, const struct expr *const *idx,
-                         struct type value)
+static void check_target(struct verifier *v, const struct stmt *s, struct tensor *t,
+                         const struct expr *const *idx, struct type value)
 {
     struct type want = t->type;
     if (!idmap_get(&v->tensor, t->id))
@@ -135,8 +140,10 @@ static void check_target(struct verifier *v, const struct stmt *s, struct tensor
         if (idx[i]->type.dtype != TYPE_S64) broken(v, 2, s, "a subscript is s64", NULL);
         if (idx[i]->type.lanes > want.lanes) want.lanes = idx[i]->type.lanes;
     }
-    if (!v->bad && !type_eq(value, want)) broken(v, 2, s, "the value stored has not the target's type:", t->name);
-    if (v->stage == NEST_KERNEL && (t->rank != 1 || t->nlayout)) broken(v, 8, s, "a tensor of a kernel is flat:", t->name);
+    if (!v->bad && !type_eq(value, want))
+        broken(v, 2, s, "the value stored has not the target's type:", t->name);
+    if (v->stage == NEST_KERNEL && (t->rank != 1 || t->nlayout))
+        broken(v, 8, s, "a tensor of a kernel is flat:", t->name);
     if (!v->bad && v->stage == NEST_KERNEL && t->scope == SCOPE_REG && idx[0]->op != OP_INT)
         broken(v, 8, s, "a register has a constant subscript:", t->name);
     idmap_put(&v->written, t->id, t);
@@ -153,9 +160,11 @@ static void check_user(struct verifier *v, const struct stmt *s)
         struct type t = s->u.update.tensor[i]->type;
         check_expr(v, s->u.update.combine[i]);
         check_expr(v, s->u.update.identity[i]);
-        bool same = type_eq(s->u.update.combine[i]->type, t) && type_eq(s->u.update.identity[i]->type, t) &&
+        bool same = type_eq(s->u.update.combine[i]->type, t) &&
+                    type_eq(s->u.update.identity[i]->type, t) &&
                     type_eq(s->u.update.lhs[i]->type, t) && type_eq(s->u.update.rhs[i]->type, t);
-        if (!v->bad && !same) broken(v, 2, s, "a user reduction's parts have the types of its targets", NULL);
+        if (!v->bad && !same)
+            broken(v, 2, s, "a user reduction's parts have the types of its targets", NULL);
     }
     for (int i = 0; i < n; i++) {
         idmap_put(&v->var, s->u.update.lhs[i]->id, NULL);
@@ -178,12 +187,16 @@ static void check_reduce_loops(struct verifier *v, const struct stmt *s)
         const struct var *r = loops[i]->u.loop.var;
         for (int d = 0; d < rank; d++)
             if (expr_uses_var(s->u.update.idx[d], r))
-                broken(v, 4, s, "a reduce loop subscripts the target of an update below it:", r->name);
-        if (loops[i]->u.loop.kind == LOOP_PARALLEL) broken(v, 5, s, "an update races along a parallel reduce loop:", r->name);
+                broken(v, 4, s,
+                       "a reduce loop subscripts the target of an update below it:", r->name);
+        if (loops[i]->u.loop.kind == LOOP_PARALLEL)
+            broken(v, 5, s, "an update races along a parallel reduce loop:", r->name);
         for (int j = 0; j < i && !s->u.update.started; j++)
             if (!loops[j]->u.loop.reduce &&
                 (expr_uses_var(loops[j]->u.loop.lo, r) || expr_uses_var(loops[j]->u.loop.hi, r)))
-                broken(v, 5, s, "the start of an update has no box, a bound depends on the reduce loop:", r->name);
+                broken(v, 5, s,
+                       "the start of an update has no box, a bound depends on the reduce loop:",
+                       r->name);
     }
 }
 
@@ -200,7 +213,8 @@ static void check_update(struct verifier *v, const struct stmt *s)
         if (s->u.update.tensor[i]->rank != s->u.update.tensor[0]->rank)
             broken(v, 2, s, "targets of one update differ in rank", NULL);
         check_expr(v, s->u.update.value[i]);
-        if (!v->bad) check_target(v, s, s->u.update.tensor[i], s->u.update.idx, s->u.update.value[i]->type);
+        if (!v->bad)
+            check_target(v, s, s->u.update.tensor[i], s->u.update.idx, s->u.update.value[i]->type);
         bool b1 = s->u.update.tensor[i]->type.dtype == TYPE_B1;
         if (op < RED_ANY && b1) broken(v, 2, s, "sum, prod, max and min take numbers", NULL);
         if (op == RED_ANY && dtype_is_float(s->u.update.tensor[i]->type.dtype))
@@ -233,7 +247,8 @@ static void check_for(struct verifier *v, const struct stmt *s)
 {
     check_index(v, s, s->u.loop.lo);
     check_index(v, s, s->u.loop.hi);
-    if (!type_eq(s->u.loop.var->type, type_of(TYPE_S64))) broken(v, 2, s, "a loop variable is s64", NULL);
+    if (!type_eq(s->u.loop.var->type, type_of(TYPE_S64)))
+        broken(v, 2, s, "a loop variable is s64", NULL);
     if (v->stage == NEST_KERNEL && (s->u.loop.kind == LOOP_VECTOR || s->u.loop.kind == LOOP_UNROLL))
         broken(v, 8, s, "a kernel has no vector or unroll loop", NULL);
     bind_var(v, s, s->u.loop.var);
@@ -244,7 +259,8 @@ static void check_for(struct verifier *v, const struct stmt *s)
 static void check_let(struct verifier *v, const struct stmt *s)
 {
     check_expr(v, s->u.let.value);
-    if (!type_eq(s->u.let.var->type, s->u.let.value->type)) broken(v, 2, s, "a LET's variable has its value's type", NULL);
+    if (!type_eq(s->u.let.var->type, s->u.let.value->type))
+        broken(v, 2, s, "a LET's variable has its value's type", NULL);
     bind_var(v, s, s->u.let.var);
     check_body(v, s);
     idmap_put(&v->var, s->u.let.var->id, NULL);
@@ -258,8 +274,10 @@ static void check_tensor(struct verifier *v, const struct stmt *s, const struct 
         if (l->dim < 0 || l->dim >= t->rank || l->div < 1 || l->mod < 0)
             broken(v, 2, s, "a layout term is out of range:", t->name);
     }
-    if (t->type.lanes > 1 && t->scope != SCOPE_REG) broken(v, 2, s, "only registers hold vectors:", t->name);
-    if (v->stage == NEST_KERNEL && t->rank != 1) broken(v, 8, s, "a tensor of a kernel is flat:", t->name);
+    if (t->type.lanes > 1 && t->scope != SCOPE_REG)
+        broken(v, 2, s, "only registers hold vectors:", t->name);
+    if (v->stage == NEST_KERNEL && t->rank != 1)
+        broken(v, 8, s, "a tensor of a kernel is flat:", t->name);
 }
 
 static void check_alloc(struct verifier *v, const struct stmt *s)
@@ -317,7 +335,8 @@ static void check_stmt(struct verifier *v, const struct stmt *s)
 
 static void check_root(struct verifier *v, const struct stmt *root)
 {
-    if (root->kind != ST_BLOCK || root->parent) broken(v, 7, NULL, "a nest's root is a block without a parent", NULL);
+    if (root->kind != ST_BLOCK || root->parent)
+        broken(v, 7, NULL, "a nest's root is a block without a parent", NULL);
     check_stmt(v, root);
 }
 

@@ -57,8 +57,10 @@ static uint32_t idmap_slot(const uint32_t *key, uint32_t cap, uint32_t id)
 static void idmap_grow(struct idmap *m)
 {
     uint32_t cap = m->cap ? m->cap * 2 : 64;
-    uint32_t *key = m->arena ? arena_alloc(m->arena, cap * sizeof *key) : mem_new(cap * sizeof *key);
-    const void **value = m->arena ? arena_alloc(m->arena, cap * sizeof *value) : mem_new(cap * sizeof *value);
+    uint32_t *key =
+        m->arena ? arena_alloc(m->arena, cap * sizeof *key) : mem_new(cap * sizeof *key);
+    const void **value =
+        m->arena ? arena_alloc(m->arena, cap * sizeof *value) : mem_new(cap * sizeof *value);
     for (uint32_t i = 0; i < m->cap; i++) {
         if (!m->key[i]) continue;
         uint32_t at = idmap_slot(key, cap, m->key[i] - 1);
@@ -108,8 +110,8 @@ void idmap_fini(struct idmap *m)
 
 /* ---- walking ---------------------------------------------------------------------------------- */
 
-static void walk_node(struct nodeset *seen, const struct expr *e, void (*fn)(const struct expr *, void *),
-                      void *ctx)
+static void walk_node(struct nodeset *seen, const struct expr *e,
+                      void (*fn)(const struct expr *, void *), void *ctx)
 {
     if (!nodeset_add(seen, e)) return;
     for (int i = 0; i < e->n; i++) walk_node(seen, e->a[i], fn, ctx);
@@ -207,7 +209,9 @@ const struct expr *expr_rebuild(struct ir *ir, const struct expr *e, const struc
     switch ((enum op)e->op) {
     case OP_SELECT: return expr_select(ir, a[0], a[1], a[2]);
     case OP_FMA: return expr_fma(ir, a[0], a[1], a[2]);
-    case OP_CAST: return expr_cast(ir, type_vec(e->type.dtype, a[0]->type.lanes), (enum cast_mode)e->u.i, a[0]);
+    case OP_CAST:
+        return expr_cast(ir, type_vec(e->type.dtype, a[0]->type.lanes), (enum cast_mode)e->u.i,
+                         a[0]);
     case OP_BITCAST:
         return expr_make(ir, OP_BITCAST, type_vec(e->type.dtype, a[0]->type.lanes), a, 1, NULL);
     case OP_LOAD: return expr_load(ir, e->u.tensor, a, e->n);
@@ -248,7 +252,8 @@ static const struct expr *map_node(struct map_run *r, const struct expr *e)
     return to;
 }
 
-const struct expr *expr_map_vars(struct ir *ir, const struct expr *e, expr_map_fn *fn, void *ctx, uint64_t vars)
+const struct expr *expr_map_vars(struct ir *ir, const struct expr *e, expr_map_fn *fn, void *ctx,
+                                 uint64_t vars)
 {
     struct map_run r = {ir, memo_take(ir), fn, ctx, vars};
     memo_room(ir, r.memo);
@@ -273,7 +278,8 @@ static const struct expr *subst_node(struct ir *ir, const struct expr *e, void *
     return e->op == OP_VAR && e->u.var == s->v ? s->by : NULL;
 }
 
-const struct expr *expr_subst(struct ir *ir, const struct expr *e, const struct var *v, const struct expr *by)
+const struct expr *expr_subst(struct ir *ir, const struct expr *e, const struct var *v,
+                              const struct expr *by)
 {
     struct subst s = {v, by};
     if (!expr_uses_var(e, v)) return e;

@@ -56,14 +56,17 @@ static int64_t eval(struct counter *c, const struct expr *e)
     union scalar a[3] = {{0}, {0}, {0}}, out = {0};
     if (e->op == OP_INT) return e->u.i;
     if (e->op == OP_VAR) return eval_var(c, e->u.var);
-    if (e->op == OP_LOAD || e->op == OP_LOADC || e->op == OP_REAL || e->n > 3 || e->type.lanes != 1) {
+    if (e->op == OP_LOAD || e->op == OP_LOADC || e->op == OP_REAL || e->n > 3 ||
+        e->type.lanes != 1) {
         c->unknown = true;
         return 0;
     }
     for (int i = 0; i < e->n; i++) a[i].i = eval(c, e->a[i]);
     if (e->op == OP_SELECT) return a[0].i ? a[1].i : a[2].i;
-    if (dtype_is_float((enum dtype)e->a[0]->type.dtype) || dtype_is_float((enum dtype)e->type.dtype) ||
-        !scalar_eval((enum op)e->op, (enum dtype)e->type.dtype, (enum dtype)e->a[0]->type.dtype, (int)e->u.i, a, &out))
+    if (dtype_is_float((enum dtype)e->a[0]->type.dtype) ||
+        dtype_is_float((enum dtype)e->type.dtype) ||
+        !scalar_eval((enum op)e->op, (enum dtype)e->type.dtype, (enum dtype)e->a[0]->type.dtype,
+                     (int)e->u.i, a, &out))
         c->unknown = true;
     return out.i;
 }
@@ -122,7 +125,8 @@ static double count_group(struct counter *c, int group, int level, bool guarded)
     c->bound[level] = true;
     for (c->at[level] = lo; c->at[level] < hi && !c->over; c->at[level]++) {
         if (++c->points > POINTS) c->over = true;
-        if (!guarded || conds_hold(c, group, level)) sum += count_group(c, group, level + 1, guarded);
+        if (!guarded || conds_hold(c, group, level))
+            sum += count_group(c, group, level + 1, guarded);
     }
     c->bound[level] = false;
     return sum;
@@ -154,7 +158,8 @@ static double count_points(struct counter *c)
         c->points = 0;
         c->over = false;
         if (group_is_plain(c, g)) {
-            n *= (double)i64_max(0, eval(c, c->loop[g]->u.loop.hi) - eval(c, c->loop[g]->u.loop.lo));
+            n *=
+                (double)i64_max(0, eval(c, c->loop[g]->u.loop.hi) - eval(c, c->loop[g]->u.loop.lo));
             continue;
         }
         double points = count_group(c, g, 0, true);
@@ -162,7 +167,8 @@ static double count_points(struct counter *c)
             points = 1;
             for (int i = 0; i < c->nloops; i++)
                 if (c->group[i] == g)
-                    points *= (double)i64_max(0, eval(c, c->loop[i]->u.loop.hi) - eval(c, c->loop[i]->u.loop.lo));
+                    points *= (double)i64_max(0, eval(c, c->loop[i]->u.loop.hi) -
+                                                     eval(c, c->loop[i]->u.loop.lo));
         }
         n *= points;
     }
@@ -184,9 +190,19 @@ static void add_cond(struct counter *c, const struct expr *e)
 static int op_cost(const struct expr *e)
 {
     switch ((enum op)e->op) {
-    case OP_ADD: case OP_SUB: case OP_MUL: case OP_DIV: return 1;
+    case OP_ADD:
+    case OP_SUB:
+    case OP_MUL:
+    case OP_DIV: return 1;
     case OP_FMA: return 2;
-    case OP_SQRT: case OP_EXP: case OP_LOG: case OP_TANH: case OP_ERF: case OP_SIGMOID: case OP_SIN: case OP_COS: return 1;
+    case OP_SQRT:
+    case OP_EXP:
+    case OP_LOG:
+    case OP_TANH:
+    case OP_ERF:
+    case OP_SIGMOID:
+    case OP_SIN:
+    case OP_COS: return 1;
     default: return 0;
     }
 }
@@ -206,7 +222,8 @@ static int value_cost(struct counter *c, struct nodeset *seen, const struct expr
 }
 
 /* LETs around s are replaced by their values. */
-static const struct expr *without_lets(struct counter *c, const struct stmt *s, const struct expr *e)
+static const struct expr *without_lets(struct counter *c, const struct stmt *s,
+                                       const struct expr *e)
 {
     for (const struct stmt *p = s->parent; p; p = p->parent)
         if (p->kind == ST_LET) e = expr_subst(c->ir, e, p->u.let.var, p->u.let.value);
@@ -233,7 +250,8 @@ static bool count_stmt(struct stmt *s, void *ctx)
     struct nodeset seen;
     double ops = 0;
     const struct tensor *t = s->kind == ST_STORE    ? s->u.store.tensor
-                             : s->kind == ST_UPDATE ? s->u.update.tensor[0] : NULL;
+                             : s->kind == ST_UPDATE ? s->u.update.tensor[0]
+                                                    : NULL;
     if (!t || idmap_get(&c->constant, t->id)) return true;
     enter(c, s);
     nodeset_init(&seen);
@@ -262,7 +280,8 @@ static void note_read(const struct expr *e, void *ctx)
     struct reads *r = ctx;
     if (e->op != OP_LOAD && e->op != OP_LOADC) return;
     const struct tensor *t = e->u.tensor;
-    if (t->scope == SCOPE_CONST || t->scope == SCOPE_TABLE || idmap_get(&r->c->constant, t->id)) return;
+    if (t->scope == SCOPE_CONST || t->scope == SCOPE_TABLE || idmap_get(&r->c->constant, t->id))
+        return;
     r->only_constants = false;
 }
 

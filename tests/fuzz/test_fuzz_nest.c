@@ -30,10 +30,12 @@ static void interpret(struct nest *n)
     bool fits = n->ntensor <= 64 && n->ndyn <= 8;
     for (int i = 0; fits && i < n->ntensor; i++) {
         const struct expr *count = tensor_elements(n->ir, n->tensor[i]);
-        for (int d = 0; d < n->ndyn; d++) count = expr_subst(n->ir, count, n->dyn[d], expr_int(n->ir, dyn[d]));
+        for (int d = 0; d < n->ndyn; d++)
+            count = expr_subst(n->ir, count, n->dyn[d], expr_int(n->ir, dyn[d]));
         int64_t size = 0;
         fits = expr_is_int(count, &size) && size >= 0 && size <= ELEMENTS;
-        for (int d = 0; fits && d < n->tensor[i]->rank; d++) { /* no product of huge and zero extents */
+        for (int d = 0; fits && d < n->tensor[i]->rank;
+             d++) { /* no product of huge and zero extents */
             int64_t x = 0;
             fits = !expr_is_int(n->tensor[i]->extent[d], &x) || (x >= 0 && x <= ELEMENTS);
         }
@@ -53,7 +55,8 @@ static int one(const uint8_t *p, size_t len)
     struct err e = {0};
     enum rc rc = nest_parse(ir, "fuzz", (const char *)p, len, &n, &e);
     if (rc != RC_OK) {
-        QN_CHECK(rc == RC_INPUT && e.code[0] && strncmp(e.msg, "fuzz:", 5) == 0, "error without a position: %s", e.msg);
+        QN_CHECK(rc == RC_INPUT && e.code[0] && strncmp(e.msg, "fuzz:", 5) == 0,
+                 "error without a position: %s", e.msg);
     } else {
         struct buf text, second;
         buf_init(&text, 1 << 24);

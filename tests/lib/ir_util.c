@@ -1,3 +1,5 @@
+/* Text to nests and back for tests; the header says how to use it. Expressions are parsed inside a
+ * little nest whose dynamic extents have the names wanted, then moved to the real variables. */
 #include "lib/ir_util.h"
 
 #include <check.h>
@@ -50,7 +52,7 @@ static bool note_loop(struct stmt *s, void *ctx)
     return true;
 }
 
-/* Parsed as `value[] = text` of a little nest where the names are dyn extents, then moved to n's variables. */
+/* `value[] = text` is the little nest's one statement. */
 const struct expr *ir_util_parse_expr(struct ir *ir, const struct nest *n, const char *text)
 {
     struct names m = {.b = ring()};

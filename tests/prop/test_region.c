@@ -23,16 +23,20 @@ struct gen {
 static void put_term(struct gen *g, bool first)
 {
     int v = (int)rng_range(g->rng, 0, LOOPS - 1), kind = (int)rng_range(g->rng, 0, 9);
-    int64_t k = rng_range(g->rng, 1, 6), c = rng_range(g->rng, 2, 9), w = rng_range(g->rng, 0, LOOPS - 1);
+    int64_t k = rng_range(g->rng, 1, 6), c = rng_range(g->rng, 2, 9),
+            w = rng_range(g->rng, 0, LOOPS - 1);
     if (!first) buf_puts(&g->b, rng_chance(g->rng, 0.8) ? " + " : " - ");
     if (kind < 6)
         buf_printf(&g->b, "v%d * %lld", v, (long long)k);
     else if (kind == 6)
-        buf_printf(&g->b, "(v%d * %lld + v%lld) / %lld", v, (long long)k, (long long)w, (long long)c);
+        buf_printf(&g->b, "(v%d * %lld + v%lld) / %lld", v, (long long)k, (long long)w,
+                   (long long)c);
     else if (kind == 7)
-        buf_printf(&g->b, "(v%d * %lld + v%lld) %% %lld", v, (long long)k, (long long)w, (long long)c);
+        buf_printf(&g->b, "(v%d * %lld + v%lld) %% %lld", v, (long long)k, (long long)w,
+                   (long long)c);
     else
-        buf_printf(&g->b, "%s(v%d * %lld, %lld)", kind == 8 ? "min" : "max", v, (long long)k, (long long)(3 * c));
+        buf_printf(&g->b, "%s(v%d * %lld, %lld)", kind == 8 ? "min" : "max", v, (long long)k,
+                   (long long)(3 * c));
 }
 
 static void put_subscript(struct gen *g)
@@ -99,10 +103,12 @@ static void compare(struct walk *w)
 {
     for (int d = 0; d < 2 && w->any; d++) {
         int64_t extent = 0, lo = value(w->r->lo[d], w->at);
-        ck_assert_msg(expr_is_int(w->r->extent[d], &extent), "extent of %s is not a constant", w->text);
-        ck_assert_msg(lo <= w->lo[d] && w->hi[d] < lo + extent, "%s\ndimension %d: box %s at %lld size %lld misses %lld..%lld",
-                      w->text, d, ir_util_expr(w->r->lo[d]), (long long)lo, (long long)extent, (long long)w->lo[d],
-                      (long long)w->hi[d]);
+        ck_assert_msg(expr_is_int(w->r->extent[d], &extent), "extent of %s is not a constant",
+                      w->text);
+        ck_assert_msg(lo <= w->lo[d] && w->hi[d] < lo + extent,
+                      "%s\ndimension %d: box %s at %lld size %lld misses %lld..%lld", w->text, d,
+                      ir_util_expr(w->r->lo[d]), (long long)lo, (long long)extent,
+                      (long long)w->lo[d], (long long)w->hi[d]);
         w->exact = w->exact && lo == w->lo[d] && w->hi[d] + 1 == lo + extent;
         w->tested = true;
     }
@@ -154,7 +160,8 @@ START_TEST(a_region_covers_every_access)
         }
         ir_free(ir);
     }
-    printf("regions: %d nests, %.1f %% given, %.1f %% exact\n", CASES, 100.0 * given / CASES, 100.0 * exact / tested);
+    printf("regions: %d nests, %.1f %% given, %.1f %% exact\n", CASES, 100.0 * given / CASES,
+           100.0 * exact / tested);
     ck_assert_int_gt(given, CASES * 9 / 10);
     ck_assert_int_gt(exact * 2, tested);
     buf_fini(&g.b);

@@ -25,7 +25,8 @@ static int64_t small(struct rng *r) { return rng_range(r, -9, 9); }
 
 static const struct expr *leaf(struct world *w, int nvars)
 {
-    if (nvars && rng_chance(w->rng, 0.7)) return expr_var(w->ir, w->var[rng_range(w->rng, 0, nvars - 1)]);
+    if (nvars && rng_chance(w->rng, 0.7))
+        return expr_var(w->ir, w->var[rng_range(w->rng, 0, nvars - 1)]);
     return expr_int(w->ir, rng_chance(w->rng, 0.3) ? rng_range(w->rng, -70, 70) : small(w->rng));
 }
 
@@ -38,23 +39,28 @@ static const struct expr *divisor(struct world *w)
 static const struct expr *condition(struct world *w, int nvars, int depth);
 
 /* Built without folding half the time, so that the simplifier sees raw forms too. */
-static const struct expr *raw(struct world *w, enum op op, const struct expr *x, const struct expr *y)
+static const struct expr *raw(struct world *w, enum op op, const struct expr *x,
+                              const struct expr *y)
 {
     const struct expr *a[2] = {x, y};
     struct type t = type_of(op_is_predicate(op) ? TYPE_B1 : x->type.dtype);
-    return rng_chance(w->rng, 0.5) ? expr_binary(w->ir, op, x, y) : expr_make(w->ir, op, t, a, 2, NULL);
+    return rng_chance(w->rng, 0.5) ? expr_binary(w->ir, op, x, y)
+                                   : expr_make(w->ir, op, t, a, 2, NULL);
 }
 
 static const struct expr *number(struct world *w, int nvars, int depth)
 {
-    static const enum op ops[] = {OP_ADD, OP_ADD, OP_ADD, OP_SUB, OP_SUB, OP_MUL, OP_DIV, OP_MOD, OP_MIN, OP_MAX};
+    static const enum op ops[] = {OP_ADD, OP_ADD, OP_ADD, OP_SUB, OP_SUB,
+                                  OP_MUL, OP_DIV, OP_MOD, OP_MIN, OP_MAX};
     if (depth == 0 || rng_chance(w->rng, 0.15)) return leaf(w, nvars);
     if (rng_chance(w->rng, 0.05))
-        return expr_select(w->ir, condition(w, nvars, depth - 1), number(w, nvars, depth - 1), number(w, nvars, depth - 1));
+        return expr_select(w->ir, condition(w, nvars, depth - 1), number(w, nvars, depth - 1),
+                           number(w, nvars, depth - 1));
     enum op op = ops[rng_range(w->rng, 0, 9)];
     const struct expr *x = number(w, nvars, depth - 1);
     if (op == OP_DIV || op == OP_MOD) return raw(w, op, x, divisor(w));
-    if (op == OP_MUL && rng_chance(w->rng, 0.8)) return raw(w, op, x, expr_int(w->ir, small(w->rng)));
+    if (op == OP_MUL && rng_chance(w->rng, 0.8))
+        return raw(w, op, x, expr_int(w->ir, small(w->rng)));
     return raw(w, op, x, number(w, nvars, depth - 1));
 }
 
@@ -62,8 +68,10 @@ static const struct expr *condition(struct world *w, int nvars, int depth)
 {
     static const enum op ops[] = {OP_LT, OP_LE, OP_LT, OP_LE, OP_EQ, OP_NE};
     if (depth > 0 && rng_chance(w->rng, 0.2))
-        return raw(w, rng_chance(w->rng, 0.6) ? OP_AND : OP_OR, condition(w, nvars, depth - 1), condition(w, nvars, depth - 1));
-    if (rng_chance(w->rng, 0.05)) return expr_unary(w->ir, OP_NOT, condition(w, nvars, depth > 0 ? depth - 1 : 0));
+        return raw(w, rng_chance(w->rng, 0.6) ? OP_AND : OP_OR, condition(w, nvars, depth - 1),
+                   condition(w, nvars, depth - 1));
+    if (rng_chance(w->rng, 0.05))
+        return expr_unary(w->ir, OP_NOT, condition(w, nvars, depth > 0 ? depth - 1 : 0));
     return raw(w, ops[rng_range(w->rng, 0, 5)], number(w, nvars, depth), number(w, nvars, depth));
 }
 
@@ -106,10 +114,13 @@ static struct env *make_world(struct world *w)
     for (int i = 0; i < VARS; i++) {
         char name[2] = {(char)('a' + i), 0};
         w->var[i] = var_new(w->ir, name, type_of(TYPE_S64));
-        w->lo[i] = rng_chance(w->rng, 0.8) ? expr_int(w->ir, rng_chance(w->rng, 0.6) ? 0 : small(w->rng)) : number(w, i, 1);
+        w->lo[i] = rng_chance(w->rng, 0.8)
+                       ? expr_int(w->ir, rng_chance(w->rng, 0.6) ? 0 : small(w->rng))
+                       : number(w, i, 1);
         const struct expr *size = expr_int(w->ir, rng_range(w->rng, 1, 17));
         w->hi[i] = expr_add(w->ir, w->lo[i], size);
-        if (rng_chance(w->rng, 0.3)) w->hi[i] = expr_binary(w->ir, OP_MIN, w->hi[i], number(w, i, 1));
+        if (rng_chance(w->rng, 0.3))
+            w->hi[i] = expr_binary(w->ir, OP_MIN, w->hi[i], number(w, i, 1));
         env_put(env, w->var[i], w->lo[i], w->hi[i]);
     }
     if (rng_chance(w->rng, 0.4)) {
@@ -175,15 +186,19 @@ START_TEST(simplify_keeps_the_value_and_is_idempotent)
         int n = sample(&w, at);
         for (int k = 0; k < PER_IR; k++) {
             const struct expr *e = k % 3 ? number(&w, VARS, 4) : condition(&w, VARS, 3);
-            const struct expr *s = expr_simplify(w.ir, env, e), *free = expr_simplify(w.ir, NULL, e);
-            if (expr_simplify(w.ir, env, s) != s) complain(&w, s, expr_simplify(w.ir, env, s), NULL);
-            if (expr_simplify(w.ir, NULL, free) != free) complain(&w, free, expr_simplify(w.ir, NULL, free), NULL);
+            const struct expr *s = expr_simplify(w.ir, env, e),
+                              *free = expr_simplify(w.ir, NULL, e);
+            if (expr_simplify(w.ir, env, s) != s)
+                complain(&w, s, expr_simplify(w.ir, env, s), NULL);
+            if (expr_simplify(w.ir, NULL, free) != free)
+                complain(&w, free, expr_simplify(w.ir, NULL, free), NULL);
             struct range r = expr_range(env, e);
             for (int p = 0; p < n; p++) {
                 int64_t v = value(&w, e, at[p]);
                 if (value(&w, s, at[p]) != v) complain(&w, e, s, at[p]);
                 if (value(&w, free, at[p]) != v) complain(&w, e, free, at[p]);
-                if (v < r.lo || v > r.hi) complain(&w, e, expr_int(w.ir, v < r.lo ? r.lo : r.hi), at[p]);
+                if (v < r.lo || v > r.hi)
+                    complain(&w, e, expr_int(w.ir, v < r.lo ? r.lo : r.hi), at[p]);
             }
             shorter += s != e;
         }
@@ -216,8 +231,8 @@ START_TEST(proves_is_never_wrong)
         }
         ir_free(w.ir);
     }
-    printf("proves: of %lld conditions that hold at every point tried, %.0f %% shown\n", (long long)always,
-           100.0 * (double)shown / (double)always);
+    printf("proves: of %lld conditions that hold at every point tried, %.0f %% shown\n",
+           (long long)always, 100.0 * (double)shown / (double)always);
     ck_assert_int_gt(shown * 10, always * 4);
 }
 END_TEST

@@ -21,7 +21,10 @@ static void setup(void)
 static void teardown(void) { ir_free(ir); }
 
 static const struct expr *I(int64_t v) { return expr_int(ir, v); }
-static const struct expr *bin(enum op op, const struct expr *a, const struct expr *b) { return expr_binary(ir, op, a, b); }
+static const struct expr *bin(enum op op, const struct expr *a, const struct expr *b)
+{
+    return expr_binary(ir, op, a, b);
+}
 
 /* ---- expressions ------------------------------------------------------------------------------ */
 
@@ -48,7 +51,8 @@ START_TEST(equal_expressions_are_one_pointer)
     ck_assert_ptr_ne(expr_var(ir, v), expr_var(ir, w));
     ck_assert_ptr_eq(expr_real(ir, f32, 0.1), expr_real(ir, f32, (double)0.1f));
     ck_assert_ptr_ne(expr_real(ir, f32, 0.0), expr_real(ir, f32, -0.0));
-    ck_assert_ptr_eq(expr_int_of(ir, type_of(TYPE_S8), 200), expr_int_of(ir, type_of(TYPE_S8), -56));
+    ck_assert_ptr_eq(expr_int_of(ir, type_of(TYPE_S8), 200),
+                     expr_int_of(ir, type_of(TYPE_S8), -56));
     for (int i = 0; i < 5000; i++) expr_add(ir, x, I(i)); /* through several growths of the table */
     ck_assert_ptr_eq(expr_add(ir, x, I(4321)), expr_add(ir, x, I(4321)));
     ck_assert_uint_lt(x->id, expr_add(ir, x, I(1))->id);
@@ -57,7 +61,8 @@ END_TEST
 
 START_TEST(constructors_fold)
 {
-    const struct expr *x = expr_var(ir, var_new(ir, "x", s64)), *y = expr_var(ir, var_new(ir, "y", s64));
+    const struct expr *x = expr_var(ir, var_new(ir, "x", s64)),
+                      *y = expr_var(ir, var_new(ir, "y", s64));
     ck_assert_ptr_eq(expr_add(ir, x, I(0)), x);
     ck_assert_ptr_eq(expr_sub(ir, expr_add(ir, x, I(3)), I(3)), x);
     ck_assert_str_eq(ir_util_expr(expr_add(ir, expr_sub(ir, x, I(1)), I(4))), "x + 3");
@@ -73,7 +78,8 @@ START_TEST(constructors_fold)
     ck_assert_ptr_eq(bin(OP_MOD, x, I(1)), I(0));
     ck_assert_ptr_eq(bin(OP_MIN, x, x), x);
     ck_assert_ptr_eq(bin(OP_LT, x, expr_add(ir, x, I(1))), expr_bool(ir, true));
-    ck_assert_ptr_eq(bin(OP_EQ, expr_add(ir, x, I(1)), expr_add(ir, x, I(2))), expr_bool(ir, false));
+    ck_assert_ptr_eq(bin(OP_EQ, expr_add(ir, x, I(1)), expr_add(ir, x, I(2))),
+                     expr_bool(ir, false));
     const struct expr *less = bin(OP_LT, x, y);
     ck_assert_ptr_eq(expr_and(ir, less, expr_bool(ir, true)), less);
     ck_assert_ptr_eq(expr_and(ir, NULL, less), less);
@@ -87,7 +93,8 @@ START_TEST(constructors_fold)
     ck_assert_int_eq(bin(OP_SUB, f, f)->op, OP_SUB);
     ck_assert_int_eq(bin(OP_EQ, f, f)->op, OP_EQ);
     ck_assert_int_eq(expr_unary(ir, OP_EXP, zero)->op, OP_EXP); /* its meaning is its expansion */
-    ck_assert_double_eq(bin(OP_ADD, expr_real(ir, f32, 16777216), expr_real(ir, f32, 1))->u.f, 16777216);
+    ck_assert_double_eq(bin(OP_ADD, expr_real(ir, f32, 16777216), expr_real(ir, f32, 1))->u.f,
+                        16777216);
     /* small integers wrap, division by zero stays */
     struct type s8 = type_of(TYPE_S8);
     ck_assert_int_eq(bin(OP_ADD, expr_int_of(ir, s8, 127), expr_int_of(ir, s8, 1))->u.i, -128);
@@ -103,7 +110,8 @@ START_TEST(vectors_fold)
     ck_assert_str_eq(ir_util_expr(bin(OP_MUL, ramp, four)), "ramp(x * 4, 4, 8)");
     ck_assert_ptr_eq(bin(OP_ADD, four, four), expr_splat(ir, I(8), 8));
     ck_assert_ptr_eq(expr_ramp(ir, x, I(0), 8), expr_splat(ir, x, 8));
-    ck_assert_ptr_eq(expr_const(ir, type_vec(TYPE_F32, 4), 1.5), expr_splat(ir, expr_real(ir, f32, 1.5), 4));
+    ck_assert_ptr_eq(expr_const(ir, type_vec(TYPE_F32, 4), 1.5),
+                     expr_splat(ir, expr_real(ir, f32, 1.5), 4));
 }
 END_TEST
 
@@ -158,13 +166,15 @@ static const struct {
 /* Evaluated by the interpreter (as written) and by the folder (through a constructor): the same. */
 START_TEST(scalar_arithmetic_is_exact)
 {
-    static const char *const kinds[] = {"f64", "f32", "f16", "bf16", "s64", "s32", "s16", "s8", "u64", "u32", "u16", "u8", "s4", "u4", "b1"};
+    static const char *const kinds[] = {"f64", "f32", "f16", "bf16", "s64", "s32", "s16", "s8",
+                                        "u64", "u32", "u16", "u8",   "s4",  "u4",  "b1"};
     for (int d = 0; d < TYPE_COUNT; d++) {
         struct buf b;
         struct nest *n = NULL;
         struct err e = {0};
         buf_init(&b, 4096);
-        buf_printf(&b, "nest t\nout y: %s[1]\nout z: f64[1]\ny[0] = %s\nz[0] = cast(f64, y[0])\n", kinds[d], casts[_i].from);
+        buf_printf(&b, "nest t\nout y: %s[1]\nout z: f64[1]\ny[0] = %s\nz[0] = cast(f64, y[0])\n",
+                   kinds[d], casts[_i].from);
         enum rc rc = nest_parse(ir, "t", b.p, b.n, &n, &e);
         buf_fini(&b);
         if (rc != RC_OK) continue; /* not this type */
@@ -172,11 +182,14 @@ START_TEST(scalar_arithmetic_is_exact)
         double z = 0;
         void *bufs[] = {&y, &z};
         ck_assert_int_eq(nest_interp(n, 0, bufs, NULL, 10, &e), RC_OK);
-        ck_assert_msg(z == casts[_i].want, "%s gave %.17g, not %.17g", casts[_i].from, z, casts[_i].want);
+        ck_assert_msg(z == casts[_i].want, "%s gave %.17g, not %.17g", casts[_i].from, z,
+                      casts[_i].want);
         const struct expr *v = n->body->u.block.p[0]->u.store.value, *folded = NULL;
         if (v->op == OP_CAST) folded = expr_cast(ir, v->type, (enum cast_mode)v->u.i, v->a[0]);
         if (v->n == 2) folded = bin((enum op)v->op, v->a[0], v->a[1]);
-        if (folded) ck_assert_double_eq(dtype_is_float(v->type.dtype) ? folded->u.f : (double)folded->u.i, casts[_i].want);
+        if (folded)
+            ck_assert_double_eq(dtype_is_float(v->type.dtype) ? folded->u.f : (double)folded->u.i,
+                                casts[_i].want);
         return;
     }
     ck_abort_msg("%s has no type", casts[_i].from);
@@ -255,12 +268,14 @@ END_TEST
 
 START_TEST(precedence_needs_few_parentheses)
 {
-    static const char *const same[] = {"i - (j - k)", "i - j - k", "(i + j) * k", "i + j * k", "i / j * k", "i / (j * k)",
-                                       "min(i + 1, j)", "(i + j) % 3", "i << j + 2", "(i << 2) + j"};
+    static const char *const same[] = {"i - (j - k)", "i - j - k",   "(i + j) * k",   "i + j * k",
+                                       "i / j * k",   "i / (j * k)", "min(i + 1, j)", "(i + j) % 3",
+                                       "i << j + 2",  "(i << 2) + j"};
     struct nest *n = ir_util_nest(ir, "nest t\ndyn i\ndyn j\ndyn k\nout y: f32[1]\n");
     for (size_t i = 0; i < QN_COUNT(same); i++)
         ck_assert_str_eq(ir_util_expr(ir_util_parse_expr(ir, n, same[i])), same[i]);
-    ck_assert_str_eq(ir_util_expr(ir_util_parse_expr(ir, n, "((i) < (j)) & ((j + 1) >= k) | (i == j)")),
+    ck_assert_str_eq(ir_util_expr(
+                         ir_util_parse_expr(ir, n, "((i) < (j)) & ((j + 1) >= k) | (i == j)")),
                      "i < j & k <= j + 1 | i == j");
 }
 END_TEST
@@ -276,8 +291,10 @@ static const struct {
     {"nest t\nout y: f32[2]\ny[0] = 1.0 + 1\n", "nest.type", "operands differ in type"},
     {"nest t\nout y: f32[2]\nout y: f32[2]\n", "nest.name", "already declared"},
     {"nest t\nout y: f3[2]\n", "nest.type", "expected a type"},
-    {"nest t\nout y: f32[2]\nfor i in 0..2\n  for i in 0..2\n    y[i] = 0.0\n", "nest.name", "'i' is already bound"},
-    {"nest t\nout y: f32[2]\nfor i in 0..2\n    y[i] = 0.0\n  y[i] = 0.0\n", "nest.indent", "indented like none"},
+    {"nest t\nout y: f32[2]\nfor i in 0..2\n  for i in 0..2\n    y[i] = 0.0\n", "nest.name",
+     "'i' is already bound"},
+    {"nest t\nout y: f32[2]\nfor i in 0..2\n    y[i] = 0.0\n  y[i] = 0.0\n", "nest.indent",
+     "indented like none"},
     {"nest t\nout y: f32[2] store 1\n", "nest.layout", "0 <= DIM < 1"},
     {"nest t\ntable y: f32[2] = {1}\n", "nest.syntax", "expected ','"},
     {"nest t\ntemp a: f32[2]\nin y: f32[2]\n", "nest.order", "in, const and out stand first"},
@@ -288,7 +305,8 @@ static const struct {
     {"nest t\nout y: f32[2]\ny[0] argmax= 1.0\n", "nest.syntax", "takes targets in braces"},
     {"nest t\nout y: f32[2]\n{y}[0] += {1.0}\n", "nest.type", "targets in braces"},
     {"nest t\nout y: f32[2]\nif 1\n  y[0] = 0.0\n", "nest.type", "a condition is b1"},
-    {"nest t\nout y: f32[2]\nfor i in 0..1.0\n  y[0] = 0.0\n", "nest.type", "an s64 scalar stands here"},
+    {"nest t\nout y: f32[2]\nfor i in 0..1.0\n  y[0] = 0.0\n", "nest.type",
+     "an s64 scalar stands here"},
     {"nest t\nout y: f32x8[2]\ny[0] = splat(1.0, 9999)\n", "nest.type", "number of lanes"},
 };
 
@@ -296,7 +314,9 @@ START_TEST(bad_text_has_a_position_and_a_code)
 {
     struct nest *n = NULL;
     struct err e = {0};
-    ck_assert_int_eq(nest_parse(ir, "bad.nest", bad_text[_i].text, strlen(bad_text[_i].text), &n, &e), RC_INPUT);
+    ck_assert_int_eq(nest_parse(ir, "bad.nest", bad_text[_i].text, strlen(bad_text[_i].text), &n,
+                                &e),
+                     RC_INPUT);
     ck_assert_str_eq(e.code, bad_text[_i].code);
     ck_assert_msg(strstr(e.msg, bad_text[_i].part) != NULL, "%s", e.msg);
     ck_assert_msg(strncmp(e.msg, "bad.nest:", 9) == 0, "%s", e.msg);
@@ -306,7 +326,8 @@ END_TEST
 
 START_TEST(editing_keeps_links_right)
 {
-    struct nest *n = ir_util_nest(ir, "nest t\nin x: f32[8]\nout y: f32[8]\nstage y\n  for i in 0..8\n    y[i] = x[i]\n");
+    struct nest *n = ir_util_nest(
+        ir, "nest t\nin x: f32[8]\nout y: f32[8]\nstage y\n  for i in 0..8\n    y[i] = x[i]\n");
     struct err e = {0};
     struct stmt *loop = nest_loop(n, "i"), *store = loop->u.loop.body;
     struct stmt *guard = stmt_if(ir, bin(OP_LT, expr_var(ir, loop->u.loop.var), I(5)), NULL);
@@ -323,10 +344,12 @@ START_TEST(editing_keeps_links_right)
     stmt_subst(ir, copy->u.loop.body, copy->u.loop.var, I(3));
     stmt_remove(ir, store); /* the guard and the loop go with it */
     ck_assert_ptr_null(nest_loop(n, "i"));
-    ck_assert_str_eq(ir_util_text(n), "nest t\nin     x: f32[8]\nout    y: f32[8]\nstage y\n  for i.b in 0..8\n"
-                                      "    if true\n      y[3] = x[3]\n");
+    ck_assert_str_eq(ir_util_text(n),
+                     "nest t\nin     x: f32[8]\nout    y: f32[8]\nstage y\n  for i.b in 0..8\n"
+                     "    if true\n      y[3] = x[3]\n");
     ck_assert_int_eq(nest_verify(n, NEST_NAIVE, &e), RC_OK);
-    struct tensor *p = tensor_new(ir, "p", f32, SCOPE_PACKED, 0, NULL), *t = tensor_new(ir, "t", f32, SCOPE_TEMP, 0, NULL);
+    struct tensor *p = tensor_new(ir, "p", f32, SCOPE_PACKED, 0, NULL),
+                  *t = tensor_new(ir, "t", f32, SCOPE_TEMP, 0, NULL);
     nest_add_tensor(n, t);
     nest_add_tensor(n, p);
     ck_assert_ptr_eq(n->tensor[2], p);
@@ -335,11 +358,13 @@ END_TEST
 
 START_TEST(layouts_give_offsets_and_sizes)
 {
-    struct nest *n = ir_util_nest(ir, "nest t\ndyn h\nin x: f32[2, h, 5, 33] store 0,3/16,1,2,3%16\nout y: f32[1]\n");
+    struct nest *n = ir_util_nest(
+        ir, "nest t\ndyn h\nin x: f32[2, h, 5, 33] store 0,3/16,1,2,3%16\nout y: f32[1]\n");
     const struct expr *idx[4] = {I(1), I(3), I(4), I(20)};
     const struct tensor *x = nest_tensor(n, "x");
     ck_assert_str_eq(ir_util_expr(tensor_elements(ir, x)), "h * 480");
-    ck_assert_str_eq(ir_util_expr(expr_simplify(ir, NULL, tensor_offset(ir, x, idx))), "h * 320 + 308");
+    ck_assert_str_eq(ir_util_expr(expr_simplify(ir, NULL, tensor_offset(ir, x, idx))),
+                     "h * 320 + 308");
 }
 END_TEST
 
@@ -350,22 +375,30 @@ static const struct {
     enum nest_stage stage;
     const char *text;
 } broken[] = {
-    {"verify.I1", NEST_NAIVE, "nest t\nout y: f32[4]\nfor i in 0..2\n  y[i] = 0.0\nfor i in 0..2\n  y[i] = 0.0\n"},
+    {"verify.I1", NEST_NAIVE,
+     "nest t\nout y: f32[4]\nfor i in 0..2\n  y[i] = 0.0\nfor i in 0..2\n  y[i] = 0.0\n"},
     {"verify.I2", NEST_NAIVE, "nest t\nout y: f32[8]\ny[ramp(0, 1, 8)] = splat(0.0, 8)\n"},
     {"verify.I3", NEST_NAIVE, "nest t\nout y: f32[8]\nstage y\n  y[0] = y[1]\n"},
-    {"verify.I3", NEST_NAIVE, "nest t\nout y: f32[8]\ntemp t: f32[8]\nstage y\n  y[0] = t[0]\nstage t\n  t[0] = 0.0\n"},
+    {"verify.I3", NEST_NAIVE,
+     "nest t\nout y: f32[8]\ntemp t: f32[8]\nstage y\n  y[0] = t[0]\nstage t\n  t[0] = 0.0\n"},
     {"verify.I3", NEST_NAIVE, "nest t\nin x: f32[8]\nout y: f32[8]\nstage y\n  x[0] = 0.0\n"},
-    {"verify.I4", NEST_NAIVE, "nest t\nout y: f32[8]\nstage y\n  for i in 0..8 reduce\n    y[i] += 1.0\n"},
-    {"verify.I5", NEST_SCHEDULED, "nest t\nout y: f32[8]\nstage y\n  for i in 0..8 parallel reduce\n    y[0] += 1.0\n"},
-    {"verify.I5", NEST_SCHEDULED, "nest t\nout y: f32[8]\nstage y\n  for i in 0..8 reduce\n    for j in i..8\n      y[j] += 1.0\n"},
-    {"verify.I6", NEST_SCHEDULED, "nest t\nout y: f32[8]\nstage y\n  alloc temp y: f32[1]\n    y[0] = 1.0\n"},
+    {"verify.I4", NEST_NAIVE,
+     "nest t\nout y: f32[8]\nstage y\n  for i in 0..8 reduce\n    y[i] += 1.0\n"},
+    {"verify.I5", NEST_SCHEDULED,
+     "nest t\nout y: f32[8]\nstage y\n  for i in 0..8 parallel reduce\n    y[0] += 1.0\n"},
+    {"verify.I5", NEST_SCHEDULED,
+     "nest t\nout y: f32[8]\nstage y\n  for i in 0..8 reduce\n    for j in i..8\n      y[j] += "
+     "1.0\n"},
+    {"verify.I6", NEST_SCHEDULED,
+     "nest t\nout y: f32[8]\nstage y\n  alloc temp y: f32[1]\n    y[0] = 1.0\n"},
     {"verify.I8", NEST_KERNEL, "nest t\nout y: f32[8]\nstage y\n  y[0] = 1.0\n"},
     {"verify.I8", NEST_KERNEL, "nest t\nout y: f32[8]\ny[0] += 1.0\n"},
     {"verify.I8", NEST_KERNEL, "nest t\nout y: f32[8, 8]\ny[0, 0] = 1.0\n"},
     {"verify.I8", NEST_KERNEL, "nest t\nout y: f32[8]\nfor i in 0..8 vector\n  y[i] = 1.0\n"},
     {"verify.I8", NEST_KERNEL, "nest t\nout y: f32[8]\ny[0] = exp(1.0)\n"},
     {"verify.I8", NEST_KERNEL,
-     "nest t\nout y: f32[8]\nfor i in 0..2\n  alloc reg r: f32x4[2]\n    r[i] = splat(1.0, 4)\n    y[0] = hsum(r[0])\n"},
+     "nest t\nout y: f32[8]\nfor i in 0..2\n  alloc reg r: f32x4[2]\n    r[i] = splat(1.0, 4)\n    "
+     "y[0] = hsum(r[0])\n"},
 };
 
 START_TEST(verifier_names_the_broken_rule)
@@ -387,7 +420,8 @@ END_TEST
 START_TEST(verifier_on_broken_trees)
 {
     struct err e = {0};
-    const char *text = "nest t\nin x: f32[8]\nout y: f32[8]\nstage y\n  for i in 0..8\n    y[i] = x[i]\n";
+    const char *text =
+        "nest t\nin x: f32[8]\nout y: f32[8]\nstage y\n  for i in 0..8\n    y[i] = x[i]\n";
     struct nest *n = ir_util_nest(ir, text);
     nest_loop(n, "i")->u.loop.body->parent = NULL;
     ck_assert_int_eq(nest_verify(n, NEST_NAIVE, &e), RC_INTERNAL);
@@ -425,12 +459,17 @@ END_TEST
 START_TEST(interp_matmul_in_any_order)
 {
     static const char *const order[] = {
-        "  for i in 0..2\n    for j in 0..2\n      for k in 0..3 reduce\n        y[i, j] += a[i, k] * b[k, j]\n",
-        "  for k in 0..3 reduce\n    for i in 0..2\n      for j in 0..2\n        y[i, j] += a[i, k] * b[k, j]\n",
-        "  for i in 0..2\n    for k in 0..3 reduce\n      for jo in 0..1\n        for ji in 0..3\n          if jo * 3 + ji < 2\n"
+        "  for i in 0..2\n    for j in 0..2\n      for k in 0..3 reduce\n        y[i, j] += a[i, "
+        "k] * b[k, j]\n",
+        "  for k in 0..3 reduce\n    for i in 0..2\n      for j in 0..2\n        y[i, j] += a[i, "
+        "k] * b[k, j]\n",
+        "  for i in 0..2\n    for k in 0..3 reduce\n      for jo in 0..1\n        for ji in 0..3\n "
+        "         if jo * 3 + ji < 2\n"
         "            y[i, jo * 3 + ji] += a[i, k] * b[k, jo * 3 + ji]\n",
-        "  for i in 0..2\n    for ko in 0..2 reduce\n      for j in 0..2\n        let q = j + 0\n          for ki in 0..2 reduce\n"
-        "            if ko * 2 + ki < 3\n              y[i, q] += a[i, ko * 2 + ki] * b[ko * 2 + ki, q]\n",
+        "  for i in 0..2\n    for ko in 0..2 reduce\n      for j in 0..2\n        let q = j + 0\n  "
+        "        for ki in 0..2 reduce\n"
+        "            if ko * 2 + ki < 3\n              y[i, q] += a[i, ko * 2 + ki] * b[ko * 2 + "
+        "ki, q]\n",
     };
     float a[] = {1, 2, 3, 4, 5, 6}, b[] = {1, 2, 3, 4, 5, 6}, want[] = {22, 28, 49, 64};
     for (size_t i = 0; i < QN_COUNT(order); i++) {
@@ -439,7 +478,8 @@ START_TEST(interp_matmul_in_any_order)
         void *bufs[] = {a, b, y};
         struct err e = {0};
         buf_init(&t, 4096);
-        buf_printf(&t, "nest t\nin a: f32[2, 3]\nin b: f32[3, 2]\nout y: f32[2, 2]\nstage y\n%s", order[i]);
+        buf_printf(&t, "nest t\nin a: f32[2, 3]\nin b: f32[3, 2]\nout y: f32[2, 2]\nstage y\n%s",
+                   order[i]);
         struct nest *n = ir_util_nest(ir, t.p);
         ck_assert_msg(nest_verify(n, NEST_SCHEDULED, &e) == RC_OK, "%s", e.msg);
         ck_assert_msg(nest_interp(n, 0, bufs, NULL, 1000, &e) == RC_OK, "%s", e.msg);
@@ -452,12 +492,16 @@ END_TEST
 START_TEST(interp_conv_packed_layout_and_dyn)
 {
     /* 1-D conv, pad 1, channels blocked by 2 in storage, weights packed as [c][r] */
-    struct nest *n = ir_util_nest(ir, "nest t\ndyn N\nin x: f32[N, 5, 3] store 0,2/2,1,2%2\nconst w: f32[3, 3]\nout y: f32[N, 5]\n"
-                                      "packed u: f32[3, 3]\n"
-                                      "stage y\n  for n in 0..N parallel\n    for p in 0..5\n      for r in 0..3 reduce\n"
-                                      "        for c in 0..3 reduce\n"
-                                      "          y[n, p] += (x[n, p + r - 1, c] if 0 <= p + r - 1 & p + r - 1 < 5 else 0.0) * u[c, r]\n"
-                                      "pack\n  stage u\n    for c2 in 0..3\n      for r2 in 0..3\n        u[c2, r2] = w[r2, c2]\n");
+    struct nest *n = ir_util_nest(
+        ir, "nest t\ndyn N\nin x: f32[N, 5, 3] store 0,2/2,1,2%2\nconst w: f32[3, 3]\nout y: "
+            "f32[N, 5]\n"
+            "packed u: f32[3, 3]\n"
+            "stage y\n  for n in 0..N parallel\n    for p in 0..5\n      for r in 0..3 reduce\n"
+            "        for c in 0..3 reduce\n"
+            "          y[n, p] += (x[n, p + r - 1, c] if 0 <= p + r - 1 & p + r - 1 < 5 else 0.0) "
+            "* u[c, r]\n"
+            "pack\n  stage u\n    for c2 in 0..3\n      for r2 in 0..3\n        u[c2, r2] = w[r2, "
+            "c2]\n");
     float x[2 * 2 * 5 * 2], w[9], y[10], u[9];
     struct err e = {0};
     for (int i = 0; i < 40; i++) x[i] = (float)(i % 7 - 3);
@@ -487,15 +531,19 @@ END_TEST
 START_TEST(interp_reductions)
 {
     struct nest *n = ir_util_nest(
-        ir, "nest t\nin x: f32[2, 5]\nout best: f32[2]\nout at: s64[2]\nout lo: f32[2]\nout p: f32[2]\nout any: b1[2]\nout mean: f64[2]\nout "
+        ir, "nest t\nin x: f32[2, 5]\nout best: f32[2]\nout at: s64[2]\nout lo: f32[2]\nout p: "
+            "f32[2]\nout any: b1[2]\nout mean: f64[2]\nout "
             "cnt: f64[2]\n"
-            "stage best\n  for ko in 0..2 reduce\n    for i in 0..2\n      for ki in 0..3 reduce\n        if ko * 3 + ki < 5\n"
+            "stage best\n  for ko in 0..2 reduce\n    for i in 0..2\n      for ki in 0..3 reduce\n "
+            "       if ko * 3 + ki < 5\n"
             "          {best, at}[i] argmax= {x[i, ko * 3 + ki], ko * 3 + ki}\n"
             "stage lo\n  for i2 in 0..2\n    for k2 in 0..5 reduce\n      lo[i2] min= x[i2, k2]\n"
             "stage p\n  for i3 in 0..2\n    for k3 in 0..5 reduce\n      p[i3] *= x[i3, k3]\n"
-            "stage any\n  for i4 in 0..2\n    for k4 in 0..5 reduce\n      any[i4] |= x[i4, k4] == 3.0\n"
+            "stage any\n  for i4 in 0..2\n    for k4 in 0..5 reduce\n      any[i4] |= x[i4, k4] == "
+            "3.0\n"
             "stage mean\n  for i5 in 0..2\n    for k5 in 0..5 reduce\n"
-            "      {mean, cnt}[i5] user= {cast(f64, x[i5, k5]), f64(1)} from {f64(0), f64(0)} with {ma, na}, {mb, nb}: "
+            "      {mean, cnt}[i5] user= {cast(f64, x[i5, k5]), f64(1)} from {f64(0), f64(0)} with "
+            "{ma, na}, {mb, nb}: "
             "{(ma * na + mb * nb) / (na + nb), na + nb}\n");
     float x[] = {1, 7, 2, 7, -1, -4, -9, -4, -4, -8}, best[2], lo[2], p[2];
     int64_t at[2];
@@ -519,13 +567,15 @@ END_TEST
 
 START_TEST(interp_kernel_form)
 {
-    struct nest *n = ir_util_nest(ir, "nest t\nin x: f32[16]\nout y: f32[16]\nout s: f32[2]\n"
-                                      "alloc reg acc: f32x4[2]\n  acc[0] = splat(0.0, 4)\n  acc[1] = x[ramp(1, 2, 4)]\n"
-                                      "  for k in 0..4\n    acc[0] = fma(x[ramp(k * 4, 1, 4)], splat(x[k], 4), acc[0])\n"
-                                      "  y[ramp(0, 1, 4)] = acc[0]\n  y[ramp(11, -1, 4)] = acc[1]\n"
-                                      "  if ramp(0, 1, 4) < splat(3, 4)\n"
-                                      "    y[ramp(13, 1, 4)] = (x[ramp(13, 1, 4)] if ramp(0, 1, 4) < splat(3, 4) else splat(0.0, 4))\n"
-                                      "  s[0] = hsum(acc[0])\n  s[1] = hmax(acc[1])\n");
+    struct nest *n = ir_util_nest(
+        ir, "nest t\nin x: f32[16]\nout y: f32[16]\nout s: f32[2]\n"
+            "alloc reg acc: f32x4[2]\n  acc[0] = splat(0.0, 4)\n  acc[1] = x[ramp(1, 2, 4)]\n"
+            "  for k in 0..4\n    acc[0] = fma(x[ramp(k * 4, 1, 4)], splat(x[k], 4), acc[0])\n"
+            "  y[ramp(0, 1, 4)] = acc[0]\n  y[ramp(11, -1, 4)] = acc[1]\n"
+            "  if ramp(0, 1, 4) < splat(3, 4)\n"
+            "    y[ramp(13, 1, 4)] = (x[ramp(13, 1, 4)] if ramp(0, 1, 4) < splat(3, 4) else "
+            "splat(0.0, 4))\n"
+            "  s[0] = hsum(acc[0])\n  s[1] = hmax(acc[1])\n");
     float x[16], y[16], s[2];
     struct err e = {0};
     for (int i = 0; i < 16; i++) {
@@ -535,7 +585,8 @@ START_TEST(interp_kernel_form)
     void *bufs[] = {x, y, s};
     ck_assert_msg(nest_verify(n, NEST_KERNEL, &e) == RC_OK, "%s", e.msg);
     ck_assert_msg(nest_interp(n, 0, bufs, NULL, 1000, &e) == RC_OK, "%s", e.msg);
-    for (int i = 0; i < 4; i++) ck_assert_float_eq(y[i], (float)(0 * i + 1 * (4 + i) + 2 * (8 + i) + 3 * (12 + i)));
+    for (int i = 0; i < 4; i++)
+        ck_assert_float_eq(y[i], (float)(0 * i + 1 * (4 + i) + 2 * (8 + i) + 3 * (12 + i)));
     for (int i = 0; i < 4; i++) ck_assert_float_eq(y[11 - i], (float)(1 + 2 * i));
     ck_assert_float_eq(y[13], 13);
     ck_assert_float_eq(y[15], 15);
@@ -547,7 +598,8 @@ END_TEST
 
 START_TEST(interp_hsum_folds_by_halves)
 {
-    struct nest *n = ir_util_nest(ir, "nest t\nin x: f32[4]\nout s: f32[1]\ns[0] = hsum(x[ramp(0, 1, 4)])\n");
+    struct nest *n =
+        ir_util_nest(ir, "nest t\nin x: f32[4]\nout s: f32[1]\ns[0] = hsum(x[ramp(0, 1, 4)])\n");
     float x[] = {1e8f, 1, -1e8f, 1}, s = 0;
     void *bufs[] = {x, &s};
     ck_assert_int_eq(nest_interp(n, 0, bufs, NULL, 10, NULL), RC_OK);
@@ -558,7 +610,8 @@ END_TEST
 static const struct {
     const char *code, *text, *part;
 } refused[] = {
-    {"interp.oob", "for i in 0..5\n  y[i] = 0.0\n", "y is accessed at 4 in dimension 0, outside 0..4"},
+    {"interp.oob", "for i in 0..5\n  y[i] = 0.0\n",
+     "y is accessed at 4 in dimension 0, outside 0..4"},
     {"interp.oob", "y[0] = x[0 - 1, 0]\n", "x is accessed at -1"},
     {"interp.oob", "y[0] = select(1 < 2, 0.0, x[0, 9])\n", "x is accessed at 9 in dimension 1"},
     {"interp.budget", "for i in 0..4\n  for j in 0..100\n    y[i] = 0.0\n", "stores more often"},

@@ -104,7 +104,8 @@ START_TEST(linear_forms)
 {
     open_loops();
     struct linear l;
-    ck_assert(linear_of(ir_util_parse_expr(ir, nest, "(p * 2 + r - 1) * 56 - p / 4 + 7 - r * 56"), &l));
+    ck_assert(
+        linear_of(ir_util_parse_expr(ir, nest, "(p * 2 + r - 1) * 56 - p / 4 + 7 - r * 56"), &l));
     ck_assert_int_eq(l.n, 2);
     ck_assert_int_eq(l.c, -49);
     ck_assert_int_eq(linear_coef(&l, expr_var(ir, nest_loop(nest, "p")->u.loop.var)), 112);
@@ -114,7 +115,8 @@ END_TEST
 
 /* ---- regions ---------------------------------------------------------------------------------- */
 
-static void check_region(const char *text, const char *at, const char *tensor, bool write, const char *want)
+static void check_region(const char *text, const char *at, const char *tensor, bool write,
+                         const char *want)
 {
     struct nest *n = ir_util_nest(ir, text);
     struct stmt *s = nest_loop(n, at);
@@ -122,7 +124,8 @@ static void check_region(const char *text, const char *at, const char *tensor, b
     const char *why = NULL;
     struct buf b;
     ck_assert_msg(s != NULL, "no loop %s", at);
-    bool ok = write ? region_write(n, s, nest_tensor(n, tensor), &r, &why) : region_read(n, s, nest_tensor(n, tensor), &r, &why);
+    bool ok = write ? region_write(n, s, nest_tensor(n, tensor), &r, &why)
+                    : region_read(n, s, nest_tensor(n, tensor), &r, &why);
     if (!ok) {
         ck_assert_str_eq(why, want);
         return;
@@ -138,24 +141,26 @@ static void check_region(const char *text, const char *at, const char *tensor, b
     buf_fini(&b);
 }
 
-static const char conv[] = "nest conv\n"
-                           "in x: f32[58, 58, 16]\n"
-                           "out y: f32[28, 28]\n"
-                           "stage y\n"
-                           "  for po in 0..7\n"
-                           "    for pi in 0..4\n"
-                           "      for q in 0..28\n"
-                           "        for r in 0..3 reduce\n"
-                           "          for s in 0..3 reduce\n"
-                           "            for c in 0..16 reduce\n"
-                           "              y[po * 4 + pi, q] += (x[(po * 4 + pi) * 2 + r * 2 - 1, q * 2 + s - 1, c] if "
-                           "0 <= q * 2 + s - 1 else 0.0)\n";
+static const char conv[] =
+    "nest conv\n"
+    "in x: f32[58, 58, 16]\n"
+    "out y: f32[28, 28]\n"
+    "stage y\n"
+    "  for po in 0..7\n"
+    "    for pi in 0..4\n"
+    "      for q in 0..28\n"
+    "        for r in 0..3 reduce\n"
+    "          for s in 0..3 reduce\n"
+    "            for c in 0..16 reduce\n"
+    "              y[po * 4 + pi, q] += (x[(po * 4 + pi) * 2 + r * 2 - 1, q * 2 + s - 1, c] if "
+    "0 <= q * 2 + s - 1 else 0.0)\n";
 
 START_TEST(regions_of_conv_tiles)
 {
     check_region(conv, "pi", "x", false, "po * 8 - 1 +: 11, -1 +: 57, 0 +: 16");
     check_region(conv, "q", "x", false, "po * 8 + pi * 2 - 1 +: 5, -1 +: 57, 0 +: 16");
-    check_region(conv, "c", "x", false, "po * 8 + pi * 2 + r * 2 - 1 +: 1, q * 2 + s - 1 +: 1, 0 +: 16");
+    check_region(conv, "c", "x", false,
+                 "po * 8 + pi * 2 + r * 2 - 1 +: 1, q * 2 + s - 1 +: 1, 0 +: 16");
     check_region(conv, "pi", "y", true, "po * 4 +: 4, 0 +: 28");
     check_region(conv, "po", "y", true, "0 +: 28, 0 +: 28");
 }
@@ -164,18 +169,22 @@ END_TEST
 START_TEST(regions_of_tails)
 {
     /* shift: the last tile moves back */
-    check_region("nest t\nin x: f32[60]\nout y: f32[57]\nfor qo in 0..5\n  for qi in 0..14\n    for s in 0..3\n"
+    check_region("nest t\nin x: f32[60]\nout y: f32[57]\nfor qo in 0..5\n  for qi in 0..14\n    "
+                 "for s in 0..3\n"
                  "      y[min(qo * 14, 43) + qi] = x[min(qo * 14, 43) + qi + s]\n",
                  "qi", "x", false, "min(qo * 14, 43) +: 16");
     /* guard: the box ignores it */
-    check_region("nest t\nin x: f32[60]\nout y: f32[57]\nfor qo in 0..5\n  for qi in 0..14\n    if qo * 14 + qi < 57\n"
+    check_region("nest t\nin x: f32[60]\nout y: f32[57]\nfor qo in 0..5\n  for qi in 0..14\n    if "
+                 "qo * 14 + qi < 57\n"
                  "      y[qo * 14 + qi] = x[qo * 14 + qi + 1]\n",
                  "qi", "x", false, "qo * 14 + 1 +: 14");
     /* clipped loop: symbolic upper bound */
-    check_region("nest t\nin x: f32[60]\nout y: f32[57]\nfor qo in 0..5\n  for qi in 0..min(14, 57 - qo * 14)\n"
+    check_region("nest t\nin x: f32[60]\nout y: f32[57]\nfor qo in 0..5\n  for qi in 0..min(14, 57 "
+                 "- qo * 14)\n"
                  "    y[qo * 14 + qi] = x[qo * 14 + qi]\n",
                  "qi", "x", false, "qo * 14 +: 14");
-    check_region("nest t\nin x: f32[60]\nout y: f32[57]\nfor qo in 0..5\n  for qi in 0..min(14, 57 - qo * 14)\n"
+    check_region("nest t\nin x: f32[60]\nout y: f32[57]\nfor qo in 0..5\n  for qi in 0..min(14, 57 "
+                 "- qo * 14)\n"
                  "    y[qo * 14 + qi] = x[qo * 14 + qi]\n",
                  "qo", "x", false, "0 +: 57");
 }
@@ -183,10 +192,12 @@ END_TEST
 
 START_TEST(regions_of_several_accesses_lets_and_blocks)
 {
-    check_region("nest t\nin x: f32[64]\nout y: f32[60]\nfor i in 0..15\n  let b = i * 4\n    for j in 0..4\n"
+    check_region("nest t\nin x: f32[64]\nout y: f32[60]\nfor i in 0..15\n  let b = i * 4\n    for "
+                 "j in 0..4\n"
                  "      y[b + j] = x[b + j] + x[b + j + 3] - x[b + j + 1]\n",
                  "i", "x", false, "0 +: 63");
-    check_region("nest t\nin x: f32[64]\nout y: f32[60]\nfor i in 0..15\n  for j in 0..4\n    let b = i * 4 + j\n"
+    check_region("nest t\nin x: f32[64]\nout y: f32[60]\nfor i in 0..15\n  for j in 0..4\n    let "
+                 "b = i * 4 + j\n"
                  "      y[b] = x[b] + x[b + 3]\n",
                  "j", "x", false, "i * 4 +: 7");
     check_region("nest t\nin x: f32[4, 16]\nout y: f32[64]\nfor i in 0..4\n  for j in 0..16\n"
@@ -195,20 +206,23 @@ START_TEST(regions_of_several_accesses_lets_and_blocks)
     check_region("nest t\nin x: f32[22, 3]\nout y: f32[64]\nfor i in 0..8\n  for j in 0..8\n"
                  "    y[i * 8 + j] = x[(i * 8 + j) / 3, (i * 8 + j) % 3]\n",
                  "j", "x", false, "i * 8 / 3 +: 4, 0 +: 3");
-    check_region("nest t\ndyn N\nin x: f32[N]\nout y: f32[N]\nfor i in 0..N\n  y[i] = x[i]\n", "i", "x", false, "0 +: N");
+    check_region("nest t\ndyn N\nin x: f32[N]\nout y: f32[N]\nfor i in 0..N\n  y[i] = x[i]\n", "i",
+                 "x", false, "0 +: N");
 }
 END_TEST
 
 START_TEST(regions_refused)
 {
-    check_region("nest t\nin x: f32[64]\nin k: s64[8]\nout y: f32[8]\nfor i in 0..8\n  y[i] = x[k[i]]\n", "i", "x", false,
-                 "a subscript is itself read from a tensor");
-    check_region("nest t\nin x: f32[64]\nout y: f32[8]\nfor i in 0..8\n  y[i] = x[i * i]\n", "i", "x", false,
-                 "a subscript multiplies a loop variable by something not constant");
-    check_region("nest t\ndyn N\nin x: f32[N]\nout y: f32[8]\nfor i in 0..8\n  y[i] = x[i] + x[N - 1 - i]\n", "i", "x",
-                 false, "the accesses lie at places whose distance is not known");
-    check_region("nest t\nin x: f32[64]\nout y: f32[8]\nfor i in 0..8\n  y[i] = 0.0\n", "i", "x", false,
-                 "the tensor is not read there");
+    check_region(
+        "nest t\nin x: f32[64]\nin k: s64[8]\nout y: f32[8]\nfor i in 0..8\n  y[i] = x[k[i]]\n",
+        "i", "x", false, "a subscript is itself read from a tensor");
+    check_region("nest t\nin x: f32[64]\nout y: f32[8]\nfor i in 0..8\n  y[i] = x[i * i]\n", "i",
+                 "x", false, "a subscript multiplies a loop variable by something not constant");
+    check_region(
+        "nest t\ndyn N\nin x: f32[N]\nout y: f32[8]\nfor i in 0..8\n  y[i] = x[i] + x[N - 1 - i]\n",
+        "i", "x", false, "the accesses lie at places whose distance is not known");
+    check_region("nest t\nin x: f32[64]\nout y: f32[8]\nfor i in 0..8\n  y[i] = 0.0\n", "i", "x",
+                 false, "the tensor is not read there");
 }
 END_TEST
 
@@ -231,21 +245,29 @@ static double brute_conv(int h, int k, int stride, int pad, int c)
 static void conv_text(struct buf *b, int h, int k, int stride, int pad, int c)
 {
     int p = (h + 2 * pad - k) / stride + 1;
-    buf_printf(b, "nest conv\nin x: f32[1, %d, %d, %d]\nconst w: f32[%d, %d, %d, %d]\nout y: f32[1, %d, %d, %d]\n", h, h, c,
-               k, k, c, c, p, p, c);
+    buf_printf(b,
+               "nest conv\nin x: f32[1, %d, %d, %d]\nconst w: f32[%d, %d, %d, %d]\nout y: f32[1, "
+               "%d, %d, %d]\n",
+               h, h, c, k, k, c, c, p, p, c);
     buf_puts(b, "temp a: f32[1]\nstage y\n  for n in 0..1\n");
     buf_printf(b, "    for p in 0..%d\n      for q in 0..%d\n        for k in 0..%d\n", p, p, c);
-    buf_printf(b, "          for r in 0..%d reduce\n            for s in 0..%d reduce\n              for c in 0..%d reduce\n",
+    buf_printf(b,
+               "          for r in 0..%d reduce\n            for s in 0..%d reduce\n              "
+               "for c in 0..%d reduce\n",
                k, k, c);
-    buf_printf(b, "                y[n, p, q, k] += (x[n, p * %d + r - %d, q * %d + s - %d, c] if ", stride, pad, stride, pad);
-    buf_printf(b, "0 <= p * %d + r - %d & p * %d + r - %d < %d & 0 <= q * %d + s - %d & q * %d + s - %d < %d else 0.0)", stride,
-               pad, stride, pad, h, stride, pad, stride, pad, h);
+    buf_printf(b, "                y[n, p, q, k] += (x[n, p * %d + r - %d, q * %d + s - %d, c] if ",
+               stride, pad, stride, pad);
+    buf_printf(b,
+               "0 <= p * %d + r - %d & p * %d + r - %d < %d & 0 <= q * %d + s - %d & q * %d + s - "
+               "%d < %d else 0.0)",
+               stride, pad, stride, pad, h, stride, pad, stride, pad, h);
     buf_puts(b, " * w[r, s, c, k]\n");
 }
 
 START_TEST(work_of_padded_conv_equals_brute_force)
 {
-    static const int shape[][5] = {{56, 3, 1, 1, 64}, {13, 3, 2, 1, 5}, {7, 7, 1, 3, 3}, {9, 2, 3, 0, 4}, {5, 5, 1, 4, 1}};
+    static const int shape[][5] = {
+        {56, 3, 1, 1, 64}, {13, 3, 2, 1, 5}, {7, 7, 1, 3, 3}, {9, 2, 3, 0, 4}, {5, 5, 1, 4, 1}};
     for (size_t i = 0; i < QN_COUNT(shape); i++) {
         const int *s = shape[i];
         struct buf b;
@@ -255,7 +277,8 @@ START_TEST(work_of_padded_conv_equals_brute_force)
         nest_work(ir_util_nest(ir, b.p), NULL, &flops, &bytes);
         ck_assert_double_eq(flops, brute_conv(s[0], s[1], s[2], s[3], s[4]));
         int p = (s[0] + 2 * s[3] - s[1]) / s[2] + 1;
-        ck_assert_double_eq(bytes, 4.0 * (s[0] * s[0] * s[4] + s[1] * s[1] * s[4] * s[4] + p * p * s[4]));
+        ck_assert_double_eq(bytes,
+                            4.0 * (s[0] * s[0] * s[4] + s[1] * s[1] * s[4] * s[4] + p * p * s[4]));
         buf_fini(&b);
     }
 }
@@ -263,10 +286,11 @@ END_TEST
 
 START_TEST(work_counts_dyn_constant_stages_and_values)
 {
-    struct nest *n = ir_util_nest(ir, "nest t\ndyn N\nin x: f32[N, 8]\nconst w: f32[8]\nout y: f32[N, 8]\ntemp u: f32[8]\n"
-                                      "stage u\n  for j in 0..8\n    u[j] = w[j] * 2.0 + 1.0\n"
-                                      "stage y\n  for i in 0..N\n    for k in 0..8\n      if k < 5\n"
-                                      "        y[i, k] = max((x[i, k] - u[k]) * u[k] / 3.0, 0.0)\n");
+    struct nest *n = ir_util_nest(
+        ir, "nest t\ndyn N\nin x: f32[N, 8]\nconst w: f32[8]\nout y: f32[N, 8]\ntemp u: f32[8]\n"
+            "stage u\n  for j in 0..8\n    u[j] = w[j] * 2.0 + 1.0\n"
+            "stage y\n  for i in 0..N\n    for k in 0..8\n      if k < 5\n"
+            "        y[i, k] = max((x[i, k] - u[k]) * u[k] / 3.0, 0.0)\n");
     int64_t dyn = 11;
     double flops = 0, bytes = 0;
     nest_work(n, &dyn, &flops, &bytes);
