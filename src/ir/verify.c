@@ -172,31 +172,58 @@ static void check_user(struct verifier *v, const struct stmt *s)
     }
 }
 
-/* I4 and I5: the loops around an update. */
+/* Variables that change along a reduction: reduce loops, and LETs computed from them. */
+enum { CHAIN = 128 };
+struct reduced {
+    const struct var *var[CHAIN];
+    int n;
+};
+
+static const struct var *reduced_in(const struct reduced *r, const struct expr *e)
+{
+    for (int i = 0; i < r->n; i++)
+        if (expr_uses_var(e, r->var[i])) return r->var[i];
+    return NULL;
+}
+
+/* One loop or LET around update s, outermost first: I5, and what it adds to r. */
+static void check_around(struct verifier *v, const struct stmt *s, const struct stmt *around,
+                         struct reduced *r)
+{
+    if (around->kind == ST_LET && reduced_in(r, around->u.let.value))
+        r->var[r->n++] = around->u.let.var;
+    if (around->kind != ST_FOR) return;
+    const struct var *var = around->u.loop.var;
+    if (around->u.loop.reduce) {
+        r->var[r->n++] = var;
+        if (around->u.loop.kind == LOOP_PARALLEL)
+            broken(v, 5, s, "an update races along a parallel reduce loop:", var->name);
+    } else if (!s->u.update.started &&
+               (reduced_in(r, around->u.loop.lo) || reduced_in(r, around->u.loop.hi))) {
+        broken(v, 5, s, "the start of an update has no box, it depends on a reduction:", var->name);
+    }
+}
+
+/* I4 and I5: the loops around an update, inside the ALLOC of its target. */
 static void check_reduce_loops(struct verifier *v, const struct stmt *s)
 {
-    int rank = s->u.update.tensor[0]->rank;
-    const struct stmt *loops[64];
+    const struct stmt *chain[CHAIN];
+    struct reduced r = {.n = 0};
     int n = 0;
-    for (const struct stmt *f = s->parent; f && n < 64; f = f->parent) {
-        if (f->kind == ST_ALLOC && f->u.alloc.tensor == s->u.update.tensor[0]) break;
-        if (f->kind == ST_FOR) loops[n++] = f;
+    for (const struct stmt *p = s->parent; p; p = p->parent) {
+        if (p->kind == ST_ALLOC && p->u.alloc.tensor == s->u.update.tensor[0]) break;
+        if (p->kind != ST_FOR && p->kind != ST_LET) continue;
+        if (n == CHAIN) {
+            broken(v, 7, s, "a nest is deeper than 128 loops", NULL);
+            return;
+        }
+        chain[n++] = p;
     }
-    for (int i = 0; i < n && !v->bad; i++) {
-        if (!loops[i]->u.loop.reduce) continue;
-        const struct var *r = loops[i]->u.loop.var;
-        for (int d = 0; d < rank; d++)
-            if (expr_uses_var(s->u.update.idx[d], r))
-                broken(v, 4, s,
-                       "a reduce loop subscripts the target of an update below it:", r->name);
-        if (loops[i]->u.loop.kind == LOOP_PARALLEL)
-            broken(v, 5, s, "an update races along a parallel reduce loop:", r->name);
-        for (int j = 0; j < i && !s->u.update.started; j++)
-            if (!loops[j]->u.loop.reduce &&
-                (expr_uses_var(loops[j]->u.loop.lo, r) || expr_uses_var(loops[j]->u.loop.hi, r)))
-                broken(v, 5, s,
-                       "the start of an update has no box, a bound depends on the reduce loop:",
-                       r->name);
+    while (n > 0) check_around(v, s, chain[--n], &r);
+    for (int d = 0; d < s->u.update.tensor[0]->rank && !v->bad; d++) {
+        const struct var *var = reduced_in(&r, s->u.update.idx[d]);
+        if (var)
+            broken(v, 4, s, "a reduce loop subscripts the target of an update:", var->name);
     }
 }
 

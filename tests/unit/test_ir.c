@@ -389,6 +389,11 @@ static const struct {
     {"verify.I5", NEST_SCHEDULED,
      "nest t\nout y: f32[8]\nstage y\n  for i in 0..8 reduce\n    for j in i..8\n      y[j] += "
      "1.0\n"},
+    {"verify.I4", NEST_NAIVE,
+     "nest t\nout y: f32[8]\nstage y\n  for i in 0..8 reduce\n    let j = i\n      y[j] += 1.0\n"},
+    {"verify.I5", NEST_SCHEDULED,
+     "nest t\nout y: f32[8]\nstage y\n  for i in 0..8 reduce\n    let k = i\n      for j in k..8\n"
+     "        y[j] += 1.0\n"},
     {"verify.I6", NEST_SCHEDULED,
      "nest t\nout y: f32[8]\nstage y\n  alloc temp y: f32[1]\n    y[0] = 1.0\n"},
     {"verify.I8", NEST_KERNEL, "nest t\nout y: f32[8]\nstage y\n  y[0] = 1.0\n"},
