@@ -3,7 +3,7 @@
  * Requires: loops with plain bounds (before tighten), guards as IFs and guarded loads.
  * Provides: no loop marked `peel`; guards that hold in the main part are gone from it. An end of one
  * iteration has its variable replaced by the value. The part in front (a left border) exists only if
- * a guard needs it.
+ * a guard needs it. On a target without masks, loops that move a guard on lanes count as marked.
  *
  *     for yo in 0..5 peel                     for yo in 0..4
  *       for yi in 0..14                         for yi in 0..14
@@ -99,13 +99,6 @@ static struct stmt *part(struct low *l, struct stmt *loop, const struct expr *lo
     return loop->u.loop.body;
 }
 
-/* Does the mark ask for peeling on this target? Masks need an instruction set that has them. */
-static bool wants_peel(struct low *l, const struct stmt *loop)
-{
-    if (loop->u.loop.tail == TAIL_PEEL) return true;
-    return loop->u.loop.tail == TAIL_MASK && !l->t->masks;
-}
-
 static struct stmt *cut_loop(struct low *l, struct stmt *loop)
 {
     struct ir *ir = l->ir;
@@ -138,7 +131,7 @@ static void peel_stmt(struct low *l, struct stmt *s)
     if (s->kind == ST_BLOCK) {
         for (int i = 0; i < s->u.block.n; i++) {
             struct stmt *loop = s->u.block.p[i];
-            if (loop->kind == ST_FOR && wants_peel(l, loop)) {
+            if (loop->kind == ST_FOR && loop->u.loop.tail == TAIL_PEEL) {
                 struct stmt *mark = stmt_block(l->ir);
                 s->u.block.p[i] = mark; /* the loop keeps its parent link: env_at needs the way up */
                 struct stmt *by = cut_loop(l, loop);
@@ -162,8 +155,47 @@ static void peel_stmt(struct low *l, struct stmt *s)
     peel_stmt(l, *body);
 }
 
+/* ---- targets without masks -------------------------------------------------------------------- */
+
+/* A guard on lanes would make its vector loop scalar: the loop around that moves the guard is cut instead. */
+static void mark_for(const struct expr *cond, const struct stmt *s)
+{
+    const struct expr *conj[CONJ_MAX];
+    int n = expr_conjuncts(cond, conj);
+    for (int i = 0; i < n; i++) {
+        bool lanes = false;
+        for (const struct stmt *p = s->parent; p; p = p->parent) {
+            if (p->kind != ST_FOR || !expr_uses_var(conj[i], p->u.loop.var)) continue;
+            if (lanes && !p->u.loop.reduce && p->u.loop.kind != LOOP_UNROLL) {
+                ((struct stmt *)p)->u.loop.tail = TAIL_PEEL;
+                break;
+            }
+            lanes |= p->u.loop.kind == LOOP_VECTOR;
+        }
+    }
+}
+
+static void mark_node(const struct expr *e, void *ctx)
+{
+    if (e->op == OP_LOADC) mark_for(e->a[0], ((struct visit *)ctx)->s);
+}
+
+static void mark_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, mark_node, ctx); }
+
+static bool mark_stmt(struct stmt *s, void *ctx)
+{
+    struct visit v = {ctx, s};
+    if (s->kind == ST_IF) mark_for(s->u.cond.cond, s);
+    stmt_exprs(s, mark_slot, &v);
+    return true;
+}
+
 enum rc pass_peel(struct low *l)
 {
+    if (!l->t->masks) {
+        stmt_walk(l->n->body, mark_stmt, NULL);
+        stmt_walk(l->n->pack, mark_stmt, NULL);
+    }
     peel_stmt(l, l->n->body);
     peel_stmt(l, l->n->pack);
     prove_guards(l);

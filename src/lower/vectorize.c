@@ -4,6 +4,7 @@
  * Provides: no VECTOR loop. Extents that are no power of two become several (9 = 8 + 1), long ones a
  * loop of full vectors and a rest. Conditions on lanes become masks: a masked store or guarded loads;
  * a store to a register under a mask selects. A reduction over the loop becomes HSUM, HMAX or HMIN.
+ * A parallel loop inside another becomes serial.
  * A loop that cannot be lanes becomes serial (unrolled if it touches registers); so does the outer of
  * two nested vector loops.
  *
@@ -328,13 +329,15 @@ static struct stmt *vector_stmt(struct low *l, struct stmt *s, void *ctx)
     return split_vector(l, s, n);
 }
 
-/* Of nested vector loops only the innermost becomes lanes. */
+/* Of nested vector loops only the innermost becomes lanes; of nested parallel ones the outermost is shared. */
 static bool mark_outer(struct stmt *s, void *ctx)
 {
     int64_t n = 0;
     (void)ctx;
-    if (s->kind != ST_FOR || s->u.loop.kind != LOOP_VECTOR) return true;
-    for (struct stmt *p = s->parent; p; p = p->parent)
+    if (s->kind != ST_FOR) return true;
+    for (struct stmt *p = s->parent; p && s->u.loop.kind == LOOP_PARALLEL; p = p->parent)
+        if (p->kind == ST_FOR && p->u.loop.kind == LOOP_PARALLEL) s->u.loop.kind = LOOP_SERIAL;
+    for (struct stmt *p = s->parent; p && s->u.loop.kind == LOOP_VECTOR; p = p->parent)
         if (p->kind == ST_FOR && p->u.loop.kind == LOOP_VECTOR)
             p->u.loop.kind = loop_constant_extent(p, &n) ? LOOP_UNROLL : LOOP_SERIAL;
     return true;

@@ -623,6 +623,57 @@ START_TEST(pack_phase)
 }
 END_TEST
 
+/* Without masks a guard on lanes is cut off at the loop around: full vectors, then 8 + 1 of the 9 left. */
+START_TEST(no_masks)
+{
+    struct buf b;
+    struct lower_case c = {.target = lower_target(false)};
+    buf_init(&b, 1 << 20);
+    c.dump = &b;
+    c.dump_pass = "kernel";
+    lower_same("nest tail\n"
+               "in     x: f32[41]\n"
+               "out    y: f32[41]\n"
+               "stage y\n"
+               "  for io in 0..3 parallel\n"
+               "    for ii in 0..16 vector mask\n"
+               "      if io * 16 + ii < 41\n"
+               "        y[io * 16 + ii] = x[io * 16 + ii] + 1.0\n",
+               &c);
+    ck_assert_str_eq(b.p, "nest tail\n"
+                          "in     x: f32[41]\n"
+                          "out    y: f32[41]\n"
+                          "for io in 0..2 parallel\n"
+                          "  y[ramp(io * 16, 1, 16)] = x[ramp(io * 16, 1, 16)] + splat(1.0, 16)\n"
+                          "y[ramp(32, 1, 8)] = x[ramp(32, 1, 8)] + splat(1.0, 8)\n"
+                          "y[40] = x[40] + 1.0\n");
+    buf_fini(&b);
+    lower_case_free(&c);
+}
+END_TEST
+
+START_TEST(nested_parallel)
+{
+    struct buf b;
+    struct lower_case c = plain();
+    buf_init(&b, 1 << 20);
+    c.dump = &b;
+    c.dump_pass = "kernel";
+    lower_same("nest two\n"
+               "in     x: f32[4, 4]\n"
+               "out    y: f32[4, 4]\n"
+               "stage y\n"
+               "  for i in 0..4 parallel\n"
+               "    for j in 0..4 parallel\n"
+               "      y[i, j] = x[i, j]\n",
+               &c);
+    ck_assert_ptr_nonnull(strstr(b.p, "for i in 0..4 parallel"));
+    ck_assert_ptr_nonnull(strstr(b.p, "for j in 0..4\n"));
+    buf_fini(&b);
+    lower_case_free(&c);
+}
+END_TEST
+
 /* ---- refusals --------------------------------------------------------------------------------- */
 
 static void refused(const char *text, const char *code, int64_t max_nodes)
@@ -763,6 +814,8 @@ int main(void)
     tcase_add_test(t, scratch_per_worker);
     tcase_add_test(t, loop_carried_life);
     tcase_add_test(t, pack_phase);
+    tcase_add_test(t, no_masks);
+    tcase_add_test(t, nested_parallel);
     tcase_add_test(t, refusals);
     tcase_add_test(t, demoted_tile);
     tcase_add_test(t, work_is_linear);
