@@ -50,11 +50,10 @@ void cgrun_open(struct cgrun *r, const char *text)
     cgrun_host(&r->t);
 }
 
-enum rc cgrun_compile(struct cgrun *r, const struct codegen_options *o)
+void cgrun_scratch(struct cgrun *r)
 {
-    struct codegen_options none = {0};
     int64_t at = 0;
-    for (int i = 0; i < r->nest->ntensor; i++) { /* TEMP tensors one after the other */
+    for (int i = 0; i < r->nest->ntensor; i++) {
         struct tensor *t = r->nest->tensor[i];
         int64_t n = 0;
         if (t->scope != SCOPE_TEMP || !expr_is_int(t->extent[0], &n)) continue;
@@ -62,6 +61,12 @@ enum rc cgrun_compile(struct cgrun *r, const struct codegen_options *o)
         at += (n * dtype_bytes(t->type.dtype) + 63) / 64 * 64;
     }
     r->k.scratch_a = at;
+}
+
+enum rc cgrun_compile(struct cgrun *r, const struct codegen_options *o)
+{
+    struct codegen_options none = {0};
+    cgrun_scratch(r);
     return codegen_llvm(&r->k, &r->t, o ? o : &none, &r->art, &r->e);
 }
 

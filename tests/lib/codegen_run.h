@@ -38,6 +38,7 @@ struct cgrun {
 
 void cgrun_host(struct target *t); /* facts of this machine, from LLVM's view of it */
 void cgrun_open(struct cgrun *r, const char *text);
+void cgrun_scratch(struct cgrun *r); /* TEMP tensors one after the other */
 enum rc cgrun_compile(struct cgrun *r, const struct codegen_options *o);
 void cgrun_map(struct cgrun *r);
 /* After r->dyn is set: sizes, allocates and fills every buffer. */
