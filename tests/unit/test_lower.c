@@ -355,6 +355,69 @@ START_TEST(argmax)
 }
 END_TEST
 
+/* Softmax statistics in one pass: running maximum and rescaled sum, a reduction the user defines. */
+START_TEST(user_reduction)
+{
+    struct lower_case c = {.target = lower_target(true), .tol = 1e-5};
+    lower_same("nest online\n"
+               "in     x: f32[3, 8, 11]\n"
+               "out    m: f32[3, 8]\n"
+               "out    s: f32[3, 8]\n"
+               "stage m\n"
+               "  for i in 0..3\n"
+               "    for k in 0..11 unroll reduce\n"
+               "      for j in 0..8 vector\n"
+               "        {m, s}[i, j] user= {x[i, j, k], 1.0} from {f32(-1e30), 0.0} with {am, as}, {bm, bs}: "
+               "{max(am, bm), as * exp(am - max(am, bm)) + bs * exp(bm - max(am, bm))}\n",
+               &c);
+    lower_case_free(&c);
+}
+END_TEST
+
+START_TEST(gather_and_tables)
+{
+    same("nest gather\n"
+         "in     x: f32[40]\n"
+         "in     i: u8[24]\n"
+         "out    y: f32[24]\n"
+         "out    z: f32[24]\n"
+         "table  g: f32[4] = {1, -2, 3, 0.5}\n"
+         "stage y\n"
+         "  for jo in 0..3\n"
+         "    for j in 0..8 vector\n"
+         "      y[jo * 8 + j] = x[cast(s64, i[jo * 8 + j]) * 5] * g[j % 4]\n"
+         "stage z\n"
+         "  for k in 0..24 vector\n"
+         "    z[k] = (x[k + 20] if k < 20 else 7.0)\n");
+}
+END_TEST
+
+START_TEST(small_types)
+{
+    static const char *nest =
+        "nest small\n"
+        "in     a: %s[5, 24]\n"
+        "in     b: %s[24]\n"
+        "out    y: s32[5]\n"
+        "out    z: %s[5, 24]\n"
+        "stage y\n"
+        "  for m in 0..5\n"
+        "    for ko in 0..3 reduce\n"
+        "      for k in 0..8 vector reduce\n"
+        "        y[m] += cast(s32, a[m, ko * 8 + k]) * cast(s32, b[ko * 8 + k])\n"
+        "stage z\n"
+        "  for m2 in 0..5\n"
+        "    for k2 in 0..24 vector\n"
+        "      z[m2, k2] = select(a[m2, k2] < b[k2], a[m2, k2], max(b[k2], a[m2, 23 - k2]))\n";
+    static const char *types[] = {"f32", "f64", "f16", "bf16", "s64", "s32", "s16", "s8", "u64", "u32", "u16", "u8", "s4", "u4"};
+    for (size_t i = 0; i < QN_COUNT(types); i++) {
+        char text[2048];
+        snprintf(text, sizeof text, nest, types[i], types[i], types[i]);
+        same(text);
+    }
+}
+END_TEST
+
 START_TEST(private_lanes)
 {
     same("nest own\n"
@@ -804,6 +867,9 @@ int main(void)
     tcase_add_test(t, max_pool);
     tcase_add_test(t, reduce_lanes);
     tcase_add_test(t, argmax);
+    tcase_add_test(t, user_reduction);
+    tcase_add_test(t, gather_and_tables);
+    tcase_add_test(t, small_types);
     tcase_add_test(t, private_lanes);
     tcase_add_test(t, access_classes);
     tcase_add_test(t, strided_and_permuted);
