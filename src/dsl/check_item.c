@@ -211,10 +211,14 @@ static bool check_equation(struct checker *c, const struct item *it)
     }
     for (int r = 0; r < it->nref; r++) {
         if (!check_target(c, &it->ref[r])) return false;
+        if (it->ref[r].n != it->ref[0].n)
+            return check_fail(c, it->ref[r].line, it->ref[r].col, "dsl.tuple",
+                              "all targets of a tuple have the same subscripts as '%s'",
+                              it->ref[0].name);
         for (int i = 0; i < it->ref[r].n; i++) {
             const struct sub_item *s = &it->ref[r].sub[i];
             if (r == 0 && !collect_indices(c, s->e)) return false;
-            if (r > 0 && !node_equal(s->e, it->ref[0].sub[i < it->ref[0].n ? i : 0].e))
+            if (r > 0 && !node_equal(s->e, it->ref[0].sub[i].e))
                 return check_fail(c, s->e->line, s->e->col, "dsl.tuple",
                                   "all targets of a tuple have the same subscripts as '%s'",
                                   it->ref[0].name);

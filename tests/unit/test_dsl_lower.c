@@ -166,6 +166,42 @@ START_TEST(conv2d_equals_plain_loops)
 }
 END_TEST
 
+/* Random shapes, four-sided pads, strides, dilations, groups; what is refused must be refused for
+ * its size. */
+START_TEST(random_conv2d_tasks)
+{
+    static const int SIDES[] = {1, 2, 3, 5, 7};
+    struct rng g;
+    int ran = 0;
+    rng_seed(&g, 2024);
+    for (int i = 0; i < 120; i++) {
+        char token[400], msg[1600];
+        int groups = (int)rng_range(&g, 1, 3), pads[4];
+        for (int k = 0; k < 4; k++) pads[k] = (int)rng_range(&g, 0, 3);
+        snprintf(
+            token, sizeof token,
+            "conv2d:N=%d,H=%d,W=%d,C=%d,K=%d,R=%d,S=%d,stride_h=%d,stride_w=%d,pad_t=%d,pad_l=%d,"
+            "pad_b=%d,pad_r=%d,dilation_h=%d,dilation_w=%d,groups=%d,layout=%s,bias=%d,act=%s",
+            (int)rng_range(&g, 1, 2), (int)rng_range(&g, 1, 9), (int)rng_range(&g, 1, 9),
+            groups * (int)rng_range(&g, 1, 4), groups * (int)rng_range(&g, 1, 4),
+            SIDES[rng_range(&g, 0, 4)], SIDES[rng_range(&g, 0, 4)], (int)rng_range(&g, 1, 3),
+            (int)rng_range(&g, 1, 3), pads[0], pads[1], pads[2], pads[3], (int)rng_range(&g, 1, 2),
+            (int)rng_range(&g, 1, 2), groups, rng_chance(&g, 0.5) ? "nhwc" : "nchw",
+            rng_chance(&g, 0.5), rng_chance(&g, 0.5) ? "none" : "relu");
+        const char *code = dsl_util_code(NULL, token, NULL, "", msg);
+        if (code[0]) {
+            ck_assert_msg(strcmp(code, "task.require") == 0 && strstr(msg, "larger than"), "%s: %s",
+                          token, msg);
+            continue;
+        }
+        double e = conv_error(token, "direct", "", true);
+        ck_assert_msg(e == 0, "%s: off by %g", token, e);
+        ran++;
+    }
+    ck_assert_int_gt(ran, 60);
+}
+END_TEST
+
 START_TEST(winograd_equals_plain_loops)
 {
     /* F(2,3) has halves only: exact on small integers */
@@ -545,6 +581,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, golden);
     tcase_add_test(t, conv2d_equals_plain_loops);
+    tcase_add_test(t, random_conv2d_tasks);
     tcase_add_test(t, winograd_equals_plain_loops);
     tcase_add_test(t, matmul_equals_plain_loops);
     tcase_add_test(t, argmax_takes_the_lowest_of_equals);
