@@ -140,6 +140,7 @@ static int distance(const struct search *s, const struct point *a, const struct 
 static void look_around(struct search *s, struct point *centre)
 {
     s->centre = centre;
+    centre->was_centre = true;
     s->around.n = 0;
     s->around_at = 0;
     const struct space *sp = s->spaces[centre->space];
@@ -155,6 +156,14 @@ static void look_around(struct search *s, struct point *centre)
             if (p && !p->measured && p->estimate >= 0) vec_push(&s->around, p);
         }
     if (s->around.n) qsort(s->around.p, s->around.n, sizeof *s->around.p, by_estimate);
+}
+
+/* A whole neighbourhood failed to gain 1 %: if the fastest point of all is a little faster than the centre, its own
+ * neighbourhood is still unknown. */
+static void settle(struct search *s)
+{
+    struct point *best = search_best(s, 0);
+    if (best && best->space >= 0 && !best->was_centre) look_around(s, best);
 }
 
 /* The fastest point no descent began near. */
@@ -258,6 +267,7 @@ static struct point *next_point(struct search *s, int in_batch)
         return NULL;
     case SEARCH_DESCEND:
         if (in_batch >= 8) return NULL; /* small batches: a better centre makes the rest stale */
+        if (in_batch == 0 && s->around_at == s->around.n) settle(s);
         return s->around_at < s->around.n ? s->around.p[s->around_at++] : NULL;
     case SEARCH_EXPLORE:
         return mutate(s);

@@ -21,6 +21,7 @@ struct point {
     double estimate;         /* ns, analytic */
     double ns;               /* measured; NaN: not yet or failed */
     bool measured;
+    bool was_centre;
 };
 
 enum search_phase { SEARCH_SEEDS, SEARCH_DRAFT, SEARCH_DESCEND, SEARCH_EXPLORE, SEARCH_END };
