@@ -32,7 +32,7 @@ struct access {
 struct walk {
     const struct target *t;
     const struct var *var[MODEL_DEPTH];
-    double trips[MODEL_DEPTH];
+    double trips[MODEL_DEPTH], mid[MODEL_DEPTH];
     int depth;
     struct map *seen; /* expressions already counted in this body */
     double fma, load, store, other, live; /* of the body being counted */
@@ -122,13 +122,25 @@ static void close_body(struct walk *w)
     body_begin(w);
 }
 
-static double trip_count(const struct stmt *s)
+/* Value of an index expression with every loop in the middle of its range: what computed tap bounds usually are. */
+static double middle(const struct walk *w, const struct expr *e)
 {
-    int64_t lo, hi;
-    if (expr_is_int(s->u.loop.lo, &lo) && expr_is_int(s->u.loop.hi, &hi)) return (double)i64_max(0, hi - lo);
-    struct linear a, b; /* hi - lo of computed tap bounds: the constant part of a min() is a fair guess */
-    if (linear_of(s->u.loop.lo, &a) && linear_of(s->u.loop.hi, &b) && a.n == b.n) return (double)i64_max(1, b.c - a.c);
-    return 3;
+    double a = e->n > 0 ? middle(w, e->a[0]) : 0, b = e->n > 1 ? middle(w, e->a[1]) : 0;
+    switch (e->op) {
+    case OP_INT: return (double)e->u.i;
+    case OP_ADD: return a + b;
+    case OP_SUB: return a - b;
+    case OP_MUL: return a * b;
+    case OP_MIN: return fmin(a, b);
+    case OP_MAX: return fmax(a, b);
+    case OP_DIV: return b != 0 ? floor(a / b) : 0;
+    case OP_MOD: return b != 0 ? a - b * floor(a / b) : 0;
+    case OP_VAR:
+        for (int d = 0; d < w->depth; d++)
+            if (w->var[d] == e->u.var) return w->mid[d];
+        return 1000; /* a dynamic extent */
+    default: return 0;
+    }
 }
 
 static void walk_loop(struct walk *w, struct stmt *s)
@@ -136,7 +148,9 @@ static void walk_loop(struct walk *w, struct stmt *s)
     if (w->depth == MODEL_DEPTH) return;
     close_body(w);
     w->var[w->depth] = s->u.loop.var;
-    w->trips[w->depth++] = trip_count(s);
+    double lo = middle(w, s->u.loop.lo), hi = middle(w, s->u.loop.hi);
+    w->mid[w->depth] = floor((lo + hi) / 2);
+    w->trips[w->depth++] = fmax(0, hi - lo);
     walk_stmt(w, s->u.loop.body);
     w->other += 2; /* induction and branch */
     close_body(w);
