@@ -150,6 +150,10 @@ static enum rc drop_leaf_guards(struct finish *f, struct stmt *leaf)
         if (s->kind == ST_BLOCK && s->u.block.n > 1) break;
         if (s->kind != ST_IF) continue;
         const struct expr *cond = s->u.cond.cond;
+        if (env_proves(env_without(f->n, leaf, s), cond)) {
+            unwrap(s);
+            continue;
+        }
         if (uses_own_reduce(leaf, cond) || cond_has_tail(leaf, cond, TAIL_PEEL)) continue;
         if (leaf_safe_without(f->n, leaf, s)) {
             unwrap(s);
@@ -256,9 +260,8 @@ enum rc sched_finish(struct nest *n, struct rejection *r)
     struct finish f = {n, r, NULL, NULL};
     int count;
     *r = (struct rejection){.step = -1};
-    simplify_all(&f);
     struct stmt **leaf = all_leaves(n, &count);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) /* before anything is simplified: a guard's facts may hide what it protects */
         if (drop_leaf_guards(&f, leaf[i]) != RC_OK) return RC_INPUT;
     drop_ones(n, n->body);
     drop_ones(n, n->pack);

@@ -253,7 +253,35 @@ bool legal_PARALLEL(struct plan *p)
     return true;
 }
 
-/* ---- rfactor ------------------------------------------------------------------------------------ */
+/* ---- rfactor, accumulate ------------------------------------------------------------------------------------ */
+
+/* The loops of the second stage take their names from the first. */
+static bool plan_copy_loops(struct plan *p, struct stmt *const *own, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char name[NAME_MAX_LEN + 1];
+        if (!rfactor_name(p->stage, p->name[0], own[i], name, sizeof name)) return refuse(p, REJECT_NAME_BAD, "loops of '%s' would have too long names", p->name[0]);
+        if (nest_name_used(p->n, name)) return refuse(p, REJECT_NAME_TAKEN, "'%s'", name);
+    }
+    return true;
+}
+
+/* The start of the partial results must not be guarded: where a guard stops the updates along the factored
+ * loop, the partial result is the identity. Guards over a reduce variable do not guard the start (ir I5). */
+static bool guards_stay_reduced(struct plan *p, struct stmt *const *own, int count)
+{
+    for (struct stmt *s = p->leaf->parent; s != p->stage; s = s->parent) {
+        if (s->kind != ST_IF || !expr_uses_var(s->u.cond.cond, p->loop[0]->u.loop.var)) continue;
+        bool other = false;
+        for (int i = 0; i < count; i++) {
+            int64_t n;
+            bool many = !loop_extent(own[i], &n) || n > 1;
+            other |= own[i] != p->loop[0] && own[i]->u.loop.reduce && many && expr_uses_var(s->u.cond.cond, own[i]->u.loop.var);
+        }
+        if (!other) return false;
+    }
+    return true;
+}
 
 bool legal_RFACTOR(struct plan *p)
 {
@@ -272,12 +300,20 @@ bool legal_RFACTOR(struct plan *p)
         if (own[i]->u.loop.ordered) return refuse(p, REJECT_ORDERED, "loop '%s'", loop_name(own[i]));
         reduces += own[i]->u.loop.reduce;
     }
+    if (!guards_stay_reduced(p, own, count)) return refuse(p, REJECT_RFACTOR_LOOP, "a guard of '%s' has no other reduce loop of more than one iteration", loop_name(loop));
     if (reduces < 2) return refuse(p, REJECT_RFACTOR_LOOP, "'%s' is the only reduce loop: split it first", loop_name(loop));
     if (p->leaf->u.update.tensor[0]->rank + 1 > REGION_RANK) return refuse(p, REJECT_TENSOR_RANK, "'%s'", p->name[0]);
-    for (int i = 0; i < count; i++) {
-        char name[NAME_MAX_LEN + 1];
-        if (!rfactor_name(p->stage, p->name[0], own[i], name, sizeof name)) return refuse(p, REJECT_NAME_BAD, "loops of '%s' would have too long names", p->name[0]);
-        if (nest_name_used(p->n, name)) return refuse(p, REJECT_NAME_TAKEN, "'%s'", name);
-    }
-    return true;
+    return plan_copy_loops(p, own, count);
+}
+
+bool legal_ACCUMULATE(struct plan *p)
+{
+    struct stmt *own[48];
+    const char *name = p->step->arg[0];
+    p->stage = nest_stage(p->n, name);
+    if (!p->stage) return refuse(p, REJECT_UNKNOWN_NAME, "there is no stage '%s'", name);
+    if (!plan_new_name(p, 1, 0)) return false;
+    p->leaf = p->stage->parent == p->n->body ? stage_untouched(p->stage) : NULL;
+    if (!p->leaf || p->leaf->kind != ST_UPDATE || p->leaf->u.update.n != 1) return refuse(p, REJECT_ACCUMULATE_KIND, "stage '%s'", name);
+    return plan_copy_loops(p, own, own_loops(p->leaf, own, (int)QN_COUNT(own)));
 }

@@ -137,17 +137,16 @@ bool rfactor_name(const struct stmt *stage, const char *name, const struct stmt 
     return len >= 0 && (size_t)len < size;
 }
 
-/* The partial stage: every loop renamed, the factored one pure, every guard kept. */
+/* The stage of partial results: every loop renamed, the factored one (if any) pure, every guard kept. */
 static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
 {
     struct ir *ir = p->n->ir;
     struct stmt *chain[96], *stage = stmt_stage(ir, p->name[0], NULL), *at = stage;
-    int n = 0;
+    int n = 0, rank = p->leaf->u.update.tensor[0]->rank;
     for (struct stmt *s = p->leaf->parent; s != p->stage && n < (int)QN_COUNT(chain); s = s->parent)
         if (s->kind == ST_FOR || s->kind == ST_IF) chain[n++] = s;
     const struct expr *idx[REGION_RANK], *last = NULL;
-    for (int d = 0; d < partial->rank - 1; d++) idx[d] = p->leaf->u.update.idx[d];
-    struct stmt *leaf = stmt_update(ir, p->leaf->u.update.op, p->leaf->u.update.tensor[0], idx, p->leaf->u.update.value[0]);
+    struct stmt *leaf = stmt_update(ir, p->leaf->u.update.op, p->leaf->u.update.tensor[0], p->leaf->u.update.idx, p->leaf->u.update.value[0]);
     for (int i = n - 1; i >= 0; i--) {
         struct stmt *s = chain[i], *copy;
         if (s->kind == ST_IF) {
@@ -158,6 +157,7 @@ static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
             copy = stmt_for(ir, new_var(p->n, name), s->u.loop.lo, s->u.loop.hi, NULL);
             copy->u.loop.reduce = s->u.loop.reduce && s != p->loop[0];
             copy->u.loop.tail = s->u.loop.tail;
+            copy->u.loop.ordered = s->u.loop.ordered;
             if (s == p->loop[0]) last = loop_var(p->n, copy);
         }
         *stmt_body(at) = copy;
@@ -171,21 +171,24 @@ static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
         now = *stmt_body(now);
         if (now->kind == ST_FOR) stmt_subst(ir, stage, chain[i]->u.loop.var, loop_var(p->n, now));
     }
-    for (int d = 0; d < partial->rank - 1; d++) idx[d] = leaf->u.update.idx[d];
-    idx[partial->rank - 1] = last;
+    for (int d = 0; d < rank; d++) idx[d] = leaf->u.update.idx[d];
+    if (last) idx[rank] = last;
     stmt_replace(leaf, stmt_update(ir, leaf->u.update.op, partial, idx, leaf->u.update.value[0]));
     return stage;
 }
 
-/* The old stage keeps its pure loops and the factored one; guards over the other reduce loops go. */
+/* The old stage keeps its pure loops and the factored one (if any); guards over the other reduce loops go. */
 static void shrink_stage(struct plan *p, struct tensor *partial)
 {
     struct ir *ir = p->n->ir;
+    struct tensor *t = p->leaf->u.update.tensor[0];
     const struct expr *idx[REGION_RANK];
-    for (int d = 0; d < partial->rank - 1; d++) idx[d] = p->leaf->u.update.idx[d];
-    idx[partial->rank - 1] = loop_var(p->n, p->loop[0]);
-    p->leaf->u.update.value[0] = expr_load(ir, partial, idx, partial->rank);
+    for (int d = 0; d < t->rank; d++) idx[d] = p->leaf->u.update.idx[d];
+    if (p->loop[0]) idx[t->rank] = loop_var(p->n, p->loop[0]);
+    const struct expr *load = expr_load(ir, partial, idx, partial->rank);
     struct stmt *s = p->leaf->parent;
+    if (p->loop[0]) p->leaf->u.update.value[0] = load;
+    else stmt_replace(p->leaf, stmt_store(ir, t, idx, load));
     while (s != p->stage) {
         struct stmt *up = s->parent;
         bool gone = s->kind == ST_FOR && s->u.loop.reduce && s != p->loop[0];
@@ -200,23 +203,37 @@ static void shrink_stage(struct plan *p, struct tensor *partial)
     }
 }
 
+/* Tensor and stage `name` before p->stage, which then reads them. */
+static void insert_partial(struct plan *p, int rank, const struct expr *const *extent)
+{
+    struct tensor *partial = tensor_new(p->n->ir, p->name[0], p->leaf->u.update.tensor[0]->type, SCOPE_TEMP, rank, extent);
+    nest_add_tensor(p->n, partial);
+    struct stmt *stage = partial_stage(p, partial), *body = p->n->body;
+    shrink_stage(p, partial);
+    int at = 0;
+    while (body->u.block.p[at] != p->stage) at++;
+    block_insert(p->n->ir, body, at, stage);
+}
+
 /* requires: v and r reduce loops of constant extent in a top-level stage of sum, prod, max, min or any.
  * before: for i: for v in 0..V: for r: y[i] += f(i, v, r)
  * after:  stage NAME: for i: for v in 0..V: for r: NAME[i, v] += f(i, v, r)
  *         stage y:    for i: for v in 0..V: y[i] += NAME[i, v] */
 void apply_RFACTOR(struct plan *p)
 {
-    struct ir *ir = p->n->ir;
     struct tensor *t = p->leaf->u.update.tensor[0];
     const struct expr *extent[REGION_RANK];
     for (int d = 0; d < t->rank; d++) extent[d] = t->extent[d];
     extent[t->rank] = p->loop[0]->u.loop.hi;
-    struct tensor *partial = tensor_new(ir, p->name[0], t->type, SCOPE_TEMP, t->rank + 1, extent);
-    nest_add_tensor(p->n, partial);
-    struct stmt *stage = partial_stage(p, partial);
-    shrink_stage(p, partial);
-    struct stmt *body = p->n->body;
-    int at = 0;
-    while (body->u.block.p[at] != p->stage) at++;
-    block_insert(ir, body, at, stage);
+    insert_partial(p, t->rank + 1, extent);
+}
+
+/* requires: an untouched top-level reduction with one result.
+ * before: for i: for r: y[i] += f(i, r)
+ * after:  stage NAME: for i: for r: NAME[i] += f(i, r);   stage y: for i: y[i] = NAME[i]
+ * so that NAME can be computed in registers inside a tile of y. */
+void apply_ACCUMULATE(struct plan *p)
+{
+    struct tensor *t = p->leaf->u.update.tensor[0];
+    insert_partial(p, t->rank, t->extent);
 }

@@ -46,11 +46,12 @@ static void shrink_to_box(struct plan *p, const struct expr *const *full)
     const struct expr *at[REGION_RANK];
     for (int d = 0; d < p->box.rank; d++) {
         const struct expr **idx = leaf_idx(p->leaf);
-        const struct var *v = idx[d]->u.var;
-        struct stmt *loop = loop_of_var(p->leaf, v);
+        const struct var *old = idx[d]->u.var, *v = var_new(ir, old->name, old->type); /* a substitute must not hold what it replaces */
+        struct stmt *loop = loop_of_var(p->leaf, old);
         at[d] = expr_add(ir, p->box.lo[d], expr_var(ir, v));
+        loop->u.loop.var = v;
         loop->u.loop.hi = p->box.extent[d];
-        stmt_subst(ir, p->stage, v, at[d]);
+        stmt_subst(ir, p->stage, old, at[d]);
         idx[d] = expr_var(ir, v);
     }
     for (int d = 0; d < p->box.rank; d++) {
