@@ -7,8 +7,8 @@
  *   what no lane pattern describes      GATHER
  *
  * Invariants: every offset from base is inside [0, span) (STRIDED with a negative stride: inside
- * (-span, 0]), and both ends are elements some lane wants, so reading the whole span of an unmasked
- * access stays inside the tensor. */
+ * (-span, 0]), and both ends are elements some lane wants, so reading the whole span of an
+ * unmasked access stays inside the tensor. */
 #include "lower/private.h"
 
 enum { SPAN_MAX = 64 };

@@ -2,25 +2,26 @@
  *
  *   for i in 0..4 { y[ramp(i*8, 1, 8)] = fma(..) }   -> 64 flops (8 lanes, 2 each, 4 turns)
  *
- * flops: adds, subtractions, multiplications (fma 2) of values, all lanes, integer or float; subscripts,
- * conditions and bounds are free. Exact while bounds and conditions are affine in loop variables: a loop
- * whose body depends on its variable is walked turn by turn, up to a budget, then by its middle turn. */
+ * flops: adds, subtractions, multiplications (fma 2) of values, all lanes, integer or float;
+ * subscripts, conditions and bounds are free. Exact while bounds and conditions are affine in loop
+ * variables: a loop whose body depends on its variable is walked turn by turn, up to a budget,
+ * then by its middle turn. */
 #include <math.h>
 
 #include "lower/private.h"
 
 struct counter {
-    int64_t *value;     /* by variable id */
+    int64_t *value; /* by variable id */
     bool *known;
-    uint8_t *shapes;    /* by variable id: do bounds or conditions below its loop use it? */
+    uint8_t *shapes; /* by variable id: do bounds or conditions below its loop use it? */
     uint32_t nvar;
-    float *flops;       /* by expression id, plus one; 0 = not computed */
+    float *flops;         /* by expression id, plus one; 0 = not computed */
     uint32_t *seen, walk; /* by expression id: number of the walk that met it last */
-    int64_t turns;      /* left to spend on walking */
+    int64_t turns;        /* left to spend on walking */
 };
 enum { SHAPES_UNKNOWN, SHAPES_NO, SHAPES_YES };
 
-/* ---- evaluating index expressions ------------------------------------------------------------- */
+/* ---- evaluating index expressions ------------------------------------------------------------ */
 
 static bool eval(const struct counter *c, const struct expr *e, int64_t *out)
 {
@@ -34,37 +35,71 @@ static bool eval(const struct counter *c, const struct expr *e, int64_t *out)
     }
     if (e->n != 2 || !eval(c, e->a[0], &x) || !eval(c, e->a[1], &y)) return false;
     switch ((enum op)e->op) {
-    case OP_ADD: *out = x + y; return true;
-    case OP_SUB: *out = x - y; return true;
-    case OP_MUL: *out = x * y; return true;
-    case OP_DIV: *out = y ? i64_floordiv(x, y) : 0; return y != 0;
-    case OP_MOD: *out = y ? i64_floormod(x, y) : 0; return y != 0;
-    case OP_MIN: *out = i64_min(x, y); return true;
-    case OP_MAX: *out = i64_max(x, y); return true;
-    case OP_LT: *out = x < y; return true;
-    case OP_LE: *out = x <= y; return true;
-    case OP_EQ: *out = x == y; return true;
-    case OP_NE: *out = x != y; return true;
-    case OP_AND: *out = x & y; return true;
-    case OP_OR: *out = x | y; return true;
-    default: return false;
+    case OP_ADD:
+        *out = x + y;
+        return true;
+    case OP_SUB:
+        *out = x - y;
+        return true;
+    case OP_MUL:
+        *out = x * y;
+        return true;
+    case OP_DIV:
+        *out = y ? i64_floordiv(x, y) : 0;
+        return y != 0;
+    case OP_MOD:
+        *out = y ? i64_floormod(x, y) : 0;
+        return y != 0;
+    case OP_MIN:
+        *out = i64_min(x, y);
+        return true;
+    case OP_MAX:
+        *out = i64_max(x, y);
+        return true;
+    case OP_LT:
+        *out = x < y;
+        return true;
+    case OP_LE:
+        *out = x <= y;
+        return true;
+    case OP_EQ:
+        *out = x == y;
+        return true;
+    case OP_NE:
+        *out = x != y;
+        return true;
+    case OP_AND:
+        *out = x & y;
+        return true;
+    case OP_OR:
+        *out = x | y;
+        return true;
+    default:
+        return false;
     }
 }
 
-/* ---- flops ------------------------------------------------------------------------------------ */
+/* ---- flops ----------------------------------------------------------------------------------- */
 
 static double add_node(struct counter *c, const struct expr *e)
 {
     double n = 0;
-    if (e->n == 0 || e->op == OP_LOAD || e->type.dtype == TYPE_B1 || c->seen[e->id] == c->walk) return 0;
+    if (e->n == 0 || e->op == OP_LOAD || e->type.dtype == TYPE_B1 || c->seen[e->id] == c->walk)
+        return 0;
     c->seen[e->id] = c->walk;
     if (e->op == OP_LOADC) return add_node(c, e->a[1]);
     for (int i = 0; i < e->n; i++) n += add_node(c, e->a[i]);
     switch ((enum op)e->op) {
-    case OP_ADD: case OP_SUB: case OP_MUL: return n + e->type.lanes;
-    case OP_FMA: return n + 2.0 * e->type.lanes;
-    case OP_HSUM: return n + e->a[0]->type.lanes - 1;
-    default: return n;
+    case OP_ADD:
+    case OP_SUB:
+    case OP_MUL:
+        return n + e->type.lanes;
+    case OP_FMA:
+        return n + 2.0 * e->type.lanes;
+    case OP_HSUM:
+        return n + e->a[0]->type.lanes - 1;
+    default:
+        return n;
     }
 }
 
@@ -93,7 +128,8 @@ static void bound_slot(const struct expr **slot, void *ctx)
 static bool find_dependence(struct stmt *s, void *ctx)
 {
     struct uses *u = ctx;
-    bool shapes = s->kind == ST_FOR || s->kind == ST_IF || (s->kind == ST_LET && s->u.let.var->type.dtype == TYPE_S64);
+    bool shapes = s->kind == ST_FOR || s->kind == ST_IF ||
+                  (s->kind == ST_LET && s->u.let.var->type.dtype == TYPE_S64);
     if (shapes) stmt_exprs(s, bound_slot, u);
     return !u->found;
 }
@@ -101,7 +137,8 @@ static bool find_dependence(struct stmt *s, void *ctx)
 static bool depends(struct counter *c, struct stmt *loop)
 {
     const struct var *v = loop->u.loop.var;
-    if (v->id < c->nvar && c->shapes[v->id] != SHAPES_UNKNOWN) return c->shapes[v->id] == SHAPES_YES;
+    if (v->id < c->nvar && c->shapes[v->id] != SHAPES_UNKNOWN)
+        return c->shapes[v->id] == SHAPES_YES;
     struct uses u = {.v = v};
     stmt_walk(loop->u.loop.body, find_dependence, &u);
     if (v->id < c->nvar) c->shapes[v->id] = u.found ? SHAPES_YES : SHAPES_NO;
@@ -144,16 +181,21 @@ static double count_stmt(struct counter *c, struct stmt *s)
     case ST_BLOCK:
         for (int i = 0; i < s->u.block.n; i++) total += count_stmt(c, s->u.block.p[i]);
         return total;
-    case ST_FOR: return count_loop(c, s);
+    case ST_FOR:
+        return count_loop(c, s);
     case ST_IF:
         if (eval(c, s->u.cond.cond, &v) && !v) return 0;
         return count_stmt(c, s->u.cond.then);
     case ST_LET:
         set(c, s->u.let.var, eval(c, s->u.let.value, &v), v);
-        total = dtype_is_float((enum dtype)s->u.let.value->type.dtype) ? value_flops(c, s->u.let.value) : 0;
+        total = dtype_is_float((enum dtype)s->u.let.value->type.dtype)
+                    ? value_flops(c, s->u.let.value)
+                    : 0;
         return total + count_stmt(c, s->u.let.body);
-    case ST_STORE: return value_flops(c, s->u.store.value);
-    default: return *stmt_body(s) ? count_stmt(c, *stmt_body(s)) : 0;
+    case ST_STORE:
+        return value_flops(c, s->u.store.value);
+    default:
+        return *stmt_body(s) ? count_stmt(c, *stmt_body(s)) : 0;
     }
 }
 
@@ -175,7 +217,7 @@ double count_flops(const struct nest *n, const int64_t *dyn)
     return flops;
 }
 
-/* ---- size ------------------------------------------------------------------------------------- */
+/* ---- size ------------------------------------------------------------------------------------ */
 
 struct size {
     bool *seen; /* by expression id */

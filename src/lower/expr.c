@@ -8,7 +8,7 @@
 
 #include "lower/private.h"
 
-/* ---- memo ------------------------------------------------------------------------------------- */
+/* ---- memo ------------------------------------------------------------------------------------ */
 
 static uint32_t memo_slot(const struct memo *m, const struct expr *e)
 {
@@ -55,7 +55,7 @@ void memo_put(struct memo *m, const struct expr *e, const struct expr *value)
     m->value[at] = value;
 }
 
-/* ---- building --------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 const struct expr *expr_to_lanes(struct ir *ir, const struct expr *e, int lanes)
 {
@@ -72,27 +72,35 @@ const struct expr *expr_with(struct ir *ir, const struct expr *e, const struct e
         if (a[i]->type.lanes > lanes) lanes = a[i]->type.lanes;
     }
     switch ((enum op)e->op) {
-    case OP_LOAD: return expr_load(ir, e->u.tensor, x, e->n);
+    case OP_LOAD:
+        return expr_load(ir, e->u.tensor, x, e->n);
     case OP_LOADC:
         for (int i = 2; i < e->n; i++) lanes = x[i]->type.lanes > lanes ? x[i]->type.lanes : lanes;
         return expr_loadc(ir, e->u.tensor, x[0], expr_to_lanes(ir, x[1], lanes), x + 2, e->n - 2);
     case OP_SELECT:
-        return expr_select(ir, x[0], expr_to_lanes(ir, x[1], lanes), expr_to_lanes(ir, x[2], lanes));
-    case OP_CAST: return expr_cast(ir, type_vec((enum dtype)e->type.dtype, lanes), (enum cast_mode)e->u.i, x[0]);
+        return expr_select(ir, x[0], expr_to_lanes(ir, x[1], lanes),
+                           expr_to_lanes(ir, x[2], lanes));
+    case OP_CAST:
+        return expr_cast(ir, type_vec((enum dtype)e->type.dtype, lanes), (enum cast_mode)e->u.i,
+                         x[0]);
     case OP_BITCAST:
         return expr_make(ir, OP_BITCAST, type_vec((enum dtype)e->type.dtype, lanes), x, 1, NULL);
-    case OP_RAMP: return expr_ramp(ir, x[0], x[1], e->type.lanes);
-    case OP_SPLAT: return expr_splat(ir, x[0], e->type.lanes);
+    case OP_RAMP:
+        return expr_ramp(ir, x[0], x[1], e->type.lanes);
+    case OP_SPLAT:
+        return expr_splat(ir, x[0], e->type.lanes);
     case OP_FMA:
         for (int i = 0; i < 3; i++) x[i] = expr_to_lanes(ir, x[i], lanes);
         return expr_fma(ir, x[0], x[1], x[2]);
-    default: break;
+    default:
+        break;
     }
     if (e->n == 1) return expr_unary(ir, (enum op)e->op, x[0]);
-    return expr_binary(ir, (enum op)e->op, expr_to_lanes(ir, x[0], lanes), expr_to_lanes(ir, x[1], lanes));
+    return expr_binary(ir, (enum op)e->op, expr_to_lanes(ir, x[0], lanes),
+                       expr_to_lanes(ir, x[1], lanes));
 }
 
-/* ---- conditions ------------------------------------------------------------------------------- */
+/* ---- conditions ------------------------------------------------------------------------------ */
 
 const struct expr *expr_all(struct ir *ir, const struct expr *const *conj, int n)
 {
@@ -138,13 +146,22 @@ bool expr_has_load(const struct expr *e)
 bool expr_is_zero(const struct expr *e)
 {
     switch ((enum op)e->op) {
-    case OP_INT: return e->u.i == 0;
-    case OP_REAL: return e->u.f == 0;
-    case OP_MUL: return expr_is_zero(e->a[0]) || expr_is_zero(e->a[1]);
-    case OP_ADD: case OP_SUB: return expr_is_zero(e->a[0]) && expr_is_zero(e->a[1]);
-    case OP_SELECT: return expr_is_zero(e->a[1]) && expr_is_zero(e->a[2]);
-    case OP_NEG: case OP_CAST: return expr_is_zero(e->a[0]);
-    default: return false;
+    case OP_INT:
+        return e->u.i == 0;
+    case OP_REAL:
+        return e->u.f == 0;
+    case OP_MUL:
+        return expr_is_zero(e->a[0]) || expr_is_zero(e->a[1]);
+    case OP_ADD:
+    case OP_SUB:
+        return expr_is_zero(e->a[0]) && expr_is_zero(e->a[1]);
+    case OP_SELECT:
+        return expr_is_zero(e->a[1]) && expr_is_zero(e->a[2]);
+    case OP_NEG:
+    case OP_CAST:
+        return expr_is_zero(e->a[0]);
+    default:
+        return false;
     }
 }
 
@@ -188,9 +205,10 @@ const struct expr *linear_bound(struct ir *ir, const struct linear *rest, int64_
     return expr_binary(ir, OP_DIV, linear_expr(ir, &l), expr_int(ir, k));
 }
 
-/* ---- lanes ------------------------------------------------------------------------------------ */
+/* ---- lanes ----------------------------------------------------------------------------------- */
 
-bool expr_split_multiple(struct ir *ir, const struct expr *base, int64_t div, const struct expr **t, int64_t *rem)
+bool expr_split_multiple(struct ir *ir, const struct expr *base, int64_t div, const struct expr **t,
+                         int64_t *rem)
 {
     struct linear l;
     if (!linear_of(base, &l)) return false;
@@ -204,7 +222,8 @@ bool expr_split_multiple(struct ir *ir, const struct expr *base, int64_t div, co
     return true;
 }
 
-static bool lanes_divmod(struct ir *ir, const struct expr *e, const struct expr **base, int64_t off[LANES_MAX])
+static bool lanes_divmod(struct ir *ir, const struct expr *e, const struct expr **base,
+                         int64_t off[LANES_MAX])
 {
     const struct expr *by = e->a[1], *t = NULL;
     int64_t c = 0, rem = 0;
@@ -233,7 +252,8 @@ bool lanes_of(struct ir *ir, const struct expr *e, const struct expr **base, int
         *base = e->a[0];
         for (int i = 0; i < lanes; i++) off[i] = s * i;
         return true;
-    case OP_ADD: case OP_SUB:
+    case OP_ADD:
+    case OP_SUB:
         if (!lanes_of(ir, e->a[0], base, off) || !lanes_of(ir, e->a[1], &b, other)) return false;
         *base = expr_binary(ir, (enum op)e->op, *base, b);
         for (int i = 0; i < lanes; i++) off[i] += e->op == OP_ADD ? other[i] : -other[i];
@@ -244,7 +264,10 @@ bool lanes_of(struct ir *ir, const struct expr *e, const struct expr **base, int
         *base = expr_mul(ir, *base, e->a[1]->a[0]);
         for (int i = 0; i < lanes; i++) off[i] *= s;
         return true;
-    case OP_DIV: case OP_MOD: return lanes_divmod(ir, e, base, off);
-    default: return false;
+    case OP_DIV:
+    case OP_MOD:
+        return lanes_divmod(ir, e, base, off);
+    default:
+        return false;
     }
 }

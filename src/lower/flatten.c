@@ -2,7 +2,8 @@
  *
  * Requires: no UPDATE (its targets share subscripts, but not always a layout).
  * Provides: rank 1 everywhere, extent = elements of storage with layout padding, offsets in linear
- * normal form (outer terms first, the constant last), so that what unrolled copies share is one node.
+ * normal form (outer terms first, the constant last), so that what unrolled copies share is one
+ * node.
  *
  *     in x: f32[8,32] store 0,1/16,1%16      in x: f32[256]
  *     y[i, j] = x[i, jo*16 + ji]      -->    y[i*32 + j] = x[i*32 + jo*16 + ji] */
@@ -20,7 +21,8 @@ struct flat {
     struct stmt *s;
 };
 
-static const struct expr *offset_of(struct flat *f, const struct tensor *t, const struct expr *const *idx)
+static const struct expr *offset_of(struct flat *f, const struct tensor *t,
+                                    const struct expr *const *idx)
 {
     struct ir *ir = f->l->ir;
     QN_CHECK(t->id < f->nold && f->old[t->id].rank >= 0, "tensor %s is not of this nest", t->name);
@@ -35,7 +37,10 @@ static const struct expr *offset_of(struct flat *f, const struct tensor *t, cons
 static const struct expr *flat_expr(struct flat *f, const struct expr *e)
 {
     struct ir *ir = f->l->ir;
-    if (e->n == 0) return e->op == OP_LOAD ? expr_load(ir, e->u.tensor, (const struct expr *[]){expr_int(ir, 0)}, 1) : e;
+    if (e->n == 0)
+        return e->op == OP_LOAD
+                   ? expr_load(ir, e->u.tensor, (const struct expr *[]){expr_int(ir, 0)}, 1)
+                   : e;
     const struct expr *a[16], *to = memo_get(&f->memo, e);
     if (to) return to;
     bool changed = false;
@@ -70,7 +75,8 @@ static bool flat_stmt(struct stmt *s, void *ctx)
         return true;
     }
     const struct tensor *t = s->u.store.tensor;
-    const struct expr *idx[REGION_RANK], **at = ARENA_ARRAY(f->l->ir->arena, const struct expr *, 1);
+    const struct expr *idx[REGION_RANK],
+        **at = ARENA_ARRAY(f->l->ir->arena, const struct expr *, 1);
     for (int i = 0; i < f->old[t->id].rank; i++) idx[i] = flat_expr(f, s->u.store.idx[i]);
     at[0] = offset_of(f, t, idx);
     s->u.store.idx = at;

@@ -47,7 +47,8 @@ static bool absorbs(struct taps *t, const struct expr *load)
 static bool uses_vector_loop(const struct stmt *s, const struct expr *e)
 {
     for (const struct stmt *p = s->parent; p; p = p->parent)
-        if (p->kind == ST_FOR && p->u.loop.kind == LOOP_VECTOR && expr_uses_var(e, p->u.loop.var)) return true;
+        if (p->kind == ST_FOR && p->u.loop.kind == LOOP_VECTOR && expr_uses_var(e, p->u.loop.var))
+            return true;
     return false;
 }
 

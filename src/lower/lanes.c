@@ -3,9 +3,9 @@
  *     x[i*32 + j] * s     over j = 0..3   ->   x[ramp(i*32, 1, 4)] * splat(s, 4)
  *     b[(i*8 + j) / 4]    over j = 0..3   ->   splat(b[i*2], 4)
  *
- * Invariants: what does not depend on the loop stays the same scalar node; memory is touched only for
- * lanes that run: a load under a mask is a guarded load, and a scalar load there needs a lane that runs
- * or an offset proved to be inside its tensor. */
+ * Invariants: what does not depend on the loop stays the same scalar node; memory is touched only
+ * for lanes that run: a load under a mask is a guarded load, and a scalar load there needs a lane
+ * that runs or an offset proved to be inside its tensor. */
 #include "lower/lanes.h"
 
 void lanes_fail(struct lanes *x, const char *why)
@@ -28,7 +28,7 @@ static bool depends(const struct lanes *x, const struct expr *e)
     return false;
 }
 
-/* ---- index arithmetic ------------------------------------------------------------------------- */
+/* ---- index arithmetic ------------------------------------------------------------------------ */
 
 /* base + stride*lane with a constant stride. */
 static bool affine(const struct expr *e, const struct expr **base, int64_t *stride)
@@ -47,7 +47,8 @@ static const struct expr *ramp(struct lanes *x, const struct expr *base, int64_t
     return stride ? expr_ramp(x->l->ir, base, expr_int(x->l->ir, stride), x->n) : base;
 }
 
-static const struct expr *ramp_divmod(struct lanes *x, enum op op, const struct expr *b, int64_t s, int64_t c)
+static const struct expr *ramp_divmod(struct lanes *x, enum op op, const struct expr *b, int64_t s,
+                                      int64_t c)
 {
     struct ir *ir = x->l->ir;
     const struct expr *t = NULL, *by = expr_int(ir, c);
@@ -59,30 +60,37 @@ static const struct expr *ramp_divmod(struct lanes *x, enum op op, const struct 
     if (!expr_split_multiple(ir, b, c, &t, &rem)) return NULL;
     int64_t first = i64_floordiv(rem, c), last = i64_floordiv(rem + s * (x->n - 1), c);
     if (first == last)
-        return op == OP_DIV ? expr_add(ir, t, expr_int(ir, first)) : ramp(x, expr_int(ir, rem - first * c), s);
+        return op == OP_DIV ? expr_add(ir, t, expr_int(ir, first))
+                            : ramp(x, expr_int(ir, rem - first * c), s);
     const struct expr *within = ramp(x, expr_int(ir, rem), s);
-    within = expr_make(ir, op, within->type, (const struct expr *[]){within, expr_splat(ir, by, x->n)}, 2, NULL);
+    within = expr_make(ir, op, within->type,
+                       (const struct expr *[]){within, expr_splat(ir, by, x->n)}, 2, NULL);
     return op == OP_MOD ? within : expr_binary(ir, OP_ADD, expr_splat(ir, t, x->n), within);
 }
 
 /* NULL: no better form than the operator on splatted operands. */
-static const struct expr *index_binary(struct lanes *x, enum op op, const struct expr *a, const struct expr *b)
+static const struct expr *index_binary(struct lanes *x, enum op op, const struct expr *a,
+                                       const struct expr *b)
 {
     struct ir *ir = x->l->ir;
     const struct expr *pa = NULL, *pb = NULL;
     int64_t sa = 0, sb = 0, c = 0;
     if (a->type.dtype != TYPE_S64 || !affine(a, &pa, &sa) || !affine(b, &pb, &sb)) return NULL;
     switch (op) {
-    case OP_ADD: return ramp(x, expr_add(ir, pa, pb), sa + sb);
-    case OP_SUB: return ramp(x, expr_sub(ir, pa, pb), sa - sb);
+    case OP_ADD:
+        return ramp(x, expr_add(ir, pa, pb), sa + sb);
+    case OP_SUB:
+        return ramp(x, expr_sub(ir, pa, pb), sa - sb);
     case OP_MUL:
         if (sb == 0 && expr_is_int(pb, &c)) return ramp(x, expr_mul(ir, pa, pb), sa * c);
         if (sa == 0 && expr_is_int(pa, &c)) return ramp(x, expr_mul(ir, pb, pa), sb * c);
         return NULL;
-    case OP_DIV: case OP_MOD:
+    case OP_DIV:
+    case OP_MOD:
         if (sb != 0 || !expr_is_int(pb, &c) || c <= 0) return NULL;
         return ramp_divmod(x, op, pa, sa, c);
-    default: return NULL;
+    default:
+        return NULL;
     }
 }
 
@@ -98,7 +106,7 @@ const struct expr *lanes_index(struct lanes *x, const struct expr *e)
     return ramp(x, base, s);
 }
 
-/* ---- loads ------------------------------------------------------------------------------------ */
+/* ---- loads ----------------------------------------------------------------------------------- */
 
 const struct expr *lanes_any(struct lanes *x, const struct expr *cond, int *side)
 {
@@ -147,11 +155,13 @@ static const struct expr *lanes_load(struct lanes *x, const struct expr *e)
     }
     at = lanes_index(x, at);
     if (at->type.lanes == 1) {
-        if (!lanes_scalar_safe(x, t, at)) lanes_fail(x, "a scalar is read where perhaps no lane runs");
+        if (!lanes_scalar_safe(x, t, at))
+            lanes_fail(x, "a scalar is read where perhaps no lane runs");
         return at == e->a[0] ? e : expr_load(ir, t, &at, 1);
     }
     if (!x->mask || t->scope == SCOPE_REG) return expr_load(ir, t, &at, 1);
-    return expr_loadc(ir, t, x->mask, zero_of(ir, type_vec((enum dtype)t->type.dtype, x->n)), &at, 1);
+    return expr_loadc(ir, t, x->mask, zero_of(ir, type_vec((enum dtype)t->type.dtype, x->n)), &at,
+                      1);
 }
 
 static const struct expr *lanes_loadc(struct lanes *x, const struct expr *e)
@@ -166,7 +176,8 @@ static const struct expr *lanes_loadc(struct lanes *x, const struct expr *e)
     }
     if (cond->type.lanes > 1 && !x->l->t->masks) lanes_fail(x, "the target has no masked loads");
     if (at->type.lanes == 1 && cond->type.lanes == 1) {
-        if (!lanes_scalar_safe(x, e->u.tensor, at)) lanes_fail(x, "a scalar is read where perhaps no lane runs");
+        if (!lanes_scalar_safe(x, e->u.tensor, at))
+            lanes_fail(x, "a scalar is read where perhaps no lane runs");
         if (def->type.lanes == 1) return expr_loadc(ir, e->u.tensor, cond, def, &at, 1);
         const struct expr *one = expr_loadc(ir, e->u.tensor, cond, zero_of(ir, e->type), &at, 1);
         return expr_select(ir, cond, expr_splat(ir, one, x->n), def);
@@ -183,7 +194,7 @@ static const struct expr *lanes_loadc(struct lanes *x, const struct expr *e)
     return expr_loadc(ir, e->u.tensor, cond, expr_to_lanes(ir, def, x->n), &at, 1);
 }
 
-/* ---- everything ------------------------------------------------------------------------------- */
+/* ---- everything ------------------------------------------------------------------------------ */
 
 static const struct expr *lanes_var(struct lanes *x, const struct expr *e)
 {
@@ -210,8 +221,10 @@ const struct expr *lanes_expr(struct lanes *x, const struct expr *e)
         }
         to = changed && e->n == 2 ? index_binary(x, (enum op)e->op, a[0], a[1]) : NULL;
         if (!to) to = changed ? expr_with(x->l->ir, e, a) : e;
-        bool traps = (e->op == OP_DIV || e->op == OP_MOD) && !dtype_is_float((enum dtype)e->type.dtype);
-        if (traps && x->mask && to->type.lanes > 1 && to->n == 2 && to->op == e->op && a[1]->op != OP_INT)
+        bool traps =
+            (e->op == OP_DIV || e->op == OP_MOD) && !dtype_is_float((enum dtype)e->type.dtype);
+        if (traps && x->mask && to->type.lanes > 1 && to->n == 2 && to->op == e->op &&
+            a[1]->op != OP_INT)
             lanes_fail(x, "an integer division under a mask");
     }
     memo_put(&x->memo, e, to);

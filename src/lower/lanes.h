@@ -14,14 +14,14 @@ struct lanes {
     const struct stmt *loop;
     const struct var *v;
     int n;
-    const struct expr *lo, *hi;  /* v is lo + 0..n-1 */
-    const struct expr *mask;     /* b1 vector, NULL = all lanes run */
-    int mask_side;               /* -1: lane 0 runs if any does; 1: the last lane; 0: no mask; 2: unknown */
-    struct memo memo;            /* valid for the present mask */
-    VEC(struct lane_pair) var;   /* LETs that became vectors */
-    VEC(struct lane_pair) mine;  /* tensors allocated inside: one copy a lane */
-    const struct stmt *at;       /* original statement whose expressions are being turned */
-    const char *why;             /* set: this loop cannot be lanes */
+    const struct expr *lo, *hi; /* v is lo + 0..n-1 */
+    const struct expr *mask;    /* b1 vector, NULL = all lanes run */
+    int mask_side;    /* -1: lane 0 runs if any does; 1: the last lane; 0: no mask; 2: unknown */
+    struct memo memo; /* valid for the present mask */
+    VEC(struct lane_pair) var;  /* LETs that became vectors */
+    VEC(struct lane_pair) mine; /* tensors allocated inside: one copy a lane */
+    const struct stmt *at;      /* original statement whose expressions are being turned */
+    const char *why;            /* set: this loop cannot be lanes */
 };
 
 /* The expression for all lanes at once; scalar if it does not depend on the loop. */

@@ -5,8 +5,8 @@
  *   if (lower(nest, target, &opt, &k, &e) != RC_OK) ...   e.code "lower.*": this candidate is rejected
  *
  * Invariants: the nest means the same after every pass up to rounding (fused multiply-add,
- * reassociated vector sums, expanded transcendentals); lower_naive runs none of the passes that change
- * shape, so that what is checked against it was made by other code. */
+ * reassociated vector sums, expanded transcendentals); lower_naive runs none of the passes that
+ * change shape, so that what is checked against it was made by other code. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +25,8 @@ enum rc pass_inits(struct low *l)
     return RC_OK;
 }
 
-/* Once dead code is gone, a copy of a loop may read a temporary whose writer could never run (nothing uses
+/* Once dead code is gone, a copy of a loop may read a temporary whose writer could never run
+ * (nothing uses
  * what it reads): the order rule I3 of scheduled nests no longer says anything. */
 static enum rc check(struct low *l, const struct step *s)
 {
@@ -67,12 +68,14 @@ static enum rc run_steps(struct low *l, const struct step *steps, int n, struct 
     out->flops = count_flops(l->n, l->o->dyn);
     out->nodes = count_nodes(l->n);
     if (out->nodes > l->max_nodes)
-        return err_set(l->e, RC_FAIL, "lower.too_big", "the kernel has %lld nodes, the limit is %lld; unroll less",
+        return err_set(l->e, RC_FAIL, "lower.too_big",
+                       "the kernel has %lld nodes, the limit is %lld; unroll less",
                        (long long)out->nodes, (long long)l->max_nodes);
     return RC_OK;
 }
 
-enum rc lower(struct nest *n, const struct target *t, const struct lower_options *o, struct kernel *out, struct err *e)
+enum rc lower(struct nest *n, const struct target *t, const struct lower_options *o,
+              struct kernel *out, struct err *e)
 {
     static const struct lower_options plain;
     struct low l = {.ir = n->ir, .n = n, .t = t, .o = o ? o : &plain, .e = e};
@@ -81,7 +84,8 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
         /* Say what is implicit: sums start at zero, a tap outside the image adds nothing. */
         {"inits", pass_inits, NEST_SCHEDULED},
         {"guard_taps", pass_guard_taps, NEST_SCHEDULED},
-        /* Discharge guards: cut borders off, turn what is left into bounds, move the rest outwards. */
+        /* Discharge guards: cut borders off, turn what is left into bounds, move the rest
+         * outwards. */
         {"peel", pass_peel, NEST_SCHEDULED},
         {"tighten", pass_tighten, NEST_SCHEDULED},
         /* Down to stores into flat memory. */
@@ -104,14 +108,12 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
 enum rc lower_naive(struct nest *n, const struct target *t, struct kernel *out, struct err *e)
 {
     static const struct lower_options plain;
-    struct low l = {.ir = n->ir, .n = n, .t = t, .o = &plain, .e = e, .max_nodes = INT64_MAX, .naive = true};
+    struct low l = {
+        .ir = n->ir, .n = n, .t = t, .o = &plain, .e = e, .max_nodes = INT64_MAX, .naive = true};
     static const struct step steps[] = {
-        {"inits", pass_inits, NEST_NAIVE},
-        {"updates", pass_updates, NEST_NAIVE},
-        {"flatten", pass_flatten, NEST_NAIVE},
-        {"math", pass_math, NEST_NAIVE},
-        {"scratch", pass_scratch, NEST_NAIVE},
-        {"tidy", pass_tidy, NEST_KERNEL},
+        {"inits", pass_inits, NEST_NAIVE},     {"updates", pass_updates, NEST_NAIVE},
+        {"flatten", pass_flatten, NEST_NAIVE}, {"math", pass_math, NEST_NAIVE},
+        {"scratch", pass_scratch, NEST_NAIVE}, {"tidy", pass_tidy, NEST_KERNEL},
     };
     return run_steps(&l, steps, (int)QN_COUNT(steps), out);
 }

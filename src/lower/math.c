@@ -1,9 +1,10 @@
-/* Math: exp, log, tanh, erf, sigmoid, sin and cos become arithmetic the machine and the interpreter
- * share, so that both compute the same bits; no library is ever called.
+/* Math: exp, log, tanh, erf, sigmoid, sin and cos become arithmetic the machine and the
+ * interpreter share, so that both compute the same bits; no library is ever called.
  *
- * Requires: nothing. (After unroll, so that masks and lanes are final; before fma, which improves it.)
- * Provides: no EXP..COS. Values used several times are LETs in front of the statement. Bounds: math.def.
- * On the reference path f32 is computed in f64 and rounded once.
+ * Requires: nothing. (After unroll, so that masks and lanes are final; before fma, which improves
+ * it.)
+ * Provides: no EXP..COS. Values used several times are LETs in front of the statement. Bounds:
+ * math.def. On the reference path f32 is computed in f64 and rounded once.
  *
  *     y[i] = exp(x[i])   -->   let y.m0 = max(min(x[i], 95.0), -110.0)
  *                                let y.m1 = round(y.m0 * 1.442695)
@@ -18,7 +19,8 @@ struct poly {
     double c[24];
 };
 
-#define COEFFICIENTS(...) (int)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), {__VA_ARGS__}
+#define COEFFICIENTS(...) \
+    (int)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), { __VA_ARGS__ }
 #define POLY(name, ...) static const struct poly poly_##name = {COEFFICIENTS(__VA_ARGS__)};
 #include "lower/math.def"
 #undef POLY
@@ -44,7 +46,10 @@ static E less(const struct m *m, E a, E b) { return bin(m, OP_LT, a, b); }
 static E magnitude(const struct m *m, E a) { return expr_unary(m->ir, OP_ABS, a); }
 static E minus(const struct m *m, E a) { return expr_unary(m->ir, OP_NEG, a); }
 static E bits(const struct m *m, E a) { return expr_make(m->ir, OP_BITCAST, m->i, &a, 1, NULL); }
-static E from_bits(const struct m *m, E a) { return expr_make(m->ir, OP_BITCAST, m->t, &a, 1, NULL); }
+static E from_bits(const struct m *m, E a)
+{
+    return expr_make(m->ir, OP_BITCAST, m->t, &a, 1, NULL);
+}
 
 static E horner(const struct m *m, const struct poly *p, E x)
 {
@@ -81,15 +86,18 @@ static E expand_exp(const struct m *m, E x)
 static E expand_log(const struct m *m, E x)
 {
     int digits = m->wide ? 52 : 23, bias = m->wide ? 1023 : 127;
-    E small = less(m, x, num(m, m->wide ? 0x1p-1022 : 0x1p-126)), scale = num(m, m->wide ? 0x1p54 : 0x1p25);
+    E small = less(m, x, num(m, m->wide ? 0x1p-1022 : 0x1p-126)),
+      scale = num(m, m->wide ? 0x1p54 : 0x1p25);
     E b = bits(m, pick(m, small, mul(m, x, scale), x));
     E e = bin(m, OP_SUB, bin(m, OP_SHR, b, whole(m, digits)), whole(m, bias));
     e = bin(m, OP_SUB, e, pick(m, small, whole(m, m->wide ? 54 : 25), whole(m, 0)));
     int64_t one = (int64_t)bias << digits;
-    E f = from_bits(m, bin(m, OP_OR, bin(m, OP_AND, b, whole(m, (INT64_C(1) << digits) - 1)), whole(m, one)));
+    E f = from_bits(m, bin(m, OP_OR, bin(m, OP_AND, b, whole(m, (INT64_C(1) << digits) - 1)),
+                           whole(m, one)));
     E high = less(m, num(m, 1.4142135623730951), f);
     f = sub(m, pick(m, high, mul(m, f, num(m, 0.5)), f), num(m, 1));
-    E k = expr_cast(m->ir, m->t, CAST_PLAIN, bin(m, OP_ADD, e, pick(m, high, whole(m, 1), whole(m, 0))));
+    E k = expr_cast(m->ir, m->t, CAST_PLAIN,
+                    bin(m, OP_ADD, e, pick(m, high, whole(m, 1), whole(m, 0))));
     E s = quo(m, f, add(m, f, num(m, 2))), z = mul(m, s, s), hf = mul(m, mul(m, f, f), num(m, 0.5));
     E r = mul(m, z, horner(m, m->wide ? &poly_log_f64 : &poly_log_f32, z));
     E t = add(m, mul(m, s, add(m, hf, r)), mul(m, k, num(m, ln2_lo(m))));
@@ -99,12 +107,16 @@ static E expand_log(const struct m *m, E x)
     return pick(m, less(m, x, num(m, 0)), num(m, NAN), y);
 }
 
-static E signed_as(const struct m *m, E y, E x) { return pick(m, less(m, x, num(m, 0)), minus(m, y), y); }
+static E signed_as(const struct m *m, E y, E x)
+{
+    return pick(m, less(m, x, num(m, 0)), minus(m, y), y);
+}
 
 static E expand_tanh(const struct m *m, E x)
 {
     E a = magnitude(m, x), z = mul(m, x, x);
-    E small = add(m, mul(m, mul(m, horner(m, m->wide ? &poly_tanh_f64 : &poly_tanh_f32, z), z), x), x);
+    E small =
+        add(m, mul(m, mul(m, horner(m, m->wide ? &poly_tanh_f64 : &poly_tanh_f32, z), z), x), x);
     E e = expand_exp(m, mul(m, bin(m, OP_MIN, a, num(m, 30)), num(m, 2)));
     E large = sub(m, num(m, 1), quo(m, num(m, 2), add(m, e, num(m, 1))));
     return pick(m, less(m, a, num(m, 0.625)), small, signed_as(m, large, x));
@@ -119,11 +131,13 @@ static E expand_sigmoid(const struct m *m, E x)
 static E expand_erf(const struct m *m, E x)
 {
     E a = magnitude(m, x), c = NULL;
-    E small = add(m, mul(m, horner(m, m->wide ? &poly_erf_f64 : &poly_erf_f32, mul(m, x, x)), x), x);
+    E small =
+        add(m, mul(m, horner(m, m->wide ? &poly_erf_f64 : &poly_erf_f32, mul(m, x, x)), x), x);
     if (m->wide) {
         a = bin(m, OP_MIN, a, num(m, 6));
         E t = quo(m, sub(m, a, num(m, 2)), add(m, a, num(m, 2)));
-        c = quo(m, mul(m, expand_exp(m, minus(m, mul(m, a, a))), horner(m, &poly_erfc_f64, t)), add(m, a, num(m, 1)));
+        c = quo(m, mul(m, expand_exp(m, minus(m, mul(m, a, a))), horner(m, &poly_erfc_f64, t)),
+                add(m, a, num(m, 1)));
     } else {
         a = bin(m, OP_MIN, a, num(m, 4));
         c = expand_exp(m, horner(m, &poly_erfc_f32, a));
@@ -140,7 +154,8 @@ static E expand_sincos(const struct m *m, E x, bool cosine)
     r = sub(m, r, mul(m, k, num(m, 0x1.3198a2e037073p-69)));
     E z = mul(m, r, r);
     E s = add(m, mul(m, mul(m, horner(m, &poly_sin_f64, z), z), r), r);
-    E c = sub(m, num(m, 1), sub(m, mul(m, z, num(m, 0.5)), mul(m, mul(m, z, z), horner(m, &poly_cos_f64, z))));
+    E c = sub(m, num(m, 1),
+              sub(m, mul(m, z, num(m, 0.5)), mul(m, mul(m, z, z), horner(m, &poly_cos_f64, z))));
     E q = expr_cast(m->ir, m->i, CAST_PLAIN, k);
     if (cosine) q = bin(m, OP_ADD, q, whole(m, 1));
     E odd = bin(m, OP_EQ, bin(m, OP_AND, q, whole(m, 1)), whole(m, 1));
@@ -151,14 +166,22 @@ static E expand_sincos(const struct m *m, E x, bool cosine)
 static E expand(const struct m *m, enum op op, E x)
 {
     switch (op) {
-    case OP_EXP: return expand_exp(m, x);
-    case OP_LOG: return expand_log(m, x);
-    case OP_TANH: return expand_tanh(m, x);
-    case OP_ERF: return expand_erf(m, x);
-    case OP_SIGMOID: return expand_sigmoid(m, x);
-    case OP_SIN: return expand_sincos(m, x, false);
-    case OP_COS: return expand_sincos(m, x, true);
-    default: QN_UNREACHABLE("%s has no expansion", op_name(op));
+    case OP_EXP:
+        return expand_exp(m, x);
+    case OP_LOG:
+        return expand_log(m, x);
+    case OP_TANH:
+        return expand_tanh(m, x);
+    case OP_ERF:
+        return expand_erf(m, x);
+    case OP_SIGMOID:
+        return expand_sigmoid(m, x);
+    case OP_SIN:
+        return expand_sincos(m, x, false);
+    case OP_COS:
+        return expand_sincos(m, x, true);
+    default:
+        QN_UNREACHABLE("%s has no expansion", op_name(op));
     }
 }
 
@@ -177,18 +200,20 @@ const struct expr *math_expand(struct ir *ir, const struct expr *e, bool precise
     return expr_cast(ir, e->type, CAST_PLAIN, y);
 }
 
-/* ---- lets for what is used twice -------------------------------------------------------------- */
+/* ---- lets for what is used twice ------------------------------------------------------------- */
 
 struct share {
     struct low *l;
-    struct memo uses, to; /* node -> number of parents as an integer node; node -> its replacement */
+    struct memo uses,
+        to; /* node -> number of parents as an integer node; node -> its replacement */
     const char *name;
     struct stmt *outer, *inner;
 };
 
 static bool worth_a_let(const struct expr *e)
 {
-    if (e->n == 0 || e->op == OP_LOAD || e->op == OP_LOADC || e->op == OP_SPLAT || e->op == OP_RAMP) return false;
+    if (e->n == 0 || e->op == OP_LOAD || e->op == OP_LOADC || e->op == OP_SPLAT || e->op == OP_RAMP)
+        return false;
     return true;
 }
 
@@ -244,14 +269,16 @@ static bool under_mask(const struct stmt *s)
     return p && p->kind == ST_IF && p->u.cond.cond->type.lanes > 1;
 }
 
-/* Statement s with its value's expansions; LETs go around `around` (s, or the mask that guards it). */
+/* Statement s with its value's expansions; LETs go around `around` (s, or the mask that guards
+ * it). */
 static struct stmt *expand_stmt(struct low *l, struct stmt *s, struct stmt *around)
 {
     bool any = false;
     const struct expr **value = s->kind == ST_STORE ? &s->u.store.value : &s->u.let.value;
     expr_walk(*value, note_math, &any);
     if (!any) return around;
-    struct share c = {.l = l, .name = s->kind == ST_STORE ? s->u.store.tensor->name : s->u.let.var->name};
+    struct share c = {.l = l,
+                      .name = s->kind == ST_STORE ? s->u.store.tensor->name : s->u.let.var->name};
     const struct expr *e = expr_map(l->ir, *value, expand_node, l);
     count_uses(&c, e);
     *value = share_node(&c, e);

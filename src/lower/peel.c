@@ -1,9 +1,10 @@
 /* Peel: a loop marked so is cut into the part where every guard below holds, and the ends.
  *
  * Requires: loops with plain bounds (before tighten), guards as IFs and guarded loads.
- * Provides: no loop marked `peel`; guards that hold in the main part are gone from it. An end of one
- * iteration has its variable replaced by the value. The part in front (a left border) exists only if
- * a guard needs it. On a target without masks, loops that move a guard on lanes count as marked.
+ * Provides: no loop marked `peel`; guards that hold in the main part are gone from it. An end of
+ * one iteration has its variable replaced by the value. The part in front (a left border) exists
+ * only if a guard needs it. On a target without masks, loops that move a guard on lanes count as
+ * marked.
  *
  *     for yo in 0..5 peel                     for yo in 0..4
  *       for yi in 0..14                         for yi in 0..14
@@ -30,13 +31,15 @@ static const struct expr *worst_case(struct cut *c, const struct expr *e, const 
         if (!linear_of(e, &l)) return NULL;
         int64_t k = linear_take(&l, p->u.loop.var, &clean);
         if (!clean) return NULL;
-        const struct expr *at = k > 0 ? p->u.loop.lo : expr_sub(c->l->ir, p->u.loop.hi, expr_int(c->l->ir, 1));
+        const struct expr *at =
+            k > 0 ? p->u.loop.lo : expr_sub(c->l->ir, p->u.loop.hi, expr_int(c->l->ir, 1));
         e = expr_subst(c->l->ir, e, p->u.loop.var, at);
     }
     return e;
 }
 
-/* lo <= var < hi restricted so that the conjunct holds throughout; keeps what it had if that leaves nothing. */
+/* lo <= var < hi restricted so that the conjunct holds throughout; keeps what it had if that
+ * leaves nothing. */
 static void restrict_to(struct cut *c, const struct expr *conj, const struct stmt *s)
 {
     struct ir *ir = c->l->ir;
@@ -87,7 +90,8 @@ static bool visit_stmt(struct stmt *s, void *ctx)
 }
 
 /* The loop over [lo, hi), or its body with the variable replaced, or nothing. */
-static struct stmt *part(struct low *l, struct stmt *loop, const struct expr *lo, const struct expr *hi)
+static struct stmt *part(struct low *l, struct stmt *loop, const struct expr *lo,
+                         const struct expr *hi)
 {
     int64_t a = 0, b = 0, n = 0;
     if (expr_is_int(lo, &a) && expr_is_int(hi, &b) && a >= b) return NULL;
@@ -110,7 +114,8 @@ static struct stmt *cut_loop(struct low *l, struct stmt *loop)
     struct env *env = env_at(ir, l->n, loop);
     const struct expr *b0 = lo, *b1 = hi;
     if (c.lo != lo) b0 = expr_simplify(ir, env, expr_binary(ir, OP_MIN, c.lo, hi));
-    if (c.hi != hi) b1 = expr_simplify(ir, env, expr_binary(ir, OP_MAX, b0, expr_binary(ir, OP_MIN, c.hi, hi)));
+    if (c.hi != hi)
+        b1 = expr_simplify(ir, env, expr_binary(ir, OP_MAX, b0, expr_binary(ir, OP_MIN, c.hi, hi)));
     int64_t known = 0;
     bool fixed = loop->u.loop.kind == LOOP_VECTOR || loop->u.loop.kind == LOOP_UNROLL;
     if (fixed && !(expr_is_int(b0, &known) && expr_is_int(b1, &known))) return loop;
@@ -133,7 +138,8 @@ static void peel_stmt(struct low *l, struct stmt *s)
             struct stmt *loop = s->u.block.p[i];
             if (loop->kind == ST_FOR && loop->u.loop.tail == TAIL_PEEL) {
                 struct stmt *mark = stmt_block(l->ir);
-                s->u.block.p[i] = mark; /* the loop keeps its parent link: env_at needs the way up */
+                s->u.block.p[i] =
+                    mark; /* the loop keeps its parent link: env_at needs the way up */
                 struct stmt *by = cut_loop(l, loop);
                 mark->parent = s;
                 stmt_replace(mark, by);
@@ -155,9 +161,10 @@ static void peel_stmt(struct low *l, struct stmt *s)
     peel_stmt(l, *body);
 }
 
-/* ---- targets without masks -------------------------------------------------------------------- */
+/* ---- targets without masks ------------------------------------------------------------------- */
 
-/* A guard on lanes would make its vector loop scalar: the loop around that moves the guard is cut instead. */
+/* A guard on lanes would make its vector loop scalar: the loop around that moves the guard is
+ * cut instead. */
 static void mark_for(const struct expr *cond, const struct stmt *s)
 {
     const struct expr *conj[CONJ_MAX];

@@ -1,9 +1,9 @@
-/* lower's own vocabulary: the state of one lowering, the passes in the order lower.c tells them, and
- * the few tree and expression helpers they share.
+/* lower's own vocabulary: the state of one lowering, the passes in the order lower.c tells them,
+ * and the few tree and expression helpers they share.
  *
- * A pass is `enum rc pass_x(struct low *l)`; it edits l->n in place, uses l->e only when it refuses,
- * and leaves a nest that nest_verify accepts. Its file says what it requires, what it provides, and
- * shows an example. */
+ * A pass is `enum rc pass_x(struct low *l)`; it edits l->n in place, uses l->e only when it
+ * refuses, and leaves a nest that nest_verify accepts. Its file says what it requires, what it
+ * provides, and shows an example. */
 #ifndef QN_LOWER_PRIVATE_H
 #define QN_LOWER_PRIVATE_H
 
@@ -17,9 +17,9 @@ struct low {
     const struct target *t;
     const struct lower_options *o;
     struct err *e;
-    int64_t max_nodes; /* statements and expressions unroll may make */
-    int copies;        /* suffix of the next copy, so that names stay unique */
-    bool naive;        /* the reference path */
+    int64_t max_nodes;   /* statements and expressions unroll may make */
+    int copies;          /* suffix of the next copy, so that names stay unique */
+    bool naive;          /* the reference path */
     bool dead_code_gone; /* prove_guards has run */
     int64_t scratch_a, scratch_b;
 };
@@ -38,9 +38,10 @@ enum rc pass_fma(struct low *l);
 enum rc pass_scratch(struct low *l);
 enum rc pass_tidy(struct low *l);
 
-/* ---- expressions: expr.c ---------------------------------------------------------------------- */
+/* ---- expressions: expr.c --------------------------------------------------------------------- */
 
-/* Expression -> expression, for walks that must not go through expr_map (types change on the way). */
+/* Expression -> expression, for walks that must not go through expr_map (types change on the
+ * way). */
 struct memo {
     const struct expr **key, **value;
     uint32_t cap, n;
@@ -53,7 +54,8 @@ void memo_put(struct memo *m, const struct expr *e, const struct expr *value);
 /* The node with other children; scalars beside vectors are splatted first. */
 const struct expr *expr_with(struct ir *ir, const struct expr *e, const struct expr *const *a);
 const struct expr *expr_to_lanes(struct ir *ir, const struct expr *e, int lanes);
-const struct expr *expr_all(struct ir *ir, const struct expr *const *conj, int n); /* AND; true if n == 0 */
+const struct expr *expr_all(struct ir *ir, const struct expr *const *conj,
+                            int n); /* AND; true if n == 0 */
 /* The conjuncts of a b1; more than CONJ_MAX: the rest stays together in the last. */
 int expr_conjuncts(const struct expr *cond, const struct expr *out[CONJ_MAX]);
 bool expr_has_load(const struct expr *e);
@@ -62,16 +64,20 @@ bool expr_is_zero(const struct expr *e); /* whatever its finite factors are */
 bool cond_linear(struct ir *ir, const struct expr *cond, struct linear *out);
 /* l = k*v + rest: returns k and takes the term out; *clean false if v hides in another atom. */
 int64_t linear_take(struct linear *l, const struct var *v, bool *clean);
-/* What k*v + rest >= 0 says of v: its lower bound for k > 0, its exclusive upper bound for k < 0. */
+/* What k*v + rest >= 0 says of v: its lower bound for k > 0, its exclusive upper bound for k <
+ * 0. */
 const struct expr *linear_bound(struct ir *ir, const struct linear *rest, int64_t k);
 /* A vector subscript as base + offset[lane]: false if its lanes are not a known pattern. */
-bool lanes_of(struct ir *ir, const struct expr *e, const struct expr **base, int64_t off[LANES_MAX]);
+bool lanes_of(struct ir *ir, const struct expr *e, const struct expr **base,
+              int64_t off[LANES_MAX]);
 /* base = div * t + rem with 0 <= rem < div, if every term of the linear form shows it. */
-bool expr_split_multiple(struct ir *ir, const struct expr *base, int64_t div, const struct expr **t, int64_t *rem);
+bool expr_split_multiple(struct ir *ir, const struct expr *base, int64_t div, const struct expr **t,
+                         int64_t *rem);
 
-/* ---- trees: tree.c ---------------------------------------------------------------------------- */
+/* ---- trees: tree.c --------------------------------------------------------------------------- */
 
-/* Children first; fn gives the replacement (a BLOCK is spliced), NULL removes. Empty loops, IFs, lets go. */
+/* Children first; fn gives the replacement (a BLOCK is spliced), NULL removes. Empty loops, IFs,
+ * lets go. */
 typedef struct stmt *rewrite_fn(struct low *l, struct stmt *s, void *ctx);
 void rewrite(struct low *l, struct stmt *root_block, rewrite_fn *fn, void *ctx);
 void rewrite_both(struct low *l, rewrite_fn *fn, void *ctx); /* body and pack */
@@ -93,12 +99,12 @@ struct env *env_near(struct low *l, struct near *near, const struct stmt *s);
 /* Drops what the environment proves from every IF and guarded load. */
 void prove_guards(struct low *l);
 
-/* ---- math: math.c ----------------------------------------------------------------------------- */
+/* ---- math: math.c ---------------------------------------------------------------------------- */
 
 /* The expansion of EXP..COS, any lanes; NULL for another operator. precise: f32 by way of f64. */
 const struct expr *math_expand(struct ir *ir, const struct expr *e, bool precise);
 
-/* ---- counting: count.c ------------------------------------------------------------------------ */
+/* ---- counting: count.c ----------------------------------------------------------------------- */
 
 double count_flops(const struct nest *n, const int64_t *dyn);
 int64_t count_nodes(const struct nest *n);

@@ -3,9 +3,9 @@
  * Requires: unrolled, flat.
  * Provides: REG tensors whose type has the lanes of their accesses and whose subscripts count
  * variables. A tensor accessed in vectors here and scalars there (a tail of 9 = 8 + 1) becomes one
- * tensor per width. One whose accesses overlap, or whose subscripts are not constant, becomes a STACK
- * array (TEMP if a parallel loop stands between it and its use). Refuses: lower.reg_tile when that
- * array would not fit, lower.stack when the stack arrays together do not.
+ * tensor per width. One whose accesses overlap, or whose subscripts are not constant, becomes a
+ * STACK array (TEMP if a parallel loop stands between it and its use). Refuses: lower.reg_tile
+ * when that array would not fit, lower.stack when the stack arrays together do not.
  *
  *     alloc reg acc: f32[32]                          alloc reg acc: f32x16[2]
  *     acc[ramp(16, 1, 16)] = splat(0.0, 16)    -->    acc[1] = splat(0.0, 16) */
@@ -18,12 +18,12 @@ enum { REG_ELEMENTS = 4096, WIDTHS = 4 };
 
 struct tile {
     struct tensor *t;
-    int64_t n;                     /* elements */
-    uint16_t *lanes;               /* of the access covering each element; 0 = none */
-    int16_t *first;                /* element where that access begins */
-    int16_t *variable;             /* number of the variable beginning there */
-    bool broken, shared;           /* not constant or overlapping; used below a parallel loop */
-    int width[WIDTHS], nwidth;     /* lanes in use */
+    int64_t n;                 /* elements */
+    uint16_t *lanes;           /* of the access covering each element; 0 = none */
+    int16_t *first;            /* element where that access begins */
+    int16_t *variable;         /* number of the variable beginning there */
+    bool broken, shared;       /* not constant or overlapping; used below a parallel loop */
+    int width[WIDTHS], nwidth; /* lanes in use */
     struct tensor *made[WIDTHS];
 };
 
@@ -70,7 +70,8 @@ static void note_access(struct regs *r, const struct tensor *t, const struct exp
 
 static void note_node(const struct expr *e, void *ctx)
 {
-    if (e->op == OP_LOAD || e->op == OP_LOADC) note_access(ctx, e->u.tensor, e->a[expr_load_first(e)]);
+    if (e->op == OP_LOAD || e->op == OP_LOADC)
+        note_access(ctx, e->u.tensor, e->a[expr_load_first(e)]);
 }
 
 static void note_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, note_node, ctx); }
@@ -114,7 +115,8 @@ static void make_tensors(struct regs *r, struct tile *k)
         const char *name = k->t->name;
         if (w > 0) name = arena_printf(ir->arena, "%s.w%d", name, k->width[w]);
         const struct expr *n = expr_int(ir, count[w]);
-        k->made[w] = tensor_new(ir, name, type_vec((enum dtype)k->t->type.dtype, k->width[w]), SCOPE_REG, 1, &n);
+        k->made[w] = tensor_new(ir, name, type_vec((enum dtype)k->t->type.dtype, k->width[w]),
+                                SCOPE_REG, 1, &n);
     }
 }
 
@@ -138,7 +140,8 @@ static const struct expr *rename_node(struct ir *ir, const struct expr *e, void 
     const struct tensor *t = variable_of(ctx, e->u.tensor, e->a[expr_load_first(e)], &at);
     if (!t) return NULL;
     if (e->op == OP_LOAD) return expr_load(ir, t, &at, 1);
-    return expr_select(ir, e->a[0], expr_load(ir, t, &at, 1), e->a[1]); /* a register may always be read */
+    return expr_select(ir, e->a[0], expr_load(ir, t, &at, 1),
+                       e->a[1]); /* a register may always be read */
 }
 
 static struct stmt *rename_stmt(struct low *l, struct stmt *s, void *ctx)
@@ -170,7 +173,8 @@ static int64_t stack_bytes(const struct stmt *s)
     if (s->kind != ST_ALLOC || s->u.alloc.tensor->scope != SCOPE_STACK) return most;
     const struct tensor *t = s->u.alloc.tensor;
     if (!expr_is_int(t->extent[0], &n) || n > INT32_MAX) return INT64_MAX / 2;
-    return i64_min(INT64_MAX / 2, most + (n * dtype_bytes((enum dtype)t->type.dtype) + 63) / 64 * 64);
+    return i64_min(INT64_MAX / 2,
+                   most + (n * dtype_bytes((enum dtype)t->type.dtype) + 63) / 64 * 64);
 }
 
 enum rc pass_regs(struct low *l)
@@ -195,8 +199,11 @@ enum rc pass_regs(struct low *l)
     rewrite_both(l, rename_stmt, &r);
     int64_t bytes = i64_max(stack_bytes(l->n->body), stack_bytes(l->n->pack));
     if (bytes <= l->t->stack_limit) return RC_OK;
-    const char *code = demoted ? "lower.reg_tile" : "lower.stack", *why = "arrays on the stack need";
-    if (demoted) why = "a register tile has subscripts that are not constant, and as an array it needs";
-    return err_set(l->e, RC_FAIL, code, "%s %lld bytes, the limit is %lld; unroll its loops, or shrink it", why,
+    const char *code = demoted ? "lower.reg_tile" : "lower.stack",
+               *why = "arrays on the stack need";
+    if (demoted)
+        why = "a register tile has subscripts that are not constant, and as an array it needs";
+    return err_set(l->e, RC_FAIL, code,
+                   "%s %lld bytes, the limit is %lld; unroll its loops, or shrink it", why,
                    (long long)bytes, (long long)l->t->stack_limit);
 }

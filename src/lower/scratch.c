@@ -8,8 +8,9 @@
  *     a written in 1, read in 2; b written in 2, read in 3; c written in 3, read in 4
  *     a and c share offset 0, b stands behind them
  *
- * A tensor lives from its first to its last use, counted in statements; a use inside a loop that its
- * allocation is outside of lasts as long as that loop, because the next turn may read it again. */
+ * A tensor lives from its first to its last use, counted in statements; a use inside a loop that
+ * its allocation is outside of lasts as long as that loop, because the next turn may read it
+ * again. */
 #include "lower/private.h"
 
 enum { TEMPS_MAX = 512, SCRATCH_ALIGN = 64 };
@@ -18,7 +19,7 @@ struct life {
     struct tensor *t;
     const struct stmt *alloc; /* NULL: declared by the nest */
     int64_t bytes, at;
-    int begin, end;           /* numbers of statements, inclusive; end < begin: never used */
+    int begin, end; /* numbers of statements, inclusive; end < begin: never used */
     bool per_worker;
 };
 
@@ -27,9 +28,9 @@ struct scratch {
     struct life life[TEMPS_MAX];
     int n;
     bool many;
-    int now;                  /* number of the present statement */
+    int now; /* number of the present statement */
     const struct stmt *path[128];
-    int begin[128], depth;    /* loops around it and their numbers */
+    int begin[128], depth; /* loops around it and their numbers */
 };
 
 static void add_life(struct scratch *c, struct tensor *t, const struct stmt *alloc)
@@ -43,7 +44,8 @@ static void add_life(struct scratch *c, struct tensor *t, const struct stmt *all
     *x = (struct life){.t = t, .alloc = alloc, .begin = 1, .end = 0, .bytes = -1};
     int64_t n = 0;
     if (expr_is_int(t->extent[0], &n) && n >= 0 && n < INT64_MAX / 64)
-        x->bytes = (n * dtype_bytes((enum dtype)t->type.dtype) + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+        x->bytes = (n * dtype_bytes((enum dtype)t->type.dtype) + SCRATCH_ALIGN - 1) /
+                   SCRATCH_ALIGN * SCRATCH_ALIGN;
     for (const struct stmt *p = alloc; p; p = p->parent)
         if (p->kind == ST_FOR && p->u.loop.kind == LOOP_PARALLEL) x->per_worker = true;
 }
@@ -129,21 +131,25 @@ enum rc pass_scratch(struct low *l)
     for (int i = 0; i < l->n->ntensor; i++) add_life(c, l->n->tensor[i], NULL);
     live_stmt(c, l->n->pack);
     live_stmt(c, l->n->body);
-    if (c->many) return err_set(l->e, RC_FAIL, "lower.scratch", "more than %d temporary tensors", TEMPS_MAX);
+    if (c->many)
+        return err_set(l->e, RC_FAIL, "lower.scratch", "more than %d temporary tensors", TEMPS_MAX);
     for (int k = 0; k < c->n; k++) {
         int best = -1;
         for (int i = 0; i < c->n; i++)
             if (!placed[i] && (best < 0 || c->life[i].bytes > c->life[best].bytes)) best = i;
         struct life *x = &c->life[best];
         if (x->bytes < 0)
-            return err_set(l->e, RC_FAIL, "lower.scratch_dynamic",
-                           "temporary %s grows with a dynamic extent; split the loop and compute it per block", x->t->name);
+            return err_set(
+                l->e, RC_FAIL, "lower.scratch_dynamic",
+                "temporary %s grows with a dynamic extent; split the loop and compute it per block",
+                x->t->name);
         place(c, x, placed);
         placed[best] = true;
         int64_t *size = x->per_worker ? &l->scratch_b : &l->scratch_a;
         *size = i64_max(*size, x->at + x->bytes);
     }
     if (l->scratch_a <= l->t->scratch_limit && l->scratch_b <= l->t->scratch_limit) return RC_OK;
-    return err_set(l->e, RC_FAIL, "lower.scratch", "the kernel needs %lld bytes of scratch, the limit is %lld",
+    return err_set(l->e, RC_FAIL, "lower.scratch",
+                   "the kernel needs %lld bytes of scratch, the limit is %lld",
                    (long long)i64_max(l->scratch_a, l->scratch_b), (long long)l->t->scratch_limit);
 }

@@ -1,8 +1,9 @@
 /* Tidy: what the earlier passes left that a back end should not have to think about.
  *
  * Requires: nothing.
- * Provides: index arithmetic simplified where it stands; no loop that never runs, none that runs once
- * (unless parallel), no IF with a constant condition, no unused LET or ALLOC; every body a BLOCK.
+ * Provides: index arithmetic simplified where it stands; no loop that never runs, none that runs
+ * once (unless parallel), no IF with a constant condition, no unused LET or ALLOC; every body a
+ * BLOCK.
  *
  *     for k in 0..(7 + 15) / 16            k = 0:
  *       y[k*16 + j] = ..           -->     y[j] = .. */
@@ -16,14 +17,16 @@ struct tidy {
 static const struct expr *tidy_index(struct ir *ir, const struct expr *e, void *ctx)
 {
     struct tidy *t = ctx;
-    bool vague = e->op == OP_DIV || e->op == OP_MOD || e->op == OP_MIN || e->op == OP_MAX || e->op == OP_SELECT;
+    bool vague = e->op == OP_DIV || e->op == OP_MOD || e->op == OP_MIN || e->op == OP_MAX ||
+                 e->op == OP_SELECT;
     if (!vague || e->type.dtype != TYPE_S64 || e->type.lanes != 1) return NULL;
     return expr_simplify(ir, t->env, e);
 }
 
 static void find_vague(const struct expr *e, void *ctx)
 {
-    bool vague = e->op == OP_DIV || e->op == OP_MOD || e->op == OP_MIN || e->op == OP_MAX || e->op == OP_SELECT;
+    bool vague = e->op == OP_DIV || e->op == OP_MOD || e->op == OP_MIN || e->op == OP_MAX ||
+                 e->op == OP_SELECT;
     if (vague && e->type.dtype == TYPE_S64 && e->type.lanes == 1) *(bool *)ctx = true;
 }
 
@@ -93,7 +96,8 @@ static struct stmt *tidy_stmt(struct low *l, struct stmt *s, void *ctx)
     if (s->kind == ST_STAGE) return s->u.stage.body;
     if (s->kind == ST_IF && expr_is_int(s->u.cond.cond, &lo)) return lo ? s->u.cond.then : NULL;
     if (s->kind == ST_LET || s->kind == ST_ALLOC) {
-        struct uses u = {.v = s->kind == ST_LET ? s->u.let.var : NULL, .t = s->kind == ST_ALLOC ? s->u.alloc.tensor : NULL};
+        struct uses u = {.v = s->kind == ST_LET ? s->u.let.var : NULL,
+                         .t = s->kind == ST_ALLOC ? s->u.alloc.tensor : NULL};
         stmt_walk(*stmt_body(s), find_use, &u);
         if (!u.found) return *stmt_body(s);
     }

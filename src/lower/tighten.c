@@ -2,8 +2,8 @@
  *
  * Requires: guards as IFs (guard_taps), peel done.
  * Provides: loops that run exactly their guarded iterations where that is affine; loops of one
- * iteration replaced by their value; IFs as far out as they can go. Vector loops (unless the target
- * lacks masks) and unrolled loops whose bounds would not be constant keep the IF inside.
+ * iteration replaced by their value; IFs as far out as they can go. Vector loops (unless the
+ * target lacks masks) and unrolled loops whose bounds would not be constant keep the IF inside.
  *
  *     for r in 0..3 reduce                       for r in max(0, 1 - p)..min(3, 57 - p) reduce
  *       for c in 0..64 reduce            -->       for c in 0..64 reduce
@@ -14,12 +14,14 @@
 static bool binds_vector_var(const struct stmt *s, const struct expr *e)
 {
     for (const struct stmt *p = s->parent; p; p = p->parent)
-        if (p->kind == ST_FOR && p->u.loop.kind == LOOP_VECTOR && expr_uses_var(e, p->u.loop.var)) return true;
+        if (p->kind == ST_FOR && p->u.loop.kind == LOOP_VECTOR && expr_uses_var(e, p->u.loop.var))
+            return true;
     return false;
 }
 
 /* Tries to make the conjunct a bound of the loop. */
-static bool into_bounds(struct low *l, struct stmt *loop, const struct expr *conj, struct near *near)
+static bool into_bounds(struct low *l, struct stmt *loop, const struct expr *conj,
+                        struct near *near)
 {
     struct linear rest;
     bool clean = false;
@@ -28,7 +30,8 @@ static bool into_bounds(struct low *l, struct stmt *loop, const struct expr *con
     if (!cond_linear(l->ir, conj, &rest)) return false;
     int64_t k = linear_take(&rest, loop->u.loop.var, &clean), known = 0;
     if (!clean || k == 0) return false;
-    const struct expr *lo = loop->u.loop.lo, *hi = loop->u.loop.hi, *at = linear_bound(l->ir, &rest, k);
+    const struct expr *lo = loop->u.loop.lo, *hi = loop->u.loop.hi,
+                      *at = linear_bound(l->ir, &rest, k);
     struct env *env = env_near(l, near, loop);
     if (k > 0)
         lo = expr_simplify(l->ir, env, expr_binary(l->ir, OP_MAX, lo, at));
@@ -128,12 +131,18 @@ static struct stmt *tighten_stmt(struct low *l, struct stmt *s, void *ctx)
 {
     int64_t lo = 0, hi = 0;
     switch (s->kind) {
-    case ST_IF: return merge_ifs(l, s);
-    case ST_LET: return hoist(l, s, s->u.let.var, ctx);
-    case ST_ALLOC: return hoist(l, s, NULL, ctx);
-    case ST_BLOCK: return s->parent && s->parent->kind != ST_STAGE ? factor_block(l, s) : s;
-    case ST_FOR: break;
-    default: return s;
+    case ST_IF:
+        return merge_ifs(l, s);
+    case ST_LET:
+        return hoist(l, s, s->u.let.var, ctx);
+    case ST_ALLOC:
+        return hoist(l, s, NULL, ctx);
+    case ST_BLOCK:
+        return s->parent && s->parent->kind != ST_STAGE ? factor_block(l, s) : s;
+    case ST_FOR:
+        break;
+    default:
+        return s;
     }
     struct stmt *by = hoist(l, s, s->u.loop.var, ctx);
     if (!loop_is_const(s, &lo, &hi)) return by;

@@ -19,7 +19,7 @@ struct stmt *stmt_only(struct stmt *body)
     return body->u.block.n == 1 ? body->u.block.p[0] : NULL;
 }
 
-/* ---- rewriting -------------------------------------------------------------------------------- */
+/* ---- rewriting ------------------------------------------------------------------------------- */
 
 static struct stmt *rewrite_stmt(struct low *l, struct stmt *s, rewrite_fn *fn, void *ctx);
 
@@ -81,7 +81,7 @@ void map_both(struct low *l, expr_map_fn *fn, void *ctx)
     stmt_map_exprs(l->ir, l->n->pack, fn, ctx);
 }
 
-/* ---- loops ------------------------------------------------------------------------------------ */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
 bool loop_is_const(const struct stmt *loop, int64_t *lo, int64_t *hi)
 {
@@ -91,7 +91,8 @@ bool loop_is_const(const struct stmt *loop, int64_t *lo, int64_t *hi)
 bool loop_constant_extent(const struct stmt *loop, int64_t *n)
 {
     struct linear a, b;
-    if (!linear_of(loop->u.loop.hi, &a) || !linear_of(loop->u.loop.lo, &b) || a.n != b.n) return false;
+    if (!linear_of(loop->u.loop.hi, &a) || !linear_of(loop->u.loop.lo, &b) || a.n != b.n)
+        return false;
     for (int i = 0; i < a.n; i++)
         if (linear_coef(&b, a.atom[i]) != a.coef[i]) return false;
     *n = a.c - b.c;
@@ -108,7 +109,7 @@ struct stmt *copy_fresh(struct low *l, const struct stmt *s, const char *kind)
     return stmt_clone(l->ir, s, fresh_suffix(l, kind));
 }
 
-/* ---- proving ---------------------------------------------------------------------------------- */
+/* ---- proving --------------------------------------------------------------------------------- */
 
 struct env *env_near(struct low *l, struct near *near, const struct stmt *s)
 {

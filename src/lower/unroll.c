@@ -1,9 +1,9 @@
 /* Unroll: an unroll loop becomes its iterations, each with the variable's value in it.
  *
  * Requires: no vector loops; flat subscripts in linear normal form.
- * Provides: no UNROLL loop (one without constant bounds becomes serial). Subscripts of the copies are in
- * normal form again: same variable part, different constant. Loops, lets and allocations inside a copy
- * have names of their own. Guards that became constant are gone.
+ * Provides: no UNROLL loop (one without constant bounds becomes serial). Subscripts of the copies
+ * are in normal form again: same variable part, different constant. Loops, lets and allocations
+ * inside a copy have names of their own. Guards that became constant are gone.
  *
  *     for q in 0..2 unroll                      acc[0] = 0.0
  *       acc[q*16] = 0.0                  -->    acc[16] = 0.0
@@ -19,8 +19,8 @@ struct unroll {
     const struct expr **value; /* by variable id, of variables known before the pass */
     struct tensor **tensor;    /* by tensor id: the copy's own */
     uint32_t nvar, ntensor;
-    uint64_t vars;             /* bits of variables with a value */
-    int copies, tensors;       /* unrolled loops around; tensors replaced */
+    uint64_t vars;       /* bits of variables with a value */
+    int copies, tensors; /* unrolled loops around; tensors replaced */
     int64_t made;
     bool full;
     struct memo memo;
@@ -51,7 +51,8 @@ static const struct expr *put_expr(struct unroll *u, const struct expr *e)
         if (i >= first && a[i] != e->a[i]) a[i] = normal(ir, a[i]);
         changed |= a[i] != e->a[i];
     }
-    const struct tensor *t = load && e->u.tensor->id < u->ntensor ? u->tensor[e->u.tensor->id] : NULL;
+    const struct tensor *t =
+        load && e->u.tensor->id < u->ntensor ? u->tensor[e->u.tensor->id] : NULL;
     to = e;
     if (t)
         to = e->op == OP_LOAD ? expr_load(ir, t, a, 1) : expr_loadc(ir, t, a[0], a[1], a + 2, 1);
@@ -81,7 +82,8 @@ static const struct var *own_var(struct unroll *u, const struct var *v)
 {
     if (u->copies == 0) return v;
     struct ir *ir = u->l->ir;
-    const struct var *to = var_new(ir, arena_printf(ir->arena, "%s%s", v->name, fresh_suffix(u->l, "u")), v->type);
+    const struct var *to =
+        var_new(ir, arena_printf(ir->arena, "%s%s", v->name, fresh_suffix(u->l, "u")), v->type);
     bind(u, v, expr_var(ir, to));
     return to;
 }
@@ -153,10 +155,13 @@ static struct stmt *put_stmt(struct unroll *u, struct stmt *s)
     switch (s->kind) {
     case ST_BLOCK:
         b = stmt_block(ir);
-        for (int i = 0; i < s->u.block.n && !u->full; i++) block_append(ir, b, put_stmt(u, s->u.block.p[i]));
+        for (int i = 0; i < s->u.block.n && !u->full; i++)
+            block_append(ir, b, put_stmt(u, s->u.block.p[i]));
         return b;
-    case ST_STAGE: return put_stmt(u, s->u.stage.body);
-    case ST_FOR: return put_loop(u, s);
+    case ST_STAGE:
+        return put_stmt(u, s->u.stage.body);
+    case ST_FOR:
+        return put_loop(u, s);
     case ST_IF:
         e = put(u, s->u.cond.cond);
         if (expr_is_int(e, &known)) return known ? put_stmt(u, s->u.cond.then) : stmt_block(ir);
@@ -165,9 +170,12 @@ static struct stmt *put_stmt(struct unroll *u, struct stmt *s)
         e = put(u, s->u.let.value);
         v = own_var(u, s->u.let.var);
         return stmt_let(ir, v, e, put_stmt(u, s->u.let.body));
-    case ST_ALLOC: return put_alloc(u, s);
-    case ST_STORE: return put_store(u, s);
-    default: QN_UNREACHABLE("an update is left");
+    case ST_ALLOC:
+        return put_alloc(u, s);
+    case ST_STORE:
+        return put_store(u, s);
+    default:
+        QN_UNREACHABLE("an update is left");
     }
 }
 
@@ -190,7 +198,8 @@ enum rc pass_unroll(struct low *l)
     l->n->pack = put_stmt(&u, l->n->pack);
     memo_fini(&u.memo);
     if (u.full)
-        return err_set(l->e, RC_FAIL, "lower.too_big", "unrolled, the kernel has more than %lld nodes; unroll less",
+        return err_set(l->e, RC_FAIL, "lower.too_big",
+                       "unrolled, the kernel has more than %lld nodes; unroll less",
                        (long long)l->max_nodes);
     prove_guards(l);
     return RC_OK;

@@ -1,9 +1,10 @@
 /* Updates become stores of the combination of old and new.
  *
  * Requires: inits placed and guards moved (both read UPDATEs).
- * Provides: no UPDATE and no STAGE (a stage may not read what it writes; a kernel does). Reductions of several targets read all old values before the first store.
- * Vector loops that reduce what lanes cannot (argmax, products, logic, user combines, and sums under
- * `reproducible`) become serial.
+ * Provides: no UPDATE and no STAGE (a stage may not read what it writes; a kernel does).
+ * Reductions of several targets read all old values before the first store. Vector loops that
+ * reduce what lanes cannot (argmax, products, logic, user combines, and sums under `reproducible`)
+ * become serial.
  *
  *     y[m] += a[m, k] * b[k]           -->  y[m] = y[m] + a[m, k] * b[k]
  *     {v, i}[m] argmax= {x[m, k], k}   -->  let v.old0 = v[m]
@@ -18,9 +19,13 @@ static bool lanes_can(const struct low *l, const struct stmt *s)
 {
     bool real = dtype_is_float((enum dtype)s->u.update.tensor[0]->type.dtype);
     switch (s->u.update.op) {
-    case RED_SUM: return !(real && l->o->reproducible);
-    case RED_MAX: case RED_MIN: return true;
-    default: return false;
+    case RED_SUM:
+        return !(real && l->o->reproducible);
+    case RED_MAX:
+    case RED_MIN:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -28,7 +33,8 @@ static void serialise(struct low *l, struct stmt *s)
 {
     if (lanes_can(l, s)) return;
     for (struct stmt *p = s->parent; p; p = p->parent)
-        if (p->kind == ST_FOR && p->u.loop.reduce && p->u.loop.kind == LOOP_VECTOR) p->u.loop.kind = LOOP_SERIAL;
+        if (p->kind == ST_FOR && p->u.loop.reduce && p->u.loop.kind == LOOP_VECTOR)
+            p->u.loop.kind = LOOP_SERIAL;
 }
 
 struct lets {
@@ -36,10 +42,12 @@ struct lets {
     struct stmt *outer, *inner; /* a chain of LETs */
 };
 
-static const struct expr *let_put(struct lets *c, const char *name, const char *kind, const struct expr *value)
+static const struct expr *let_put(struct lets *c, const char *name, const char *kind,
+                                  const struct expr *value)
 {
     struct ir *ir = c->l->ir;
-    const struct var *v = var_new(ir, arena_printf(ir->arena, "%s%s", name, fresh_suffix(c->l, kind)), value->type);
+    const struct var *v =
+        var_new(ir, arena_printf(ir->arena, "%s%s", name, fresh_suffix(c->l, kind)), value->type);
     struct stmt *let = stmt_let(ir, v, value, NULL);
     if (c->inner)
         block_append(ir, c->inner->u.let.body, let);
@@ -90,7 +98,8 @@ static struct stmt *update_stmt(struct low *l, struct stmt *s, void *ctx)
     if (s->u.update.n > 1 || s->u.update.op == RED_USER) return several(l, s);
     struct tensor *t = s->u.update.tensor[0];
     const struct expr *old = expr_load(l->ir, t, s->u.update.idx, t->rank);
-    return stmt_store(l->ir, t, s->u.update.idx, reduce_combine(l->ir, s, 0, &old, s->u.update.value));
+    return stmt_store(l->ir, t, s->u.update.idx,
+                      reduce_combine(l->ir, s, 0, &old, s->u.update.value));
 }
 
 enum rc pass_updates(struct low *l)

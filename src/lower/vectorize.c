@@ -1,12 +1,11 @@
 /* Vectorise: a vector loop of n iterations becomes one copy of its body with n lanes.
  *
  * Requires: flat tensors; no UPDATE; vector loops with constant extents, where they have one.
- * Provides: no VECTOR loop. Extents that are no power of two become several (9 = 8 + 1), long ones a
- * loop of full vectors and a rest. Conditions on lanes become masks: a masked store or guarded loads;
- * a store to a register under a mask selects. A reduction over the loop becomes HSUM, HMAX or HMIN.
- * A parallel loop inside another becomes serial.
- * A loop that cannot be lanes becomes serial (unrolled if it touches registers); so does the outer of
- * two nested vector loops.
+ * Provides: no VECTOR loop. Extents that are no power of two become several (9 = 8 + 1), long ones
+ * a loop of full vectors and a rest. Conditions on lanes become masks: a masked store or guarded
+ * loads; a store to a register under a mask selects. A reduction over the loop becomes HSUM, HMAX
+ * or HMIN. A parallel loop inside another becomes serial. A loop that cannot be lanes becomes
+ * serial (unrolled if it touches registers); so does the outer of two nested vector loops.
  *
  *     for j in 0..16 vector                             acc[ramp(q*16, 1, 16)] = acc[ramp(q*16, 1, 16)]
  *       acc[q*16 + j] = acc[q*16 + j]             -->       + splat(x[k], 16) * w[ramp(k*16, 1, 16)]
@@ -106,8 +105,8 @@ static const struct expr *self_term(const struct stmt *s)
     if (v->op != OP_ADD && v->op != OP_MAX && v->op != OP_MIN) return NULL;
     for (int i = 0; i < 2; i++) {
         const struct expr *old = v->a[i], *rest = v->a[1 - i];
-        if (old->op == OP_LOAD && old->u.tensor == s->u.store.tensor && old->a[0] == s->u.store.idx[0] &&
-            !expr_uses_tensor(rest, s->u.store.tensor))
+        if (old->op == OP_LOAD && old->u.tensor == s->u.store.tensor &&
+            old->a[0] == s->u.store.idx[0] && !expr_uses_tensor(rest, s->u.store.tensor))
             return rest;
     }
     return NULL;
@@ -121,23 +120,31 @@ static struct stmt *lanes_reduce(struct lanes *x, struct stmt *s, const struct e
         lanes_fail(x, "all lanes store to one element");
         return NULL;
     }
-    if (!lanes_scalar_safe(x, s->u.store.tensor, at)) lanes_fail(x, "a store where perhaps no lane runs");
+    if (!lanes_scalar_safe(x, s->u.store.tensor, at))
+        lanes_fail(x, "a store where perhaps no lane runs");
     enum op op = (enum op)s->u.store.value->op;
     const struct expr *term = expr_to_lanes(ir, lanes_expr(x, rest), x->n);
-    const struct expr *none = op == OP_ADD ? expr_const(ir, term->type, 0) : expr_splat(ir, old, x->n);
+    const struct expr *none =
+        op == OP_ADD ? expr_const(ir, term->type, 0) : expr_splat(ir, old, x->n);
     if (x->mask) term = expr_select(ir, x->mask, term, none);
     term = expr_unary(ir, op == OP_ADD ? OP_HSUM : op == OP_MAX ? OP_HMAX : OP_HMIN, term);
     return stmt_store(ir, s->u.store.tensor, &at, expr_binary(ir, op, old, term));
 }
 
-/* Is it all the same to masked-off lanes of a register whether the sum is taken? (They add 0 * x.) */
+/* Is it all the same to masked-off lanes of a register whether the sum is taken? (They add 0 *
+ * x.) */
 static bool adds_nothing(const struct lanes *x, const struct expr *e)
 {
     switch ((enum op)e->op) {
-    case OP_LOADC: return e->a[0] == x->mask && e->a[1]->op == OP_SPLAT && expr_is_zero(e->a[1]->a[0]);
-    case OP_MUL: return adds_nothing(x, e->a[0]) || adds_nothing(x, e->a[1]);
-    case OP_NEG: case OP_CAST: return adds_nothing(x, e->a[0]);
-    default: return false;
+    case OP_LOADC:
+        return e->a[0] == x->mask && e->a[1]->op == OP_SPLAT && expr_is_zero(e->a[1]->a[0]);
+    case OP_MUL:
+        return adds_nothing(x, e->a[0]) || adds_nothing(x, e->a[1]);
+    case OP_NEG:
+    case OP_CAST:
+        return adds_nothing(x, e->a[0]);
+    default:
+        return false;
     }
 }
 
@@ -162,7 +169,8 @@ static bool writes_first(const struct stmt *s)
     if (expr_uses_tensor(s->u.store.value, s->u.store.tensor)) return false;
     if (!linear_of(s->u.store.idx[0], &at)) return false;
     for (; p && !(p->kind == ST_ALLOC && p->u.alloc.tensor == s->u.store.tensor); p = p->parent) {
-        if (p->kind != ST_FOR) continue; /* from the innermost loop out, each turn must move past the last */
+        if (p->kind != ST_FOR)
+            continue; /* from the innermost loop out, each turn must move past the last */
         int64_t k = 0;
         for (int i = 0; i < at.n; i++)
             if (at.atom[i]->op == OP_VAR && at.atom[i]->u.var == p->u.loop.var) k = at.coef[i];
@@ -184,7 +192,8 @@ static const struct expr *keep_masked(struct lanes *x, const struct stmt *s, con
     return writes_first(s) ? value : expr_select(x->l->ir, x->mask, value, old);
 }
 
-/* A lane that reads what another lane writes in the same turn (a shifted tail overlaps) must run after it. */
+/* A lane that reads what another lane writes in the same turn (a shifted tail overlaps) must run
+ * after it. */
 static bool lanes_meet(struct lanes *x, const struct expr *at)
 {
     const struct expr *base = NULL;
@@ -212,7 +221,8 @@ static struct stmt *lanes_store(struct lanes *x, struct stmt *s)
     at = lanes_index(x, at);
     if (at->type.lanes == 1) {
         const struct expr *value = lanes_expr(x, s->u.store.value);
-        bool once = value->type.lanes == 1 && !x->loop->u.loop.reduce && !expr_uses_tensor(value, t);
+        bool once =
+            value->type.lanes == 1 && !x->loop->u.loop.reduce && !expr_uses_tensor(value, t);
         if (once && (x->mask_side == 0 || x->mask_side == 1 || x->mask_side == -1))
             return stmt_store(ir, t, &at, value);
         return lanes_reduce(x, s, at);
@@ -229,18 +239,27 @@ static struct stmt *lanes_stmt(struct lanes *x, struct stmt *s)
 {
     if (x->why) return NULL;
     switch (s->kind) {
-    case ST_BLOCK: return lanes_block(x, s);
-    case ST_STAGE: return stmt_stage(x->l->ir, s->u.stage.name, lanes_stmt(x, s->u.stage.body));
-    case ST_FOR: return lanes_for(x, s);
-    case ST_IF: return lanes_if(x, s);
-    case ST_LET: return lanes_let(x, s);
-    case ST_ALLOC: return lanes_alloc(x, s);
-    case ST_STORE: return lanes_store(x, s);
-    default: lanes_fail(x, "an update is left"); return NULL;
+    case ST_BLOCK:
+        return lanes_block(x, s);
+    case ST_STAGE:
+        return stmt_stage(x->l->ir, s->u.stage.name, lanes_stmt(x, s->u.stage.body));
+    case ST_FOR:
+        return lanes_for(x, s);
+    case ST_IF:
+        return lanes_if(x, s);
+    case ST_LET:
+        return lanes_let(x, s);
+    case ST_ALLOC:
+        return lanes_alloc(x, s);
+    case ST_STORE:
+        return lanes_store(x, s);
+    default:
+        lanes_fail(x, "an update is left");
+        return NULL;
     }
 }
 
-/* ---- the loop --------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static bool find_reg(struct stmt *s, void *ctx)
 {
@@ -248,7 +267,8 @@ static bool find_reg(struct stmt *s, void *ctx)
     return true;
 }
 
-/* One vector of the loop's present bounds, or the loop made scalar. The loop keeps its parent link. */
+/* One vector of the loop's present bounds, or the loop made scalar. The loop keeps its parent
+ * link. */
 static struct stmt *one_vector(struct low *l, struct stmt *loop, int n)
 {
     if (n == 1) {
@@ -296,8 +316,10 @@ static struct stmt *split_vector(struct low *l, struct stmt *loop, int64_t n)
     struct stmt *all = stmt_block(ir);
     int64_t at = 0, cap = n > LANES_MAX ? vector_cap(l, loop) : LANES_MAX;
     if (n > LANES_MAX && cap > 1) {
-        const struct var *v = var_new(ir, arena_printf(ir->arena, "%s%s", loop->u.loop.var->name,
-                                                       fresh_suffix(l, "o")), type_of(TYPE_S64));
+        const struct var *v =
+            var_new(ir,
+                    arena_printf(ir->arena, "%s%s", loop->u.loop.var->name, fresh_suffix(l, "o")),
+                    type_of(TYPE_S64));
         struct stmt *body = stmt_block(ir), *outer = NULL;
         outer = stmt_for(ir, v, expr_int(ir, 0), expr_int(ir, n / cap), body);
         outer->parent = loop->parent;
@@ -329,7 +351,8 @@ static struct stmt *vector_stmt(struct low *l, struct stmt *s, void *ctx)
     return split_vector(l, s, n);
 }
 
-/* Of nested vector loops only the innermost becomes lanes; of nested parallel ones the outermost is shared. */
+/* Of nested vector loops only the innermost becomes lanes; of nested parallel ones the outermost
+ * is shared. */
 static bool mark_outer(struct stmt *s, void *ctx)
 {
     int64_t n = 0;

@@ -1,3 +1,10 @@
+/* A nest and its kernel, run side by side by the interpreter.
+ *
+ *   lower_agrees(n, &c, &e)   lowers a copy of n, fills two sets of buffers alike, runs pack and
+ * kernel of both, compares OUT and PACKED tensors
+ *
+ * Invariants: inputs are integers in -3..3, so sums are exact in any order; outputs start as 0xA5.
+ */
 #include "lib/lower_run.h"
 
 #include <check.h>
@@ -12,8 +19,12 @@ enum { STEPS = 50000000 };
 
 struct target lower_target(bool masks)
 {
-    return (struct target){.vector_bits = 512, .vregs = 32, .fma = 1, .masks = masks,
-                           .stack_limit = 16384, .scratch_limit = 1 << 28};
+    return (struct target){.vector_bits = 512,
+                           .vregs = 32,
+                           .fma = 1,
+                           .masks = masks,
+                           .stack_limit = 16384,
+                           .scratch_limit = 1 << 28};
 }
 
 struct nest *lower_parse(struct ir *ir, const char *text)
@@ -25,7 +36,10 @@ struct nest *lower_parse(struct ir *ir, const char *text)
     return n;
 }
 
-static bool outside(enum scope s) { return s == SCOPE_IN || s == SCOPE_CONST || s == SCOPE_OUT || s == SCOPE_PACKED; }
+static bool outside(enum scope s)
+{
+    return s == SCOPE_IN || s == SCOPE_CONST || s == SCOPE_OUT || s == SCOPE_PACKED;
+}
 
 static int64_t value_of(const struct nest *n, const struct expr *e, const int64_t *dyn)
 {
@@ -43,13 +57,27 @@ static void fill(void *p, enum dtype d, int64_t i, struct rng *r)
     float f = (float)v;
     double g = (double)v;
     switch (d) {
-    case TYPE_F64: memcpy((double *)p + i, &g, 8); break;
-    case TYPE_F32: memcpy((float *)p + i, &f, 4); break;
-    case TYPE_F16: ((uint16_t *)p)[i] = (uint16_t)(v == 0 ? 0 : v > 0 ? 0x3c00 : 0xbc00); break;
-    case TYPE_BF16: ((uint16_t *)p)[i] = (uint16_t)(v == 0 ? 0 : v > 0 ? 0x3f80 : 0xbf80); break;
-    case TYPE_B1: ((uint8_t *)p)[i] = v > 0; break;
-    case TYPE_S4: ((int8_t *)p)[i] = (int8_t)v; break;
-    case TYPE_U4: ((uint8_t *)p)[i] = (uint8_t)(v + 3); break;
+    case TYPE_F64:
+        memcpy((double *)p + i, &g, 8);
+        break;
+    case TYPE_F32:
+        memcpy((float *)p + i, &f, 4);
+        break;
+    case TYPE_F16:
+        ((uint16_t *)p)[i] = (uint16_t)(v == 0 ? 0 : v > 0 ? 0x3c00 : 0xbc00);
+        break;
+    case TYPE_BF16:
+        ((uint16_t *)p)[i] = (uint16_t)(v == 0 ? 0 : v > 0 ? 0x3f80 : 0xbf80);
+        break;
+    case TYPE_B1:
+        ((uint8_t *)p)[i] = v > 0;
+        break;
+    case TYPE_S4:
+        ((int8_t *)p)[i] = (int8_t)v;
+        break;
+    case TYPE_U4:
+        ((uint8_t *)p)[i] = (uint8_t)(v + 3);
+        break;
     default:
         v = dtype_is_signed(d) ? v : v + 3;
         memcpy((char *)p + i * dtype_bytes(d), &v, (size_t)dtype_bytes(d));
@@ -70,7 +98,8 @@ void **lower_buffers(const struct nest *n, const int64_t *dyn, uint64_t seed, in
         bufs[i] = mem_new((size_t)size + 64);
         memset(bufs[i], 0xA5, (size_t)size + 64);
         bool given = t->scope == SCOPE_IN || t->scope == SCOPE_CONST;
-        for (int64_t k = 0; given && k < count; k++) fill(bufs[i], (enum dtype)t->type.dtype, k, &r);
+        for (int64_t k = 0; given && k < count; k++)
+            fill(bufs[i], (enum dtype)t->type.dtype, k, &r);
     }
     return bufs;
 }
@@ -87,8 +116,8 @@ static enum rc run_both(const struct nest *n, void **bufs, const int64_t *dyn, s
     return rc == RC_OK ? nest_interp(n, 0, bufs, dyn, STEPS, e) : rc;
 }
 
-static bool same_output(const struct tensor *t, const void *got, const void *want, int64_t bytes, double tol,
-                        struct err *why)
+static bool same_output(const struct tensor *t, const void *got, const void *want, int64_t bytes,
+                        double tol, struct err *why)
 {
     struct compare c = {.mode = tol > 0 ? CMP_REL_L2 : CMP_BITS, .tol = tol};
     if (t->type.dtype == TYPE_F32)
@@ -98,8 +127,8 @@ static bool same_output(const struct tensor *t, const void *got, const void *wan
     else
         compare_raw(&c, got, want, 1, bytes);
     if (c.bad == 0) return true;
-    err_set(why, RC_MISMATCH, "mismatch", "%s: %lld bad, worst at %lld, error %g", t->name, (long long)c.bad,
-            (long long)c.worst_at, c.max_err);
+    err_set(why, RC_MISMATCH, "mismatch", "%s: %lld bad, worst at %lld, error %g", t->name,
+            (long long)c.bad, (long long)c.worst_at, c.max_err);
     return false;
 }
 
@@ -117,7 +146,8 @@ bool lower_agrees(const struct nest *n, struct lower_case *c, struct err *why)
     if (lower(k, &c->target, &o, &c->kernel, why) != RC_OK) return false;
     if (c->dump && c->dump_pass && strcmp(c->dump_pass, "kernel") == 0) nest_print(c->dump, k);
     int64_t *bytes = mem_new((size_t)(n->ntensor + 1) * sizeof *bytes);
-    void **want = lower_buffers(n, c->dyn, c->seed + 1, bytes), **got = lower_buffers(n, c->dyn, c->seed + 1, NULL);
+    void **want = lower_buffers(n, c->dyn, c->seed + 1, bytes),
+         **got = lower_buffers(n, c->dyn, c->seed + 1, NULL);
     bool ok = run_both(n, want, c->dyn, why) == RC_OK;
     if (!ok) snprintf(why->code, sizeof why->code, "scheduled");
     ok = ok && run_both(k, got, c->dyn, why) == RC_OK;

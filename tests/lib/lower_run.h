@@ -1,6 +1,7 @@
 /* Running a nest and what lower makes of it side by side in the interpreter.
  *
- *   lower_same(text, &(struct lower_case){.target = lower_target(true)});   fails the Check test if outputs differ */
+ *   lower_same(text, &(struct lower_case){.target = lower_target(true)});   fails the Check test
+ * if outputs differ */
 #ifndef LOWER_RUN_H
 #define LOWER_RUN_H
 
@@ -14,8 +15,8 @@ struct lower_case {
     struct buf *dump;      /* ... here */
     double tol;            /* 0: equal bits; else relative to the largest value */
     uint64_t seed;
-    struct kernel kernel;  /* result; its nest lives in `ir` */
-    struct ir *ir;         /* lower_case_free */
+    struct kernel kernel; /* result; its nest lives in `ir` */
+    struct ir *ir;        /* lower_case_free */
 };
 
 struct target lower_target(bool masks); /* 512-bit, fma */
@@ -23,7 +24,8 @@ struct target lower_target(bool masks); /* 512-bit, fma */
 void **lower_buffers(const struct nest *n, const int64_t *dyn, uint64_t seed, int64_t *bytes);
 void lower_buffers_free(const struct nest *n, void **bufs);
 struct nest *lower_parse(struct ir *ir, const char *text);
-/* Lowers a clone of n and compares both entries' results; false and a message in *why on a difference.
+/* Lowers a clone of n and compares both entries' results; false and a message in *why on a
+ * difference.
  * Code "scheduled": n itself does not run. */
 bool lower_agrees(const struct nest *n, struct lower_case *c, struct err *why);
 void lower_same(const char *text, struct lower_case *c); /* asserts it */

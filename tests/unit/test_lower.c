@@ -33,7 +33,7 @@ static void golden(const char *pass, const char *text, const char *want)
     lower_case_free(&c);
 }
 
-/* ---- golden ----------------------------------------------------------------------------------- */
+/* ---- golden ---------------------------------------------------------------------------------- */
 
 START_TEST(golden_taps)
 {
@@ -135,15 +135,14 @@ END_TEST
 
 START_TEST(golden_mask)
 {
-    const char *text =
-        "nest masked\n"
-        "in     x: f32[20]\n"
-        "out    y: f32[20]\n"
-        "stage y\n"
-        "  for io in 0..3\n"
-        "    for ii in 0..8 vector mask\n"
-        "      if io * 8 + ii < 20\n"
-        "        y[io * 8 + ii] = x[io * 8 + ii] + 1.0\n";
+    const char *text = "nest masked\n"
+                       "in     x: f32[20]\n"
+                       "out    y: f32[20]\n"
+                       "stage y\n"
+                       "  for io in 0..3\n"
+                       "    for ii in 0..8 vector mask\n"
+                       "      if io * 8 + ii < 20\n"
+                       "        y[io * 8 + ii] = x[io * 8 + ii] + 1.0\n";
     golden("vectorize", text,
            "nest masked\n"
            "in     x: f32[20]\n"
@@ -151,12 +150,13 @@ START_TEST(golden_mask)
            "for io in 0..3\n"
            "  if io * 8 < 20\n"
            "    if ramp(io * 8, 1, 8) < splat(20, 8)\n"
-           "      y[ramp(io * 8, 1, 8)] = (x[ramp(io * 8, 1, 8)] if ramp(io * 8, 1, 8) < splat(20, 8) else splat(0.0, 8)) + splat(1.0, 8)\n");
+           "      y[ramp(io * 8, 1, 8)] = (x[ramp(io * 8, 1, 8)] if ramp(io * 8, 1, 8) < splat(20, "
+           "8) else splat(0.0, 8)) + splat(1.0, 8)\n");
     same(text);
 }
 END_TEST
 
-/* ---- matmul under every tail policy ----------------------------------------------------------- */
+/* ---- matmul under every tail policy ---------------------------------------------------------- */
 
 static void matmul(const char *nest, const char *no_tail, const char *ni_tail, int masks)
 {
@@ -239,32 +239,33 @@ START_TEST(matmul_shift)
 }
 END_TEST
 
-/* ---- convolution ------------------------------------------------------------------------------ */
+/* ---- convolution ----------------------------------------------------------------------------- */
 
 START_TEST(conv_borders)
 {
-    static const char *nest =
-        "nest conv\n"
-        "in     x: f32[9, 11, 5]\n"
-        "in     w: f32[3, 3, 5, 8]\n"
-        "out    y: f32[9, 11, 8]\n"
-        "stage y\n"
-        "  for p in 0..9 parallel\n"
-        "    for qo in 0..3%s\n"
-        "      alloc reg acc: f32[4, 8]\n"
-        "        stage acc\n"
-        "          for r in 0..3 reduce\n"
-        "            for s in 0..3 reduce\n"
-        "              for c in 0..5 reduce\n"
-        "                for q in 0..4 unroll\n"
-        "                  for k in 0..8 vector\n"
-        "                    if qo * 4 + q < 11\n"
-        "                      acc[q, k] += (x[p + r - 1, qo * 4 + q + s - 1, c] if 0 <= p + r - 1 & p + r - 1 < 9 & 0 <= qo * 4 + q + s - 1 & qo * 4 + q + s - 1 < 11 else 0.0) * w[r, s, c, k]\n"
-        "        stage y.out\n"
-        "          for q2 in 0..4 unroll\n"
-        "            for k2 in 0..8 vector\n"
-        "              if qo * 4 + q2 < 11\n"
-        "                y[p, qo * 4 + q2, k2] = acc[q2, k2]\n";
+    static const char *nest = "nest conv\n"
+                              "in     x: f32[9, 11, 5]\n"
+                              "in     w: f32[3, 3, 5, 8]\n"
+                              "out    y: f32[9, 11, 8]\n"
+                              "stage y\n"
+                              "  for p in 0..9 parallel\n"
+                              "    for qo in 0..3%s\n"
+                              "      alloc reg acc: f32[4, 8]\n"
+                              "        stage acc\n"
+                              "          for r in 0..3 reduce\n"
+                              "            for s in 0..3 reduce\n"
+                              "              for c in 0..5 reduce\n"
+                              "                for q in 0..4 unroll\n"
+                              "                  for k in 0..8 vector\n"
+                              "                    if qo * 4 + q < 11\n"
+                              "                      acc[q, k] += (x[p + r - 1, qo * 4 + q + s - "
+                              "1, c] if 0 <= p + r - 1 & p + r - 1 < 9 & 0 <= qo * 4 + q + s - 1 & "
+                              "qo * 4 + q + s - 1 < 11 else 0.0) * w[r, s, c, k]\n"
+                              "        stage y.out\n"
+                              "          for q2 in 0..4 unroll\n"
+                              "            for k2 in 0..8 vector\n"
+                              "              if qo * 4 + q2 < 11\n"
+                              "                y[p, qo * 4 + q2, k2] = acc[q2, k2]\n";
     char text[4096];
     for (int i = 0; i < 2; i++) {
         snprintf(text, sizeof text, nest, i ? " peel" : "");
@@ -290,7 +291,8 @@ START_TEST(conv_vector_columns)
          "        for s in 0..3 reduce\n"
          "          for q in 0..8 vector\n"
          "            if qo * 8 + q < 19\n"
-         "              y[k, qo * 8 + q] += (x[c, qo * 8 + q + s - 1] if 0 <= qo * 8 + q + s - 1 & qo * 8 + q + s - 1 < 19 else 0.0) * w[k, c, s]\n");
+         "              y[k, qo * 8 + q] += (x[c, qo * 8 + q + s - 1] if 0 <= qo * 8 + q + s - 1 & "
+         "qo * 8 + q + s - 1 < 19 else 0.0) * w[k, c, s]\n");
 }
 END_TEST
 
@@ -305,29 +307,30 @@ START_TEST(max_pool)
          "      for r in 0..3 unroll reduce\n"
          "        for s in 0..3 reduce\n"
          "          for c in 0..8 vector\n"
-         "            y[p, q, c] max= (x[p * 2 + r - 1, q * 2 + s - 1, c] if 0 <= p * 2 + r - 1 & p * 2 + r - 1 < 9 & 0 <= q * 2 + s - 1 & q * 2 + s - 1 < 9 else f32(-inf))\n");
+         "            y[p, q, c] max= (x[p * 2 + r - 1, q * 2 + s - 1, c] if 0 <= p * 2 + r - 1 & "
+         "p * 2 + r - 1 < 9 & 0 <= q * 2 + s - 1 & q * 2 + s - 1 < 9 else f32(-inf))\n");
 }
 END_TEST
 
-/* ---- reductions over lanes, several targets --------------------------------------------------- */
+/* ---- reductions over lanes, several targets -------------------------------------------------- */
 
 START_TEST(reduce_lanes)
 {
-    static const char *nest =
-        "nest red\n"
-        "in     x: f32[3, 21]\n"
-        "out    y: f32[3]\n"
-        "stage y\n"
-        "  for m in 0..3\n"
-        "    for ko in 0..3%s reduce\n"
-        "      for ki in 0..8 vector%s reduce\n"
-        "        if ko * 8 + ki < 21\n"
-        "          y[m] %s= x[m, ko * 8 + ki]\n";
+    static const char *nest = "nest red\n"
+                              "in     x: f32[3, 21]\n"
+                              "out    y: f32[3]\n"
+                              "stage y\n"
+                              "  for m in 0..3\n"
+                              "    for ko in 0..3%s reduce\n"
+                              "      for ki in 0..8 vector%s reduce\n"
+                              "        if ko * 8 + ki < 21\n"
+                              "          y[m] %s= x[m, ko * 8 + ki]\n";
     static const char *ops[] = {"+", "max", "min", "*"};
     char text[2048];
     for (int o = 0; o < 4; o++)
         for (int peel = 0; peel < 3; peel++) {
-            snprintf(text, sizeof text, nest, peel == 1 ? " peel" : "", peel == 2 ? " mask" : "", ops[o]);
+            snprintf(text, sizeof text, nest, peel == 1 ? " peel" : "", peel == 2 ? " mask" : "",
+                     ops[o]);
             same(text);
         }
 }
@@ -355,7 +358,8 @@ START_TEST(argmax)
 }
 END_TEST
 
-/* Softmax statistics in one pass: running maximum and rescaled sum, a reduction the user defines. */
+/* Softmax statistics in one pass: running maximum and rescaled sum, a reduction the user
+ * defines. */
 START_TEST(user_reduction)
 {
     struct lower_case c = {.target = lower_target(true), .tol = 1e-5};
@@ -367,7 +371,8 @@ START_TEST(user_reduction)
                "  for i in 0..3\n"
                "    for k in 0..11 unroll reduce\n"
                "      for j in 0..8 vector\n"
-               "        {m, s}[i, j] user= {x[i, j, k], 1.0} from {f32(-1e30), 0.0} with {am, as}, {bm, bs}: "
+               "        {m, s}[i, j] user= {x[i, j, k], 1.0} from {f32(-1e30), 0.0} with {am, as}, "
+               "{bm, bs}: "
                "{max(am, bm), as * exp(am - max(am, bm)) + bs * exp(bm - max(am, bm))}\n",
                &c);
     lower_case_free(&c);
@@ -409,7 +414,8 @@ START_TEST(small_types)
         "  for m2 in 0..5\n"
         "    for k2 in 0..24 vector\n"
         "      z[m2, k2] = select(a[m2, k2] < b[k2], a[m2, k2], max(b[k2], a[m2, 23 - k2]))\n";
-    static const char *types[] = {"f32", "f64", "f16", "bf16", "s64", "s32", "s16", "s8", "u64", "u32", "u16", "u8", "s4", "u4"};
+    static const char *types[] = {"f32", "f64", "f16", "bf16", "s64", "s32", "s16",
+                                  "s8",  "u64", "u32", "u16",  "u8",  "s4",  "u4"};
     for (size_t i = 0; i < QN_COUNT(types); i++) {
         char text[2048];
         snprintf(text, sizeof text, nest, types[i], types[i], types[i]);
@@ -436,13 +442,14 @@ START_TEST(private_lanes)
 }
 END_TEST
 
-/* ---- access classes --------------------------------------------------------------------------- */
+/* ---- access classes -------------------------------------------------------------------------- */
 
 static struct access_info classify(struct ir *ir, const char *subscript)
 {
     char text[512];
     snprintf(text, sizeof text,
-             "nest t\nin     x: f32[4096]\nout    y: f32[64]\nfor i in 0..4\n  for j in 0..4\n    y[ramp(0, 1, 8)] = x[%s]\n",
+             "nest t\nin     x: f32[4096]\nout    y: f32[64]\nfor i in 0..4\n  for j in 0..4\n    "
+             "y[ramp(0, 1, 8)] = x[%s]\n",
              subscript);
     struct nest *n = lower_parse(ir, text);
     struct stmt *s = nest_loop(n, "j");
@@ -469,7 +476,8 @@ START_TEST(access_classes)
     ck_assert_int_eq(a.span, 2);
     static const int quarter[8] = {0, 0, 0, 0, 1, 1, 1, 1};
     ck_assert_mem_eq(a.perm, quarter, sizeof quarter);
-    a = classify(ir, "ramp(i * 8, 1, 8) / splat(4, 8) * splat(4, 8) + (splat(3, 8) - ramp(i * 8, 1, 8) % splat(4, 8))");
+    a = classify(ir, "ramp(i * 8, 1, 8) / splat(4, 8) * splat(4, 8) + (splat(3, 8) - ramp(i * 8, "
+                     "1, 8) % splat(4, 8))");
     ck_assert_int_eq(a.kind, ACCESS_PERMUTE);
     static const int swap[8] = {3, 2, 1, 0, 7, 6, 5, 4};
     ck_assert_mem_eq(a.perm, swap, sizeof swap);
@@ -525,14 +533,15 @@ START_TEST(layouts)
 }
 END_TEST
 
-/* ---- extents of every kind -------------------------------------------------------------------- */
+/* ---- extents of every kind ------------------------------------------------------------------- */
 
 START_TEST(odd_vectors)
 {
     char text[1024];
     for (int n = 1; n < 150; n = n < 20 ? n + 1 : n + 23) {
         snprintf(text, sizeof text,
-                 "nest odd\nin     x: f32[%d]\nout    y: f32[%d]\nstage y\n  for i in 0..%d vector\n    y[i] = x[i] * 2.0\n",
+                 "nest odd\nin     x: f32[%d]\nout    y: f32[%d]\nstage y\n  for i in 0..%d "
+                 "vector\n    y[i] = x[i] * 2.0\n",
                  n, n, n);
         same(text);
     }
@@ -541,17 +550,16 @@ END_TEST
 
 START_TEST(dynamic)
 {
-    static const char *text =
-        "nest dyn\n"
-        "dyn    N\n"
-        "in     x: f32[N, 3]\n"
-        "out    y: f32[N]\n"
-        "stage y\n"
-        "  for io in 0..(N + 7) / 8 parallel%s\n"
-        "    for ii in 0..8 vector\n"
-        "      for k in 0..3 reduce\n"
-        "        if io * 8 + ii < N\n"
-        "          y[io * 8 + ii] += x[io * 8 + ii, k]\n";
+    static const char *text = "nest dyn\n"
+                              "dyn    N\n"
+                              "in     x: f32[N, 3]\n"
+                              "out    y: f32[N]\n"
+                              "stage y\n"
+                              "  for io in 0..(N + 7) / 8 parallel%s\n"
+                              "    for ii in 0..8 vector\n"
+                              "      for k in 0..3 reduce\n"
+                              "        if io * 8 + ii < N\n"
+                              "          y[io * 8 + ii] += x[io * 8 + ii, k]\n";
     char nest[1024];
     for (int peel = 0; peel < 2; peel++)
         for (int n = 0; n < 20; n++)
@@ -564,7 +572,7 @@ START_TEST(dynamic)
 }
 END_TEST
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static const struct tensor *temp(const struct nest *n, const char *name)
 {
@@ -686,7 +694,8 @@ START_TEST(pack_phase)
 }
 END_TEST
 
-/* Without masks a guard on lanes is cut off at the loop around: full vectors, then 8 + 1 of the 9 left. */
+/* Without masks a guard on lanes is cut off at the loop around: full vectors, then 8 + 1 of the
+ * 9 left. */
 START_TEST(no_masks)
 {
     struct buf b;
@@ -737,7 +746,7 @@ START_TEST(nested_parallel)
 }
 END_TEST
 
-/* ---- refusals --------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void refused(const char *text, const char *code, int64_t max_nodes)
 {
@@ -755,15 +764,21 @@ static void refused(const char *text, const char *code, int64_t max_nodes)
 
 START_TEST(refusals)
 {
-    refused("nest big\nin     x: f32[4096]\nout    y: f32[4096]\nstage y\n  for i in 0..4096 unroll\n    y[i] = x[i]\n",
+    refused("nest big\nin     x: f32[4096]\nout    y: f32[4096]\nstage y\n  for i in 0..4096 "
+            "unroll\n    y[i] = x[i]\n",
             "lower.too_big", 5000);
-    refused("nest r\nin     x: f32[9000]\nout    y: f32[9000]\nstage y\n  alloc reg t: f32[9000]\n    stage t\n"
-            "      for i in 0..9000\n        t[i] = x[i]\n    stage y.out\n      for j in 0..9000\n        y[j] = t[j]\n",
+    refused("nest r\nin     x: f32[9000]\nout    y: f32[9000]\nstage y\n  alloc reg t: f32[9000]\n "
+            "   stage t\n"
+            "      for i in 0..9000\n        t[i] = x[i]\n    stage y.out\n      for j in "
+            "0..9000\n        y[j] = t[j]\n",
             "lower.reg_tile", 0);
-    refused("nest r\nin     x: f32[9000]\nout    y: f32[9000]\nstage y\n  alloc stack t: f32[9000]\n    stage t\n"
-            "      for i in 0..9000\n        t[i] = x[i]\n    stage y.out\n      for j in 0..9000\n        y[j] = t[j]\n",
+    refused("nest r\nin     x: f32[9000]\nout    y: f32[9000]\nstage y\n  alloc stack t: "
+            "f32[9000]\n    stage t\n"
+            "      for i in 0..9000\n        t[i] = x[i]\n    stage y.out\n      for j in "
+            "0..9000\n        y[j] = t[j]\n",
             "lower.stack", 0);
-    refused("nest d\ndyn    N\nin     x: f32[N]\nout    y: f32[N]\ntemp   t: f32[N]\nstage t\n  for i in 0..N\n"
+    refused("nest d\ndyn    N\nin     x: f32[N]\nout    y: f32[N]\ntemp   t: f32[N]\nstage t\n  "
+            "for i in 0..N\n"
             "    t[i] = x[i]\nstage y\n  for j in 0..N\n    y[j] = t[j]\n",
             "lower.scratch_dynamic", 0);
 }
@@ -786,12 +801,12 @@ START_TEST(demoted_tile)
 }
 END_TEST
 
-/* ---- speed ------------------------------------------------------------------------------------ */
+/* ---- speed ----------------------------------------------------------------------------------- */
 
 START_TEST(work_is_linear)
 {
-    static const char *nest =
-        "nest big\nin     x: f32[%d]\nout    y: f32[%d]\nstage y\n  for i in 0..%d unroll\n    y[i] = x[i] * 2.0\n";
+    static const char *nest = "nest big\nin     x: f32[%d]\nout    y: f32[%d]\nstage y\n  for i in "
+                              "0..%d unroll\n    y[i] = x[i] * 2.0\n";
     char text[512];
     int64_t nodes[2];
     for (int i = 0; i < 2; i++) {
@@ -813,21 +828,20 @@ END_TEST
 
 START_TEST(naive)
 {
-    static const char *text =
-        "nest mm\n"
-        "in     a: f32[7, 3]\n"
-        "in     b: f32[3, 5]\n"
-        "out    y: f32[7, 5]\n"
-        "temp   s: f32[7, 5]\n"
-        "stage s\n"
-        "  for m in 0..7\n"
-        "    for n in 0..5\n"
-        "      for k in 0..3 reduce\n"
-        "        s[m, n] += a[m, k] * b[k, n]\n"
-        "stage y\n"
-        "  for m2 in 0..7\n"
-        "    for n2 in 0..5\n"
-        "      y[m2, n2] = exp(s[m2, n2])\n";
+    static const char *text = "nest mm\n"
+                              "in     a: f32[7, 3]\n"
+                              "in     b: f32[3, 5]\n"
+                              "out    y: f32[7, 5]\n"
+                              "temp   s: f32[7, 5]\n"
+                              "stage s\n"
+                              "  for m in 0..7\n"
+                              "    for n in 0..5\n"
+                              "      for k in 0..3 reduce\n"
+                              "        s[m, n] += a[m, k] * b[k, n]\n"
+                              "stage y\n"
+                              "  for m2 in 0..7\n"
+                              "    for n2 in 0..5\n"
+                              "      y[m2, n2] = exp(s[m2, n2])\n";
     struct ir *ir = ir_new();
     struct nest *n = lower_parse(ir, text), *k = nest_clone(ir, n);
     struct target t = lower_target(true);
@@ -843,7 +857,8 @@ START_TEST(naive)
         for (int j = 0; j < 5; j++) {
             float s = 0;
             for (int q = 0; q < 3; q++) s += a[i * 3 + q] * b[q * 5 + j];
-            ck_assert_float_eq(y[i * 5 + j], (float)exp((double)s)); /* f64 inside: correctly rounded here */
+            ck_assert_float_eq(y[i * 5 + j],
+                               (float)exp((double)s)); /* f64 inside: correctly rounded here */
         }
     lower_buffers_free(k, bufs);
     ir_free(ir);

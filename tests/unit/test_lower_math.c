@@ -1,4 +1,5 @@
-/* math.def's promises: the expansions of exp .. cos, as lowered for a target with and without fma and
+/* math.def's promises: the expansions of exp .. cos, as lowered for a target with and without
+ * fma and
  * for the reference path, against the C library's long double functions. */
 #include <check.h>
 #include <math.h>
@@ -23,14 +24,22 @@ static const struct promise {
 static long double exact(enum op op, long double x)
 {
     switch (op) {
-    case OP_EXP: return expl(x);
-    case OP_LOG: return logl(x);
-    case OP_TANH: return tanhl(x);
-    case OP_ERF: return erfl(x);
-    case OP_SIGMOID: return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x));
-    case OP_SIN: return sinl(x);
-    case OP_COS: return cosl(x);
-    default: return 0;
+    case OP_EXP:
+        return expl(x);
+    case OP_LOG:
+        return logl(x);
+    case OP_TANH:
+        return tanhl(x);
+    case OP_ERF:
+        return erfl(x);
+    case OP_SIGMOID:
+        return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x));
+    case OP_SIN:
+        return sinl(x);
+    case OP_COS:
+        return cosl(x);
+    default:
+        return 0;
     }
 }
 
@@ -39,7 +48,8 @@ static double ulps(double got, long double want, bool wide)
 {
     int digits = wide ? 53 : 24, least = wide ? -1074 : -149, e = 0;
     long double top = wide ? 1.7976931348623157e308L : 3.40282346638528859812e38L;
-    if (isinf(got)) return (got > 0) == (want > 0) && fabsl(want) >= top * (1 - 0x1p-20L) ? 0 : INFINITY;
+    if (isinf(got))
+        return (got > 0) == (want > 0) && fabsl(want) >= top * (1 - 0x1p-20L) ? 0 : INFINITY;
     frexpl(want, &e);
     int lsb = e - digits < least ? least : e - digits;
     return (double)(fabsl((long double)got - want) / ldexpl(1, lsb));
@@ -48,12 +58,20 @@ static double ulps(double got, long double want, bool wide)
 /* Half near the centre, the rest over the whole range of magnitudes the operator is defined on. */
 static double sample(enum op op, int i, bool wide, struct rng *r)
 {
-    double u = rng_unit(r) * 2 - 1, big = ldexp(1 + rng_unit(r), (int)rng_range(r, -40, wide ? 9 : 6));
+    double u = rng_unit(r) * 2 - 1,
+           big = ldexp(1 + rng_unit(r), (int)rng_range(r, -40, wide ? 9 : 6));
     switch (op) {
-    case OP_EXP: return i % 2 ? u * (wide ? 745 : 104) : u * 2;
-    case OP_LOG: return i % 3 == 0 ? 1 + u * 0.3 : ldexp(1 + rng_unit(r), (int)rng_range(r, wide ? -1070 : -145, wide ? 1020 : 126));
-    case OP_SIN: case OP_COS: return i % 2 ? u * 10000 : u * 4;
-    default: return i % 2 ? u * 8 : u < 0 ? -big : big;
+    case OP_EXP:
+        return i % 2 ? u * (wide ? 745 : 104) : u * 2;
+    case OP_LOG:
+        return i % 3 == 0 ? 1 + u * 0.3
+                          : ldexp(1 + rng_unit(r),
+                                  (int)rng_range(r, wide ? -1070 : -145, wide ? 1020 : 126));
+    case OP_SIN:
+    case OP_COS:
+        return i % 2 ? u * 10000 : u * 4;
+    default:
+        return i % 2 ? u * 8 : u < 0 ? -big : big;
     }
 }
 
@@ -74,7 +92,8 @@ static double worst(enum op op, bool wide, int mode, const double *x)
     char text[512];
     const char *type = wide ? "f64" : "f32";
     snprintf(text, sizeof text,
-             "nest m\nin     x: %s[%d]\nout    y: %s[%d]\nstage y\n  for i in 0..%d\n    for j in 0..8 %s\n"
+             "nest m\nin     x: %s[%d]\nout    y: %s[%d]\nstage y\n  for i in 0..%d\n    for j in "
+             "0..8 %s\n"
              "      y[i * 8 + j] = %s(x[i * 8 + j])\n",
              type, SAMPLES, type, SAMPLES, SAMPLES / 8, mode == 2 ? "" : "vector", op_name(op));
     struct ir *ir = ir_new();
@@ -83,19 +102,23 @@ static double worst(enum op op, bool wide, int mode, const double *x)
     lowered(n, mode);
     void **bufs = lower_buffers(n, NULL, 1, NULL);
     for (int i = 0; i < SAMPLES; i++) {
-        if (wide) ((double *)bufs[0])[i] = x[i];
-        else ((float *)bufs[0])[i] = (float)x[i];
+        if (wide)
+            ((double *)bufs[0])[i] = x[i];
+        else
+            ((float *)bufs[0])[i] = (float)x[i];
     }
     ck_assert_int_eq(nest_interp(n, 0, bufs, NULL, 1 << 26, &e), RC_OK);
     double most = 0, at = 0;
     for (int i = 0; i < SAMPLES; i++) {
-        double in = wide ? x[i] : (double)(float)x[i], got = wide ? ((double *)bufs[1])[i] : (double)((float *)bufs[1])[i];
+        double in = wide ? x[i] : (double)(float)x[i],
+               got = wide ? ((double *)bufs[1])[i] : (double)((float *)bufs[1])[i];
         double u = ulps(got, exact(op, (long double)in), wide);
         if (u > most || isnan(u)) most = u, at = in;
     }
     lower_buffers_free(n, bufs);
     ir_free(ir);
-    if (getenv("QN_SHOW")) printf("%-8s %s mode %d: %.2f ulp at %.17g\n", op_name(op), type, mode, most, at);
+    if (getenv("QN_SHOW"))
+        printf("%-8s %s mode %d: %.2f ulp at %.17g\n", op_name(op), type, mode, most, at);
     return most;
 }
 
@@ -108,7 +131,9 @@ START_TEST(bounds)
         rng_seed(&r, (uint64_t)_i + 1);
         for (int i = 0; i < SAMPLES; i++) x[i] = sample(p->op, i, wide, &r);
         for (int mode = 0; mode < MODES; mode++) {
-            double bound = wide ? p->f64 : mode == 2 ? 0.51 : p->f32; /* the reference rounds f32 once */
+            double bound = wide        ? p->f64
+                           : mode == 2 ? 0.51
+                                       : p->f32; /* the reference rounds f32 once */
             ck_assert_double_le(worst(p->op, wide, mode, x), bound);
         }
     }
@@ -121,7 +146,9 @@ static float one(enum op op, float x)
     char text[256];
     struct ir *ir = ir_new();
     struct err e = {0};
-    snprintf(text, sizeof text, "nest m\nin     x: f32[1]\nout    y: f32[1]\nstage y\n  y[0] = %s(x[0])\n", op_name(op));
+    snprintf(text, sizeof text,
+             "nest m\nin     x: f32[1]\nout    y: f32[1]\nstage y\n  y[0] = %s(x[0])\n",
+             op_name(op));
     struct nest *n = lower_parse(ir, text);
     lowered(n, 1);
     float y = 0;
@@ -137,16 +164,20 @@ START_TEST(ends)
     ck_assert(isinf(one(OP_EXP, 89)) && isinf(one(OP_EXP, 3e38f)) && isinf(one(OP_EXP, INFINITY)));
     ck_assert(one(OP_EXP, -104) == 0 && one(OP_EXP, -3e38f) == 0 && one(OP_EXP, -INFINITY) == 0);
     ck_assert(one(OP_EXP, -103) == 0x1p-149f); /* denormal */
-    ck_assert(one(OP_LOG, 1) == 0 && one(OP_LOG, 0) == -INFINITY && one(OP_LOG, INFINITY) == INFINITY);
+    ck_assert(one(OP_LOG, 1) == 0 && one(OP_LOG, 0) == -INFINITY &&
+              one(OP_LOG, INFINITY) == INFINITY);
     ck_assert(isnan(one(OP_LOG, -1)));
     ck_assert(one(OP_TANH, 3e38f) == 1 && one(OP_TANH, -3e38f) == -1 && one(OP_TANH, 0) == 0);
-    ck_assert(one(OP_ERF, 3e38f) == 1 && one(OP_ERF, -3e38f) == -1 && one(OP_ERF, 1e-30f) > 1.1e-30f);
-    ck_assert(one(OP_SIGMOID, 3e38f) == 1 && one(OP_SIGMOID, -3e38f) == 0 && one(OP_SIGMOID, 0) == 0.5f);
+    ck_assert(one(OP_ERF, 3e38f) == 1 && one(OP_ERF, -3e38f) == -1 &&
+              one(OP_ERF, 1e-30f) > 1.1e-30f);
+    ck_assert(one(OP_SIGMOID, 3e38f) == 1 && one(OP_SIGMOID, -3e38f) == 0 &&
+              one(OP_SIGMOID, 0) == 0.5f);
     ck_assert(one(OP_SIN, 0) == 0 && one(OP_COS, 0) == 1);
 }
 END_TEST
 
-/* Shared parts become lets, so a kernel is no larger than its graph; under a mask they stand outside it. */
+/* Shared parts become lets, so a kernel is no larger than its graph; under a mask they stand
+ * outside it. */
 START_TEST(lets)
 {
     struct lower_case c = {.target = lower_target(true), .tol = 1e-6};
@@ -161,7 +192,8 @@ START_TEST(lets)
                "  for io in 0..3\n"
                "    for ii in 0..8 vector mask\n"
                "      if io * 8 + ii < 20\n"
-               "        y[io * 8 + ii] = x[io * 8 + ii] * 0.5 * (1.0 + erf(x[io * 8 + ii] * 0.70710678)) + exp(x[io * 8 + ii])\n",
+               "        y[io * 8 + ii] = x[io * 8 + ii] * 0.5 * (1.0 + erf(x[io * 8 + ii] * "
+               "0.70710678)) + exp(x[io * 8 + ii])\n",
                &c);
     const char *let = strstr(b.p, "let y.m"), *mask = strstr(b.p, "if ramp(");
     ck_assert(let && mask && let < mask);
