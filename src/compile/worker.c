@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -51,11 +52,13 @@ enum rc worker_start(struct worker **out, struct err *e)
 {
     struct worker *w = mem_new(sizeof *w);
     char dir[1024];
-    enum rc rc = proc_self_dir(dir, sizeof dir, e);
-    if (rc == RC_OK) {
+    const char *env = getenv("QUERN_WORKER");
+    enum rc rc = RC_OK;
+    if (env && *env)
+        snprintf(w->path, sizeof w->path, "%s", env);
+    else if ((rc = proc_self_dir(dir, sizeof dir, e)) == RC_OK)
         snprintf(w->path, sizeof w->path, "%s/quern-worker", dir);
-        rc = spawn(w, e);
-    }
+    if (rc == RC_OK) rc = spawn(w, e);
     if (rc != RC_OK) {
         mem_free(w);
         w = NULL;

@@ -1,6 +1,6 @@
 /* worker: candidates compiled in a process of their own, because LLVM may abort.
  *
- *   struct worker *w; worker_start(&w, &e);                       spawns build/bin/quern-worker
+ *   struct worker *w; worker_start(&w, &e);                       spawns $QUERN_WORKER or quern-worker beside the program
  *   worker_task(w, op_text, token, target_text, &e);              what the next requests are about
  *   worker_submit(w, id, trace_text, COMPILE_BLOB, &e);           up to WORKER_QUEUE in flight
  *   worker_receive(w, &id, &result, timeout_ms, &e);              in order of submission
