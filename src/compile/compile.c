@@ -147,7 +147,7 @@ static enum rc front(const struct task *task, const struct target *target, const
     if (rc != RC_OK) return rc;
     if (dump) dump(dump_ctx, "scheduled", n);
     struct lower_options lo = {.dump = dump, .dump_ctx = dump_ctx, .verify_each = (want & COMPILE_VERIFY) != 0,
-                               .dyn = task->dyn};
+                               .skip_flops = want == 0, .dyn = task->dyn};
     return lower(n, target, &lo, k, e);
 }
 

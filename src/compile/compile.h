@@ -58,8 +58,8 @@ enum rc compiler_new(struct compiler **out, const char *op_text, const char *tas
 void compiler_free(struct compiler *c);
 void compile_candidate(struct compiler *c, const char *trace_text, int want, struct compile_result *r);
 
-/* Up to kernel form, without code: for C emission and features. The kernel lives in *ir, which the caller
- * frees. RC_INPUT: the rejection is explained in e. */
+/* Up to kernel form, without code and without counting k->flops: for C emission and features. The kernel lives in
+ * *ir, which the caller frees. RC_INPUT: the rejection is explained in e. */
 enum rc compile_kernel(const struct task *task, const struct target *t, const struct trace *trace, struct ir **ir,
                        struct nest **naive, struct kernel *k, lower_dump_fn *dump, void *dump_ctx, struct err *e);
 

@@ -65,7 +65,7 @@ static enum rc run_steps(struct low *l, const struct step *steps, int n, struct 
     buf_fini(&before);
     if (rc != RC_OK) return rc;
     *out = (struct kernel){.nest = l->n, .scratch_a = l->scratch_a, .scratch_b = l->scratch_b};
-    out->flops = count_flops(l->n, l->o->dyn);
+    out->flops = l->o->skip_flops ? 0 : count_flops(l->n, l->o->dyn);
     out->nodes = count_nodes(l->n);
     if (out->nodes > l->max_nodes)
         return err_set(l->e, RC_FAIL, "lower.too_big",
