@@ -130,7 +130,8 @@ double work_roof_ns(struct work *w, double executed, const char **roof);
 
 /* All that an emitted kernel is made from; stands whole in its banner, so that it can be made again. */
 struct emission {
-    const char *task;     /* as spelled, e.g. conv2d:... or ./my.op:... */
+    const char *task;     /* canonical token */
+    const char *op_text;  /* of an operator that quern does not ship; NULL: found by name */
     const char *target;   /* a target file's name */
     const char *form;     /* vector or portable */
     const char *prefix, *license;

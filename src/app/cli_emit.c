@@ -38,6 +38,18 @@ static void banner_line(struct buf *b, const char *key, const char *value)
     buf_putc(b, '\n');
 }
 
+/* A text, line by line, indented under its key. */
+static void banner_text(struct buf *b, const char *text)
+{
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, "\n");
+        buf_puts(b, " *   ");
+        buf_escape_c_comment(b, p, n);
+        buf_putc(b, '\n');
+        p += n + (p[n] == '\n');
+    }
+}
+
 static void banner(struct buf *b, const struct emission *em, const char *op_hash)
 {
     char hash[33];
@@ -53,12 +65,10 @@ static void banner(struct buf *b, const struct emission *em, const char *op_hash
     banner_line(b, "record", em->record);
     banner_line(b, "measured", em->measured);
     banner_line(b, "schedule", hash);
-    for (const char *p = em->schedule; *p;) {
-        size_t n = strcspn(p, "\n");
-        buf_puts(b, " *   ");
-        buf_escape_c_comment(b, p, n);
-        buf_putc(b, '\n');
-        p += n + (p[n] == '\n');
+    banner_text(b, em->schedule);
+    if (em->op_text) {
+        buf_puts(b, " * operator text:\n");
+        banner_text(b, em->op_text);
     }
     buf_puts(b, " */\n");
 }
@@ -79,6 +89,7 @@ static bool is_spdx(const char *s)
 
 enum rc emit_texts(struct session *s, const struct emission *em, struct emitted *out, struct err *e)
 {
+    struct op_lib *own = NULL;
     struct task *task = NULL;
     struct target *target = NULL;
     struct trace *trace = NULL;
@@ -99,7 +110,11 @@ enum rc emit_texts(struct session *s, const struct emission *em, struct emitted 
         rc = err_set(e, RC_INPUT, "emit.license", "--license wants an SPDX expression such as MIT, not '%.80s'", em->license);
     if (rc == RC_OK && strcmp(em->form, "vector") != 0 && strcmp(em->form, "portable") != 0)
         rc = err_set(e, RC_INPUT, "cli.value", "--form is vector or portable, not '%.40s'", em->form);
-    if (rc == RC_OK) rc = task_parse(em->task, s->lib, NULL, &task, e);
+    if (rc == RC_OK && em->op_text) {
+        rc = op_lib_new(NULL, false, &own, e);
+        if (rc == RC_OK) rc = op_lib_add(own, "(operator text)", em->op_text, strlen(em->op_text), e);
+    }
+    if (rc == RC_OK) rc = task_parse(em->task, own ? own : s->lib, NULL, &task, e);
     if (rc == RC_OK) rc = target_load(em->target, &target, e);
     if (rc == RC_OK) rc = trace_parse("(schedule)", em->schedule, strlen(em->schedule), &trace, e);
     if (rc == RC_OK) rc = compile_kernel(task, target, trace, &ir, &naive, &k, NULL, NULL, e);
@@ -117,6 +132,7 @@ enum rc emit_texts(struct session *s, const struct emission *em, struct emitted 
     trace_free(trace);
     target_free(target);
     task_free(task);
+    op_lib_free(own);
     return rc;
 }
 
@@ -137,7 +153,8 @@ enum rc emission_of(struct work *w, struct emission *out, struct err *e)
     if (rc != RC_OK) return rc;
     bool recorded = strcmp(rung, "exact") == 0;
     *out = (struct emission){
-        .task = w->task->spelled,
+        .task = w->task->token,
+        .op_text = strchr(w->task->spelled, '/') ? w->op_text : NULL,
         .target = w->s->target->name,
         .form = o->form ? o->form : "vector",
         .prefix = o->prefix ? o->prefix : "",

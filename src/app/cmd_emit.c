@@ -81,9 +81,10 @@ static const char *banner_value(struct arena *a, const char *text, const char *k
     return p ? arena_strndup(a, p + n, strcspn(p + n, "\n")) : NULL;
 }
 
-static const char *banner_schedule(struct arena *a, const char *text)
+/* The indented lines after the line that begins with `mark`; NULL if there is none. */
+static const char *banner_block(struct arena *a, const char *text, const char *mark)
 {
-    const char *p = strstr(text, "\n * schedule: ");
+    const char *p = strstr(text, mark);
     struct buf b;
     if (!p) return NULL;
     buf_init(&b, 1 << 20);
@@ -104,7 +105,8 @@ static enum rc read_banner(struct arena *a, const char *path, const char *text, 
     *em = (struct emission){
         .task = banner_value(a, text, "task"), .target = banner_value(a, text, "target"), .form = banner_value(a, text, "form"),
         .prefix = banner_value(a, text, "prefix"), .license = banner_value(a, text, "license"), .record = banner_value(a, text, "record"),
-        .measured = banner_value(a, text, "measured"), .schedule = banner_schedule(a, text),
+        .measured = banner_value(a, text, "measured"), .schedule = banner_block(a, text, "\n * schedule: "),
+        .op_text = banner_block(a, text, "\n * operator text:"),
     };
     if (!em->task || !em->target || !em->form || !em->prefix || !em->license || !em->record || !em->measured || !em->schedule)
         return err_set(e, RC_INPUT, "emit.banner", "%s has no complete quern banner: not an emitted file, or edited", path);
