@@ -1,6 +1,7 @@
 /* gen_nest: a random operator as a naive nest. Each stage picks its loops, then a sum of products of
  * loads; a load of a new input picks its subscripts first and takes whatever extents they need, a load
  * of an earlier stage is guarded where it may leave it. See gen.h. */
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/gen.h"

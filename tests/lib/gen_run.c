@@ -1,6 +1,7 @@
 /* gen_run: a nest on made data, through the interpreter; and the table of what traces held. See gen.h. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
