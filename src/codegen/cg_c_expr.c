@@ -304,7 +304,7 @@ static const char *int_to_int(struct cc *c, enum dtype to, enum dtype from, int 
         return cc_fmt(c, "((%s)qn_clamp_s64(%s, %s, %s))", cc_value_type(to), cc_bare(c, x), cc_int(c, TYPE_S64, least_of(to)),
                       cc_int(c, TYPE_S64, most_of(to)));
     }
-    if (to == TYPE_S4 || to == TYPE_U4) return wrap(c, to, cc_fmt(c, "(uint64_t)%s", x));
+    if (to == TYPE_S4 || to == TYPE_U4) return wrap(c, to, cc_fmt(c, "(uint32_t)%s", x));
     return cc_fmt(c, "((%s)%s)", cc_value_type(to), x);
 }
 

@@ -231,8 +231,8 @@ void cc_preamble(struct cc *c, struct buf *out)
     bool x86 = strncmp(c->t->triple, "x86_64", 6) == 0, a64 = strncmp(c->t->triple, "aarch64", 7) == 0;
     if (!c->vector) {
         buf_puts(out, "/* Loops stay loops: no call of memset or memcpy is made of them. */\n"
-                      "#if defined(__clang__)\n#define QN_FN __attribute__((no_builtin))\n"
-                      "#elif defined(__GNUC__)\n#define QN_FN __attribute__((optimize(\"no-tree-loop-distribute-patterns\")))\n"
+                      "#if defined(__clang__)\n#define QN_FN __attribute__((no_builtin, unused))\n"
+                      "#elif defined(__GNUC__)\n#define QN_FN __attribute__((optimize(\"no-tree-loop-distribute-patterns\"), unused))\n"
                       "#else\n#define QN_FN\n#endif\n#define QN_CONTRACT\n\n");
         return;
     }
@@ -248,12 +248,12 @@ void cc_preamble(struct cc *c, struct buf *out)
         put_features(c->t, out);
         buf_puts(out, "\"), ");
     }
-    buf_puts(out, "no_builtin))\n#define QN_CONTRACT _Pragma(\"clang fp contract(fast)\")\n#else\n#define QN_FN __attribute__((");
+    buf_puts(out, "no_builtin, unused))\n#define QN_CONTRACT _Pragma(\"clang fp contract(fast)\")\n#else\n#define QN_FN __attribute__((");
     if (x86) {
         buf_puts(out, "target(\"");
         put_features(c->t, out);
         buf_puts(out, "\"), ");
     }
-    buf_puts(out, "optimize(\"O2\", \"fp-contract=fast\", \"no-math-errno\", \"no-tree-loop-distribute-patterns\")))\n"
+    buf_puts(out, "optimize(\"O2\", \"fp-contract=fast\", \"no-math-errno\", \"no-tree-loop-distribute-patterns\"), unused))\n"
                   "#define QN_CONTRACT\n#endif\n\n");
 }

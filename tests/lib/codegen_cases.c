@@ -75,7 +75,7 @@ static void close_ops(struct op_text *o, struct buf *out)
     buf_fini(&o->body);
 }
 
-void case_ops(enum dtype d, int lanes, struct buf *out)
+void case_ops(enum dtype d, int lanes, bool fused, struct buf *out)
 {
     struct op_text o;
     int elements = 96;
@@ -87,7 +87,7 @@ void case_ops(enum dtype d, int lanes, struct buf *out)
         for (size_t i = 0; i < QN_COUNT(number_ops); i++) add_op(&o, number_ops[i], d, elements);
         for (size_t i = 0; i < QN_COUNT(int_ops) && dtype_is_int(d); i++) add_op(&o, int_ops[i], d, elements);
         for (size_t i = 0; i < QN_COUNT(real_ops) && dtype_is_float(d); i++) add_op(&o, real_ops[i], d, elements);
-        if (d == TYPE_F32 || d == TYPE_F64) add_op(&o, "fma(A, B, A)", d, elements);
+        if (fused && (d == TYPE_F32 || d == TYPE_F64)) add_op(&o, "fma(A, B, A)", d, elements);
         add_op(&o, "A < B", TYPE_B1, elements);
         add_op(&o, "A <= B", TYPE_B1, elements);
         add_op(&o, "A != B", TYPE_B1, elements);

@@ -122,7 +122,7 @@ START_TEST(ops_equal_interpreter)
     struct buf b;
     buf_init(&b, 1 << 20);
     for (size_t l = 0; l < QN_COUNT(some_lanes); l++) {
-        case_ops((enum dtype)_i, some_lanes[l], &b);
+        case_ops((enum dtype)_i, some_lanes[l], true, &b);
         run_text(b.p, CGRUN_WILD);
     }
     buf_fini(&b);

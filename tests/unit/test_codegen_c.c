@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/proc.h"
 #include "lib/codegen_c_run.h"
 #include "lib/codegen_cases.h"
 
@@ -28,12 +32,202 @@ START_TEST(access_forms)
 }
 END_TEST
 
+/* Every operator and cast of every type, scalar and in vectors with and without a C type. */
+START_TEST(operators_and_casts)
+{
+    static struct crun x;
+    struct buf b;
+    int lanes[2] = {1, _i % 2 ? 16 : 3};
+    if (ways[_i].form == C_VECTOR) lanes[0] = 8;
+    buf_init(&b, 1 << 20);
+    crun_open(&x, ways[_i].cc, ways[_i].std, ways[_i].form);
+    for (int d = 0; d < TYPE_COUNT; d++) {
+        for (int l = 0; l < 2; l++) {
+            case_ops((enum dtype)d, lanes[l], false, &b);
+            crun_add(&x, b.p, CGRUN_WILD);
+        }
+        case_casts((enum dtype)d, lanes[d % 2], (d + _i) % CASE_PARTS, &b);
+        crun_add(&x, b.p, CGRUN_WILD);
+    }
+    buf_fini(&b);
+    ck_assert_int_eq(crun_check(&x, NULL), 0);
+    crun_close(&x);
+}
+END_TEST
+
+/* ---- the generated test, the header, names ---------------------------------------------------- */
+
+static const char conv_nest[] =
+    "nest conv\nin     x: f32[9,5]\nconst  while: f32[3,5,4]\nin     int: f32[4]\nout    y: f32[7,4]\ntemp   y.sum: f32[7,4]\n"
+    "stage y.sum\n  for y.sum.p in 0..7\n    for y.sum.k in 0..4\n      for y.sum.r in 0..3 reduce\n        for y.sum.c in 0..5 reduce\n"
+    "          y.sum[y.sum.p, y.sum.k] += x[y.sum.p + y.sum.r, y.sum.c] * while[y.sum.r, y.sum.c, y.sum.k]\n"
+    "stage y\n  for y.p in 0..7\n    for y.k in 0..4\n      y[y.p, y.k] = max(y.sum[y.p, y.k] + int[y.k], 0.0)\n";
+static const char dyn_nest[] = "nest scale\ndyn    n\nin     x: s16[n,3]\nout    y: s32[n]\nstage y\n  for y.i in 0..n\n"
+                               "    y[y.i] = cast(s32, x[y.i, 0]) * cast(s32, x[y.i, 2]) - s32(7)\n";
+
+static void write_text(const char *dir, const char *name, const struct buf *b)
+{
+    char path[128];
+    struct err e;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    ck_assert_int_eq(fs_write(path, b->p, b->n, &e), RC_OK);
+}
+
+static int run_in(const char *dir, const char *const *argv, char **out)
+{
+    int code = 0;
+    struct err e;
+    ck_assert_int_eq(proc_run(argv, dir, 60000, 1 << 16, out, &code, &e), RC_OK);
+    return code;
+}
+
+/* Lowers `text` without a schedule, emits kernel and test; the oracle is printed from `oracle`. */
+static void emit_all(const char *dir, const char *text, const char *oracle, enum c_form form)
+{
+    struct ir *ir = ir_new();
+    struct nest *n, *naive;
+    struct kernel k = {0};
+    struct target t;
+    struct err e;
+    struct buf c, h, test;
+    struct lower_options lo = {0};
+    cgrun_host(&t);
+    ck_assert_int_eq(nest_parse(ir, "t", text, strlen(text), &n, &e), RC_OK);
+    ck_assert_int_eq(nest_parse(ir, "t", oracle, strlen(oracle), &naive, &e), RC_OK);
+    ck_assert_msg(lower(n, &t, &lo, &k, &e) == RC_OK, "%s", e.msg);
+    buf_init(&c, 1 << 20);
+    buf_init(&h, 1 << 20);
+    buf_init(&test, 1 << 20);
+    struct c_options o = {.form = form, .prefix = "app_", .symbol = "conv", .banner = "/* made by a test */\n", .source = naive};
+    ck_assert_msg(codegen_c(&k, &t, &o, &c, &h, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(codegen_c_test(naive, &k, &t, &o, &test, &e) == RC_OK, "%s", e.msg);
+    write_text(dir, "app_conv.c", &c);
+    write_text(dir, "app_conv.h", &h);
+    write_text(dir, "app_conv_test.c", &test);
+    buf_fini(&c);
+    buf_fini(&h);
+    buf_fini(&test);
+    ir_free(ir);
+}
+
+static void remove_all(const char *dir)
+{
+    static const char *const names[] = {"app_conv.c", "app_conv.h", "app_conv_test.c", "t", "u.cc"};
+    char path[128];
+    for (size_t i = 0; i < QN_COUNT(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
+static int build_and_run(const char *dir, const char *cc, const char *std, char **out)
+{
+    const char *build[] = {cc, std, "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror", "-O2", "-o",
+                           "t", "app_conv.c", "app_conv_test.c", NULL};
+    const char *run[] = {"./t", NULL};
+    ck_assert_msg(run_in(dir, build, out) == 0, "%s", *out);
+    mem_free(*out);
+    return run_in(dir, run, out);
+}
+
+START_TEST(generated_test_says_ok)
+{
+    const char *texts[] = {conv_nest, dyn_nest};
+    for (size_t i = 0; i < 2; i++) {
+        char dir[] = "/tmp/qn-cgt-XXXXXX", *out = NULL;
+        ck_assert_ptr_nonnull(mkdtemp(dir));
+        emit_all(dir, texts[i], texts[i], ways[_i].form);
+        int code = build_and_run(dir, ways[_i].cc, ways[_i].std, &out);
+        ck_assert_msg(code == 0, "%s", out);
+        ck_assert_str_eq(out, "ok app_conv\n");
+        mem_free(out);
+        remove_all(dir);
+    }
+}
+END_TEST
+
+/* An oracle that says something else: the generated test must notice. */
+START_TEST(generated_test_says_no)
+{
+    struct buf other;
+    char dir[] = "/tmp/qn-cgt-XXXXXX", *out = NULL, *at;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    buf_init(&other, 1 << 20);
+    buf_puts(&other, conv_nest);
+    at = strstr(other.p, "+ int[");
+    ck_assert_ptr_nonnull(at);
+    *at = '-';
+    emit_all(dir, conv_nest, other.p, C_PORTABLE);
+    ck_assert_int_eq(build_and_run(dir, "gcc", "-std=c99", &out), 1);
+    ck_assert_msg(strncmp(out, "app_conv: output 3 element", 26) == 0, "%s", out);
+    mem_free(out);
+    buf_fini(&other);
+    remove_all(dir);
+}
+END_TEST
+
+/* The header is C++ too, and says what an app needs. */
+START_TEST(header_is_complete)
+{
+    char dir[] = "/tmp/qn-cgt-XXXXXX", *out = NULL, *h = NULL, path[128];
+    size_t n = 0;
+    struct err e;
+    struct buf user;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    emit_all(dir, conv_nest, conv_nest, C_VECTOR);
+    buf_init(&user, 1 << 12);
+    buf_puts(&user, "#include \"app_conv.h\"\nint f(void **b);\nint f(void **b) { app_conv_par *p = nullptr; return app_conv(b, nullptr, "
+                    "nullptr, p) + static_cast<int>(APP_CONV_SCRATCH_BYTES(2)); }\n");
+    write_text(dir, "u.cc", &user);
+    buf_fini(&user);
+    const char *argv[] = {"clang++-19", "-std=c++14", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "u.cc", NULL};
+    ck_assert_msg(run_in(dir, argv, &out) == 0, "%s", out);
+    mem_free(out);
+    snprintf(path, sizeof path, "%s/app_conv.h", dir);
+    ck_assert_int_eq(fs_read(path, 1 << 20, &h, &n, &e), RC_OK);
+    ck_assert_ptr_nonnull(strstr(h, "buf[0]  read      x[9][5]: float, aligned to 4 bytes"));
+    ck_assert_ptr_nonnull(strstr(h, "buf[3]  written   y[7][4]: float"));
+    mem_free(h);
+    remove_all(dir);
+}
+END_TEST
+
+/* Hook, packed buffers and scratch in C as in machine code. */
+static void forwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg, int64_t n)
+{
+    int64_t *calls = ctx;
+    for (int64_t i = 0; i < n; i++) ck_assert_int_eq(body(arg, i, i & 1), 0);
+    *calls += n;
+}
+
+START_TEST(hook_runs_the_parts)
+{
+    static struct crun x;
+    static const char text[] = "nest t\nin     x: f32[64]\nconst  w: f32[16]\nout    y: f32[64]\npacked p: f32[16]\n"
+                               "for o in 0..2\n  for i in 0..2 parallel\n    for j in 0..16\n      y[(o * 2 + i) * 16 + j] = x[(o * 2 + i) * 16 + j] * p[j]\n"
+                               "pack\n  for c in 0..16\n    p[c] = w[15 - c]\n";
+    int64_t calls = 0;
+    struct par par = {forwards, &calls, 2};
+    crun_open(&x, ways[_i].cc, ways[_i].std, ways[_i].form);
+    crun_add(&x, text, CGRUN_SMALL);
+    ck_assert_int_eq(crun_check(&x, &par), 0);
+    ck_assert_int_eq(calls, 4);
+    crun_close(&x);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("codegen_c");
     TCase *c = tcase_create("c");
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, access_forms, 0, WAYS);
+    tcase_add_loop_test(c, operators_and_casts, 0, WAYS);
+    tcase_add_loop_test(c, generated_test_says_ok, 0, WAYS);
+    tcase_add_test(c, generated_test_says_no);
+    tcase_add_test(c, header_is_complete);
+    tcase_add_loop_test(c, hook_runs_the_parts, 0, WAYS);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
