@@ -1,6 +1,6 @@
 /* Scratch: every TEMP tensor gets its byte offset; those that never live together share bytes.
  *
- * Requires: flat tensors with constant extents.
+ * Requires: flat tensors whose extents are constant or bounded, like min(N, 64).
  * Provides: tensor->scratch_at and scratch_per_worker for each TEMP, 64-byte aligned, and the two
  * sizes of the kernel: scratch_a bytes once, scratch_b bytes for each worker of a parallel loop
  * (tensors allocated inside one). Refuses: lower.scratch_dynamic, lower.scratch.
@@ -25,6 +25,7 @@ struct life {
 
 struct scratch {
     struct low *l;
+    struct env *env; /* what is known of dynamic extents */
     struct life life[TEMPS_MAX];
     int n;
     bool many;
@@ -42,8 +43,8 @@ static void add_life(struct scratch *c, struct tensor *t, const struct stmt *all
     }
     struct life *x = &c->life[c->n++];
     *x = (struct life){.t = t, .alloc = alloc, .begin = 1, .end = 0, .bytes = -1};
-    int64_t n = 0;
-    if (expr_is_int(t->extent[0], &n) && n >= 0 && n < INT64_MAX / 64)
+    int64_t n = expr_range(c->env, t->extent[0]).hi; /* min(N, 64) is at most 64 */
+    if (n >= 0 && n < INT64_MAX / 64)
         x->bytes = (n * dtype_bytes((enum dtype)t->type.dtype) + SCRATCH_ALIGN - 1) /
                    SCRATCH_ALIGN * SCRATCH_ALIGN;
     for (const struct stmt *p = alloc; p; p = p->parent)
@@ -128,6 +129,8 @@ enum rc pass_scratch(struct low *l)
     struct scratch *c = ARENA_NEW(l->ir->arena, struct scratch);
     bool placed[TEMPS_MAX] = {false};
     c->l = l;
+    c->env = env_new(l->ir);
+    for (int i = 0; i < l->n->ndyn; i++) env_put(c->env, l->n->dyn[i], expr_int(l->ir, 0), NULL);
     for (int i = 0; i < l->n->ntensor; i++) add_life(c, l->n->tensor[i], NULL);
     live_stmt(c, l->n->pack);
     live_stmt(c, l->n->body);

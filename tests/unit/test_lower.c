@@ -640,6 +640,32 @@ START_TEST(scratch_per_worker)
 }
 END_TEST
 
+START_TEST(scratch_bounded)
+{
+    for (int n = 0; n < 30; n += 7) {
+        struct lower_case c = {.target = lower_target(true), .dyn = {n}};
+        lower_same("nest block\n"
+                   "dyn    N\n"
+                   "in     x: f32[N]\n"
+                   "out    y: f32[N]\n"
+                   "stage y\n"
+                   "  for io in 0..(N + 7) / 8\n"
+                   "    alloc temp t: f32[min(N, 8)]\n"
+                   "      stage t\n"
+                   "        for i in 0..min(N, 8)\n"
+                   "          if io * 8 + i < N\n"
+                   "            t[i] = x[io * 8 + i] + 1.0\n"
+                   "      stage y.out\n"
+                   "        for i2 in 0..8\n"
+                   "          if io * 8 + i2 < N\n"
+                   "            y[io * 8 + i2] = t[i2] * 2.0\n",
+                   &c);
+        ck_assert_int_eq(c.kernel.scratch_a, 64);
+        lower_case_free(&c);
+    }
+}
+END_TEST
+
 START_TEST(loop_carried_life)
 {
     struct lower_case c = plain();
@@ -893,6 +919,7 @@ int main(void)
     tcase_add_test(t, dynamic);
     tcase_add_test(t, scratch_overlay);
     tcase_add_test(t, scratch_per_worker);
+    tcase_add_test(t, scratch_bounded);
     tcase_add_test(t, loop_carried_life);
     tcase_add_test(t, pack_phase);
     tcase_add_test(t, no_masks);
