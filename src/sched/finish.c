@@ -19,7 +19,8 @@ struct finish {
     struct nest *n;
     struct rejection *r;
     struct stmt *stmt; /* being rewritten or checked */
-    struct env *env;
+    struct env *env, *start;
+    int shared; /* expressions of the statement still to come that its start shares */
 };
 
 static enum rc reject(struct finish *f, enum reject code, const char *fmt, ...) QN_PRINTF(3, 4);
@@ -47,16 +48,21 @@ static struct stmt **all_leaves(struct nest *n, int *count)
 static void simplify_slot(const struct expr **slot, void *ctx)
 {
     struct finish *f = ctx;
+    bool start = f->shared-- > 0;
     if ((*slot)->op == OP_INT || (*slot)->op == OP_REAL) return;
-    if (!f->env) f->env = env_without(f->n, f->stmt, NULL);
-    *slot = expr_simplify(f->n->ir, f->env, *slot);
+    if (start && !f->start) f->start = env_start(f->n, f->stmt, NULL);
+    if (!start && !f->env) f->env = env_without(f->n, f->stmt, NULL);
+    *slot = expr_simplify(f->n->ir, start ? f->start : f->env, *slot);
 }
 
 static bool simplify_stmt(struct stmt *s, void *ctx)
 {
     struct finish *f = ctx;
     f->stmt = s;
-    f->env = NULL;
+    f->env = f->start = NULL;
+    f->shared = 0;
+    if (s->kind == ST_UPDATE) f->shared = s->u.update.tensor[0]->rank; /* subscripts come first */
+    if (s->kind == ST_IF && !uses_own_reduce(s, s->u.cond.cond)) f->shared = 1;
     stmt_exprs(s, simplify_slot, f);
     return true;
 }
@@ -150,11 +156,12 @@ static enum rc drop_leaf_guards(struct finish *f, struct stmt *leaf)
         if (s->kind == ST_BLOCK && s->u.block.n > 1) break;
         if (s->kind != ST_IF) continue;
         const struct expr *cond = s->u.cond.cond;
-        if (env_proves(env_without(f->n, leaf, s), cond)) {
+        bool reduce = uses_own_reduce(leaf, cond);
+        if (env_proves(reduce ? env_without(f->n, leaf, s) : env_start(f->n, leaf, s), cond)) {
             unwrap(s);
             continue;
         }
-        if (uses_own_reduce(leaf, cond) || cond_has_tail(leaf, cond, TAIL_PEEL)) continue;
+        if (reduce || cond_has_tail(leaf, cond, TAIL_PEEL)) continue;
         if (leaf_safe_without(f->n, leaf, s)) {
             unwrap(s);
         } else if (cond_has_tail(leaf, cond, TAIL_PAD)) {
@@ -257,7 +264,7 @@ static bool check_alloc(struct stmt *s, void *ctx)
 
 enum rc sched_finish(struct nest *n, struct rejection *r)
 {
-    struct finish f = {n, r, NULL, NULL};
+    struct finish f = {.n = n, .r = r};
     int count;
     *r = (struct rejection){.step = -1};
     struct stmt **leaf = all_leaves(n, &count);

@@ -289,7 +289,8 @@ bool leaf_safe_without(struct nest *n, struct stmt *leaf, const struct stmt *ski
     struct bounds_check b = {ir, env, n, leaf, skip, true};
     struct tensor *target[UPDATE_TARGETS] = {NULL};
     int nt = leaf_targets(leaf, target);
-    for (int i = 0; i < nt && b.ok; i++) b.ok = load_in_bounds(ir, env, target[i], leaf_idx(leaf));
+    struct env *start = env_start(n, leaf, skip);
+    for (int i = 0; i < nt && b.ok; i++) b.ok = load_in_bounds(ir, start, target[i], leaf_idx(leaf));
     if (leaf->kind == ST_STORE) {
         if (b.ok) expr_walk(leaf->u.store.value, check_load, &b);
     } else {
@@ -298,12 +299,13 @@ bool leaf_safe_without(struct nest *n, struct stmt *leaf, const struct stmt *ski
     return b.ok;
 }
 
-struct env *env_without(struct nest *n, struct stmt *s, const struct stmt *skip)
+static struct env *env_facts(struct nest *n, struct stmt *s, const struct stmt *skip, bool start)
 {
     struct stmt *path[64];
     int depth = 0;
     for (struct stmt *at = s->parent; at; at = at->parent) {
         bool says = at->kind == ST_FOR || at->kind == ST_IF;
+        if (start && at->kind == ST_IF && uses_own_reduce(s, at->u.cond.cond)) continue;
         if (says && at != skip && depth < (int)QN_COUNT(path)) path[depth++] = at;
     }
     struct env *env = env_new(n->ir);
@@ -315,6 +317,9 @@ struct env *env_without(struct nest *n, struct stmt *s, const struct stmt *skip)
     }
     return env;
 }
+
+struct env *env_without(struct nest *n, struct stmt *s, const struct stmt *skip) { return env_facts(n, s, skip, false); }
+struct env *env_start(struct nest *n, struct stmt *s, const struct stmt *skip) { return env_facts(n, s, skip, true); }
 
 /* ---- the one edit ------------------------------------------------------------------------------- */
 

@@ -81,6 +81,9 @@ bool leaf_safe_without(struct nest *n, struct stmt *leaf, const struct stmt *ski
 bool load_in_bounds(struct ir *ir, const struct env *env, const struct tensor *t, const struct expr *const *idx);
 /* Environment of s as env_at, but without the facts of the IF `skip`. */
 struct env *env_without(struct nest *n, struct stmt *s, const struct stmt *skip);
+/* The same, without the guards over reduce variables of s's stage: they do not hold where an UPDATE starts (ir I5),
+ * so nothing that the start shares with the update (subscripts, other guards) may lean on them. */
+struct env *env_start(struct nest *n, struct stmt *s, const struct stmt *skip);
 const struct expr *expr_lt(struct ir *ir, const struct expr *a, const struct expr *b);
 const struct expr *expr_ge0(struct ir *ir, const struct expr *a);
 const struct expr *expr_tidy(struct ir *ir, const struct expr *e); /* simplified without facts */
