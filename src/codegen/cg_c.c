@@ -88,13 +88,13 @@ static void bind_params(struct cc *c, struct params *p)
     }
 }
 
-static void print_voids(struct cc *c, const struct params *p)
+static void print_voids(struct cc *c)
 {
     for (int i = 0; i < c->k->nest->ntensor; i++)
-        if (c->fn->base[c->k->nest->tensor[i]->id]) buf_printf(&c->funcs, "    (void)%s;\n", c->fn->base[c->k->nest->tensor[i]->id]);
+        if (is_buffer(c->k->nest->tensor[i]) && c->fn->base[c->k->nest->tensor[i]->id])
+            buf_printf(&c->funcs, "    (void)%s;\n", c->fn->base[c->k->nest->tensor[i]->id]);
     for (int i = 0; i < c->k->nest->ndyn; i++) buf_printf(&c->funcs, "    (void)%s;\n", c->fn->var[c->k->nest->dyn[i]->id]);
     buf_puts(&c->funcs, "    (void)scratch;\n    (void)par;\n");
-    (void)p;
 }
 
 static void print_public(struct cc *c, const char *name, const char *body, const struct params *p, bool external)
@@ -126,16 +126,14 @@ void cc_entry(struct cc *c, const char *name, struct stmt *body, bool packing, b
     cc_stmt(c, body);
     buf_printf(&c->funcs, "QN_FN static void %s(%sunsigned char *restrict scratch, const struct %s_par *par)\n{\n    QN_CONTRACT\n",
                inner, p.decl.p, c->sym);
-    print_voids(c, &p);
-    buf_put(&c->funcs, text.p, text.n);
-    buf_puts(&c->funcs, "}\n\n");
+    print_voids(c);
+    cc_function_end(c, NULL);
     print_public(c, name, inner, &p, external);
-    if (text.full || c->funcs.full) cc_fail(c, "c.too_big", "the emitted file would be larger than its limit");
+    if (c->funcs.full) cc_fail(c, "c.too_big", "the emitted file would be larger than its limit");
     cc_capture_fini(&p.used);
     buf_fini(&text);
     buf_fini(&p.decl);
     buf_fini(&p.call);
-    c->fn = NULL;
 }
 
 /* ---- header ----------------------------------------------------------------------------------- */

@@ -35,6 +35,7 @@ struct cc_info { /* by expression id */
 
 struct cc_fn {
     struct buf *o; /* body text */
+    struct buf head; /* declarations before it */
     int depth;
     uint32_t serial, scope;
     bool parallel;
@@ -86,6 +87,7 @@ void cc_stmt(struct cc *c, struct stmt *s);
 void cc_scope_push(struct cc *c, uint32_t *saved);
 void cc_scope_pop(struct cc *c, uint32_t saved);
 void cc_function(struct cc *c, struct cc_fn *f, struct buf *body); /* f becomes current */
+void cc_function_end(struct cc *c, struct cc_fn *outer);          /* its text goes to c->funcs; outer becomes current */
 const char *cc_lane_open(struct cc *c, int lanes, uint32_t *saved); /* for (l..) {  ; returns l */
 void cc_lane_close(struct cc *c, uint32_t saved);
 

@@ -157,6 +157,21 @@ static const char *shift(struct cc *c, const struct expr *e, const char *x, cons
     return call_wide(c, d, "rshr", x, y);
 }
 
+/* Operand text without parentheses that precedence makes needless: sums and products of index arithmetic. */
+static const char *loose(struct cc *c, const struct expr *e, const char *text, bool product_only)
+{
+    bool sum = e->op == OP_ADD || e->op == OP_SUB;
+    bool fine = plain_index(c, e) && (e->op == OP_MUL || (sum && !product_only));
+    return fine ? cc_bare(c, text) : text;
+}
+
+/* Operand of && or ||. */
+static const char *term(struct cc *c, const struct expr *e, enum op op, const char *text)
+{
+    bool compared = e->op >= OP_EQ && e->op <= OP_LE && text[0] == '(';
+    return compared || e->op == op ? cc_bare(c, text) : text;
+}
+
 static const char *int_node(struct cc *c, const struct expr *e, const char *const *v)
 {
     static const char *const infix[OP_COUNT] = {[OP_ADD] = "+", [OP_SUB] = "-", [OP_MUL] = "*",
@@ -165,10 +180,13 @@ static const char *int_node(struct cc *c, const struct expr *e, const char *cons
     bool plain = plain_index(c, e);
     switch ((enum op)e->op) {
     case OP_ADD: case OP_SUB: case OP_MUL:
-        if (plain) return cc_fmt(c, "(%s %s %s)", v[0], infix[e->op], v[1]);
+        if (plain && e->op == OP_MUL) return cc_fmt(c, "(%s * %s)", loose(c, e->a[0], v[0], true), v[1]);
+        if (plain) return cc_fmt(c, "(%s %s %s)", loose(c, e->a[0], v[0], false), infix[e->op], loose(c, e->a[1], v[1], true));
         return cc_binary_int(c, d, v[0], infix[e->op], v[1]);
     case OP_AND: case OP_OR:
-        if (d == TYPE_B1) return cc_fmt(c, "(%s %s %s)", v[0], e->op == OP_AND ? "&&" : "||", v[1]);
+        if (d == TYPE_B1)
+            return cc_fmt(c, "(%s %s %s)", term(c, e->a[0], (enum op)e->op, v[0]), e->op == OP_AND ? "&&" : "||",
+                          term(c, e->a[1], (enum op)e->op, v[1]));
         return cc_binary_int(c, d, v[0], infix[e->op], v[1]);
     case OP_XOR:
         if (d == TYPE_B1) return cc_fmt(c, "(%s != %s)", v[0], v[1]);
@@ -250,7 +268,7 @@ static const char *compare(struct cc *c, const struct expr *e, const char *x, co
         cc_need(c, name);
         return cc_fmt(c, "%s(%s, %s)", name, cc_bare(c, x), cc_bare(c, y));
     }
-    return cc_fmt(c, "(%s %s %s)", x, ops[e->op - OP_EQ], y);
+    return cc_fmt(c, "(%s %s %s)", loose(c, e->a[0], x, false), ops[e->op - OP_EQ], loose(c, e->a[1], y, false));
 }
 
 static int64_t least_of(enum dtype d)

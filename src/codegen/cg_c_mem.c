@@ -20,6 +20,14 @@ static const char *temp_base(struct cc *c, const struct tensor *t)
     return cc_fmt(c, "((%s *)(void *)(scratch + %lld))", type, (long long)at);
 }
 
+/* A pointer declared at the top of the function. */
+static const char *temp_name(struct cc *c, const struct tensor *t)
+{
+    const char *name = c->fn->base[t->id] = cc_name(c, t->name);
+    buf_printf(&c->fn->head, "    %s *const %s = %s;\n", cc_memory_type((enum dtype)t->type.dtype), name, cc_bare(c, temp_base(c, t)));
+    return name;
+}
+
 static const char *table_base(struct cc *c, const struct tensor *t)
 {
     if (c->table[t->id]) return c->table[t->id];
@@ -44,7 +52,7 @@ const char *cc_base(struct cc *c, const struct tensor *t)
 {
     if (t->scope == SCOPE_TABLE) return table_base(c, t);
     if (c->fn->base[t->id]) return c->fn->base[t->id];
-    if (t->scope == SCOPE_TEMP) return temp_base(c, t);
+    if (t->scope == SCOPE_TEMP) return temp_name(c, t);
     return cc_fail(c, "c.form", "tensor '%s' has no memory here", t->name);
 }
 

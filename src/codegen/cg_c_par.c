@@ -99,12 +99,8 @@ static void print_body_function(struct cc *c, struct stmt *s, const struct cc_ca
     buf_printf(&c->funcs, "int64_t %s, int64_t worker)\n{\n    QN_CONTRACT\n", i);
     for (int k = 0; k < n; k++) buf_printf(&c->funcs, "    (void)%s;\n", f[k].name);
     buf_printf(&c->funcs, "    (void)%s;\n    (void)worker;\n", i);
-    buf_put(&c->funcs, body.p, body.n);
-    buf_puts(&c->funcs, "}\n\n");
-    if (body.full) cc_fail(c, "c.too_big", "the emitted file would be larger than its limit");
+    cc_function_end(c, outer);
     buf_fini(&body);
-    c->scope_open.p[inner.scope] = 0;
-    c->fn = outer;
 }
 
 static void print_struct_and_thunk(struct cc *c, const struct cc_capture *p, const char *sname, const char *tname,

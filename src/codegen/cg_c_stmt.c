@@ -32,7 +32,20 @@ void cc_function(struct cc *c, struct cc_fn *f, struct buf *body)
     f->var = ARENA_ARRAY(c->a, const char *, c->ir->next_var + 1);
     vec_push(&c->scope_open, 1);
     f->scope = (uint32_t)c->scope_open.n - 1;
+    buf_init(&f->head, 1 << 20);
     c->fn = f;
+}
+
+void cc_function_end(struct cc *c, struct cc_fn *outer)
+{
+    struct cc_fn *f = c->fn;
+    buf_put(&c->funcs, f->head.p, f->head.n);
+    buf_put(&c->funcs, f->o->p, f->o->n);
+    buf_puts(&c->funcs, "}\n\n");
+    if (f->head.full || f->o->full) cc_fail(c, "c.too_big", "the emitted file would be larger than its limit");
+    buf_fini(&f->head);
+    c->scope_open.p[f->scope] = 0;
+    c->fn = outer;
 }
 
 const char *cc_lane_open(struct cc *c, int lanes, uint32_t *saved)
