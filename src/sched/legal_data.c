@@ -62,8 +62,12 @@ static bool plan_region(struct plan *p, const struct tensor *t, struct region *b
     const char *why = "";
     int64_t v;
     if (!region_read(p->n, place_body(p), t, box, &why)) return refuse(p, REJECT_REGION, "'%s': %s", t->name, why);
-    for (int d = 0; d < box->rank; d++)
+    int64_t elements = 1, whole = tensor_const_elements(t);
+    for (int d = 0; d < box->rank; d++) {
         if (!expr_is_int(box->extent[d], &v) || v < 1) return refuse(p, REJECT_REGION_EXTENT, "'%s', dimension %d", t->name, d);
+        bool much = __builtin_mul_overflow(elements, v, &elements) || elements > INT64_C(1) << 32;
+        if (much || (whole >= 0 && elements > 8 * whole + 4096)) return refuse(p, REJECT_COPY_SIZE, "'%s'", t->name);
+    }
     return true;
 }
 
