@@ -1,7 +1,7 @@
 /* json: a record as one canonical line, and back. The line is an identity (the record's id is its
- * hash), so it is written here byte by byte: sorted keys, no spaces, shortest decimal that reads
- * back to the same double, unset fields left out. A library's choice of digits may change with its
- * version; ours may not. Reading is jansson's.
+ * hash), so it is written here byte by byte: sorted keys, no spaces, reals as %.15g, %.16g or
+ * %.17g, the first that reads back to the same double, unset fields left out. A library's choice of
+ * digits may change with its version; ours may not. Reading is jansson's.
  *
  *   {"attempt":"00ff...","bound":0,...,"id":"3fa9...","task":"matmul:K=3,M=7,N=5",...,"v":1,...}
  *

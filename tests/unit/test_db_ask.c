@@ -520,7 +520,7 @@ START_TEST(repo_migrations_are_in_order)
     size_t n;
     db_ok(fs_list(QN_SOURCE_DIR "/tuning-db/migrations", ".sql", &names, &n, &db_last));
     ck_assert_uint_eq(n, DB_SCHEMA_VERSION);
-    for (size_t i = 0; i < n; i++) ck_assert_int_eq(atol(names[i]), (long)i + 1);
+    for (size_t i = 0; i < n; i++) ck_assert_int_eq(strtol(names[i], NULL, 10), (long)i + 1);
     fs_list_free(names, n);
 }
 END_TEST
