@@ -98,6 +98,111 @@ START_TEST(golden_peel)
 }
 END_TEST
 
+START_TEST(golden_updates)
+{
+    golden("updates",
+           "nest arg\n"
+           "in     x: f32[4, 9]\n"
+           "out    v: f32[4]\n"
+           "out    i: s32[4]\n"
+           "stage v\n"
+           "  for m in 0..4\n"
+           "    for k in 0..9 vector reduce\n"
+           "      {v, i}[m] argmax= {x[m, k], cast(s32, k)}\n",
+           "nest arg\n"
+           "in     x: f32[4, 9]\n"
+           "out    v: f32[4]\n"
+           "out    i: s32[4]\n"
+           "for m in 0..4\n"
+           "  v[m] = f32(-inf)\n"
+           "  i[m] = s32(2147483647)\n"
+           "  for k in 0..9 reduce\n"
+           "    let v.old0 = v[m]\n"
+           "      let i.old1 = i[m]\n"
+           "        let v.term2 = x[m, k]\n"
+           "          let i.term3 = cast(s32, k)\n"
+           "            let v.new4 = select(v.old0 < v.term2 | v.term2 == v.old0 & i.term3 < "
+           "i.old1, v.term2, v.old0)\n"
+           "              let i.new5 = select(v.old0 < v.term2 | v.term2 == v.old0 & i.term3 < "
+           "i.old1, i.term3, i.old1)\n"
+           "                v[m] = v.new4\n"
+           "                i[m] = i.new5\n");
+}
+END_TEST
+
+START_TEST(golden_flatten)
+{
+    golden("flatten",
+           "nest blocked\n"
+           "in     x: f32[2, 32] store 0,1/16,1%16\n"
+           "out    y: f32[2, 32]\n"
+           "stage y\n"
+           "  for n in 0..2\n"
+           "    for co in 0..2\n"
+           "      for ci in 0..16\n"
+           "        y[n, co * 16 + ci] = x[n, co * 16 + ci]\n",
+           "nest blocked\n"
+           "in     x: f32[64]\n"
+           "out    y: f32[64]\n"
+           "for n in 0..2\n"
+           "  for co in 0..2\n"
+           "    for ci in 0..16\n"
+           "      y[n * 32 + co * 16 + ci] = x[n * 32 + co * 16 + ci]\n");
+}
+END_TEST
+
+START_TEST(golden_unroll)
+{
+    golden("unroll",
+           "nest copies\n"
+           "in     x: f32[40]\n"
+           "out    y: f32[4, 10]\n"
+           "stage y\n"
+           "  for p in 0..4\n"
+           "    for q in 0..2 unroll\n"
+           "      for c in 0..3\n"
+           "        y[p, q * 5 + c] = x[p * 10 + q * 5 + c]\n",
+           "nest copies\n"
+           "in     x: f32[40]\n"
+           "out    y: f32[40]\n"
+           "for p in 0..4\n"
+           "  for c.u0 in 0..3\n"
+           "    y[p * 10 + c.u0] = x[p * 10 + c.u0]\n"
+           "  for c.u1 in 0..3\n"
+           "    y[p * 10 + c.u1 + 5] = x[p * 10 + c.u1 + 5]\n");
+}
+END_TEST
+
+START_TEST(golden_regs)
+{
+    golden("regs",
+           "nest tile\n"
+           "in     x: f32[3, 9]\n"
+           "out    y: f32[9]\n"
+           "stage y\n"
+           "  alloc reg t: f32[9]\n"
+           "    stage t\n"
+           "      for k in 0..3 reduce\n"
+           "        for j in 0..9 vector\n"
+           "          t[j] += x[k, j]\n"
+           "    stage y.out\n"
+           "      for j2 in 0..9 vector\n"
+           "        y[j2] = t[j2]\n",
+           "nest tile\n"
+           "in     x: f32[27]\n"
+           "out    y: f32[9]\n"
+           "alloc reg t.w1: f32[1]\n"
+           "  alloc reg t: f32x8[1]\n"
+           "    t[0] = splat(0.0, 8)\n"
+           "    t.w1[0] = 0.0\n"
+           "    for k in 0..3 reduce\n"
+           "      t[0] = t[0] + x[ramp(k * 9, 1, 8)]\n"
+           "      t.w1[0] = t.w1[0] + x[k * 9 + 8]\n"
+           "    y[ramp(0, 1, 8)] = t[0]\n"
+           "    y[8] = t.w1[0]\n");
+}
+END_TEST
+
 START_TEST(golden_kernel)
 {
     golden("kernel",
@@ -898,6 +1003,10 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, golden_taps);
     tcase_add_test(t, golden_peel);
+    tcase_add_test(t, golden_updates);
+    tcase_add_test(t, golden_flatten);
+    tcase_add_test(t, golden_unroll);
+    tcase_add_test(t, golden_regs);
     tcase_add_test(t, golden_kernel);
     tcase_add_test(t, golden_mask);
     tcase_add_test(t, matmul_tails);
