@@ -462,7 +462,8 @@ LLVMValueRef cg_expr(struct cg *c, const struct expr *e)
     if (c->failed) return NULL;
     struct cg_facts f = *cg_expr_facts(c, e);
     const struct cg_memo *m = &c->memo[e->id];
-    bool live = m->v && m->fn == c->fn->serial && c->scope_open.p[m->scope];
+    /* Open scopes nest and are numbered as they open: while hoisting, a larger number lies inside the loop. */
+    bool live = m->v && m->fn == c->fn->serial && c->scope_open.p[m->scope] && m->scope <= c->fn->scope;
     if (live && m->epoch == epoch_of(c, f.reads)) return m->v;
     if (f.reads == 0 && f.depth < c->fn->depth && wants_hoist(c, e)) return build_hoisted(c, e, f.depth);
     LLVMValueRef v = build(c, e);
