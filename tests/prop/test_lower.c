@@ -201,7 +201,7 @@ START_TEST(random_schedules)
 {
     struct tally t = {.cases = 0};
     const char *only = getenv("QN_SEED"), *many = getenv("QN_CASES");
-    int n = many ? (int)strtol(many, NULL, 10) : 150;
+    int n = many ? (int)strtol(many, NULL, 10) : 100;
     if (only)
         one_case(strtoull(only, NULL, 10), &t);
     else
