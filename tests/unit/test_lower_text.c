@@ -1,0 +1,265 @@
+/* lower: the text each pass leaves of a small nest, which is also its documentation. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/lower_run.h"
+
+/* The text after one pass. */
+static void golden(const char *pass, const char *text, const char *want)
+{
+    struct buf b;
+    struct lower_case c = {.target = lower_target(true)};
+    buf_init(&b, 1 << 20);
+    c.dump = &b;
+    c.dump_pass = pass;
+    lower_same(text, &c);
+    ck_assert_str_eq(b.p, want);
+    buf_fini(&b);
+    lower_case_free(&c);
+}
+
+START_TEST(golden_taps)
+{
+    const char *text =
+        "nest pad\n"
+        "in     x: f32[9]\n"
+        "in     w: f32[3]\n"
+        "out    y: f32[9]\n"
+        "stage y\n"
+        "  for p in 0..9\n"
+        "    for r in 0..3 reduce\n"
+        "      y[p] += (x[p + r - 1] if 0 <= p + r - 1 & p + r - 1 < 9 else 0.0) * w[r]\n";
+    golden("guard_taps", text,
+           "nest pad\n"
+           "in     x: f32[9]\n"
+           "in     w: f32[3]\n"
+           "out    y: f32[9]\n"
+           "stage y\n"
+           "  for p in 0..9\n"
+           "    y[p] = 0.0\n"
+           "    for r in 0..3 reduce\n"
+           "      if 0 <= p + r - 1 & p + r - 1 < 9\n"
+           "        y[p] += x[p + r - 1] * w[r] started\n");
+    golden("tighten", text,
+           "nest pad\n"
+           "in     x: f32[9]\n"
+           "in     w: f32[3]\n"
+           "out    y: f32[9]\n"
+           "stage y\n"
+           "  for p in 0..9\n"
+           "    y[p] = 0.0\n"
+           "    for r in max(1 - p, 0)..min(10 - p, 3) reduce\n"
+           "      y[p] += x[p + r - 1] * w[r] started\n");
+    struct lower_case c = {.target = lower_target(true)};
+    lower_same(text, &c);
+    ck_assert_double_eq(c.kernel.flops, 2 * (3 * 9 - 2));
+    lower_case_free(&c);
+}
+END_TEST
+
+START_TEST(golden_peel)
+{
+    golden("peel",
+           "nest cut\n"
+           "in     x: f32[57]\n"
+           "out    y: f32[57]\n"
+           "stage y\n"
+           "  for yo in 0..5 peel\n"
+           "    for yi in 0..14\n"
+           "      if yo * 14 + yi < 57\n"
+           "        y[yo * 14 + yi] = x[yo * 14 + yi]\n",
+           "nest cut\n"
+           "in     x: f32[57]\n"
+           "out    y: f32[57]\n"
+           "stage y\n"
+           "  for yo in 0..4\n"
+           "    for yi in 0..14\n"
+           "      y[yo * 14 + yi] = x[yo * 14 + yi]\n"
+           "  for yi.tail0 in 0..14\n"
+           "    if yi.tail0 + 56 < 57\n"
+           "      y[yi.tail0 + 56] = x[yi.tail0 + 56]\n");
+}
+END_TEST
+
+START_TEST(golden_updates)
+{
+    golden("updates",
+           "nest arg\n"
+           "in     x: f32[4, 9]\n"
+           "out    v: f32[4]\n"
+           "out    i: s32[4]\n"
+           "stage v\n"
+           "  for m in 0..4\n"
+           "    for k in 0..9 vector reduce\n"
+           "      {v, i}[m] argmax= {x[m, k], cast(s32, k)}\n",
+           "nest arg\n"
+           "in     x: f32[4, 9]\n"
+           "out    v: f32[4]\n"
+           "out    i: s32[4]\n"
+           "for m in 0..4\n"
+           "  v[m] = f32(-inf)\n"
+           "  i[m] = s32(2147483647)\n"
+           "  for k in 0..9 reduce\n"
+           "    let v.old0 = v[m]\n"
+           "      let i.old1 = i[m]\n"
+           "        let v.term2 = x[m, k]\n"
+           "          let i.term3 = cast(s32, k)\n"
+           "            let v.new4 = select(v.old0 < v.term2 | v.term2 == v.old0 & i.term3 < "
+           "i.old1, v.term2, v.old0)\n"
+           "              let i.new5 = select(v.old0 < v.term2 | v.term2 == v.old0 & i.term3 < "
+           "i.old1, i.term3, i.old1)\n"
+           "                v[m] = v.new4\n"
+           "                i[m] = i.new5\n");
+}
+END_TEST
+
+START_TEST(golden_flatten)
+{
+    golden("flatten",
+           "nest blocked\n"
+           "in     x: f32[2, 32] store 0,1/16,1%16\n"
+           "out    y: f32[2, 32]\n"
+           "stage y\n"
+           "  for n in 0..2\n"
+           "    for co in 0..2\n"
+           "      for ci in 0..16\n"
+           "        y[n, co * 16 + ci] = x[n, co * 16 + ci]\n",
+           "nest blocked\n"
+           "in     x: f32[64]\n"
+           "out    y: f32[64]\n"
+           "for n in 0..2\n"
+           "  for co in 0..2\n"
+           "    for ci in 0..16\n"
+           "      y[n * 32 + co * 16 + ci] = x[n * 32 + co * 16 + ci]\n");
+}
+END_TEST
+
+START_TEST(golden_unroll)
+{
+    golden("unroll",
+           "nest copies\n"
+           "in     x: f32[40]\n"
+           "out    y: f32[4, 10]\n"
+           "stage y\n"
+           "  for p in 0..4\n"
+           "    for q in 0..2 unroll\n"
+           "      for c in 0..3\n"
+           "        y[p, q * 5 + c] = x[p * 10 + q * 5 + c]\n",
+           "nest copies\n"
+           "in     x: f32[40]\n"
+           "out    y: f32[40]\n"
+           "for p in 0..4\n"
+           "  for c.u0 in 0..3\n"
+           "    y[p * 10 + c.u0] = x[p * 10 + c.u0]\n"
+           "  for c.u1 in 0..3\n"
+           "    y[p * 10 + c.u1 + 5] = x[p * 10 + c.u1 + 5]\n");
+}
+END_TEST
+
+START_TEST(golden_regs)
+{
+    golden("regs",
+           "nest tile\n"
+           "in     x: f32[3, 9]\n"
+           "out    y: f32[9]\n"
+           "stage y\n"
+           "  alloc reg t: f32[9]\n"
+           "    stage t\n"
+           "      for k in 0..3 reduce\n"
+           "        for j in 0..9 vector\n"
+           "          t[j] += x[k, j]\n"
+           "    stage y.out\n"
+           "      for j2 in 0..9 vector\n"
+           "        y[j2] = t[j2]\n",
+           "nest tile\n"
+           "in     x: f32[27]\n"
+           "out    y: f32[9]\n"
+           "alloc reg t.w1: f32[1]\n"
+           "  alloc reg t: f32x8[1]\n"
+           "    t[0] = splat(0.0, 8)\n"
+           "    t.w1[0] = 0.0\n"
+           "    for k in 0..3 reduce\n"
+           "      t[0] = t[0] + x[ramp(k * 9, 1, 8)]\n"
+           "      t.w1[0] = t.w1[0] + x[k * 9 + 8]\n"
+           "    y[ramp(0, 1, 8)] = t[0]\n"
+           "    y[8] = t.w1[0]\n");
+}
+END_TEST
+
+START_TEST(golden_kernel)
+{
+    golden("kernel",
+           "nest mm\n"
+           "in     a: f32[2, 3]\n"
+           "in     b: f32[3, 32]\n"
+           "out    y: f32[2, 32]\n"
+           "stage y\n"
+           "  for no in 0..2\n"
+           "    alloc reg acc: f32[2, 16]\n"
+           "      stage acc\n"
+           "        for k in 0..3 reduce\n"
+           "          for m in 0..2 unroll\n"
+           "            for n in 0..16 vector\n"
+           "              acc[m, n] += a[m, k] * b[k, no * 16 + n]\n"
+           "      stage y.out\n"
+           "        for m2 in 0..2 unroll\n"
+           "          for n2 in 0..16 vector\n"
+           "            y[m2, no * 16 + n2] = max(acc[m2, n2], 0.0)\n",
+           "nest mm\n"
+           "in     a: f32[6]\n"
+           "in     b: f32[96]\n"
+           "out    y: f32[64]\n"
+           "for no in 0..2\n"
+           "  alloc reg acc: f32x16[2]\n"
+           "    acc[0] = splat(0.0, 16)\n"
+           "    acc[1] = splat(0.0, 16)\n"
+           "    for k in 0..3 reduce\n"
+           "      acc[0] = fma(splat(a[k], 16), b[ramp(k * 32 + no * 16, 1, 16)], acc[0])\n"
+           "      acc[1] = fma(splat(a[k + 3], 16), b[ramp(k * 32 + no * 16, 1, 16)], acc[1])\n"
+           "    y[ramp(no * 16, 1, 16)] = max(acc[0], splat(0.0, 16))\n"
+           "    y[ramp(no * 16 + 32, 1, 16)] = max(acc[1], splat(0.0, 16))\n");
+}
+END_TEST
+
+START_TEST(golden_mask)
+{
+    const char *text = "nest masked\n"
+                       "in     x: f32[20]\n"
+                       "out    y: f32[20]\n"
+                       "stage y\n"
+                       "  for io in 0..3\n"
+                       "    for ii in 0..8 vector mask\n"
+                       "      if io * 8 + ii < 20\n"
+                       "        y[io * 8 + ii] = x[io * 8 + ii] + 1.0\n";
+    golden("vectorize", text,
+           "nest masked\n"
+           "in     x: f32[20]\n"
+           "out    y: f32[20]\n"
+           "for io in 0..3\n"
+           "  if io * 8 < 20\n"
+           "    if ramp(io * 8, 1, 8) < splat(20, 8)\n"
+           "      y[ramp(io * 8, 1, 8)] = (x[ramp(io * 8, 1, 8)] if ramp(io * 8, 1, 8) < splat(20, "
+           "8) else splat(0.0, 8)) + splat(1.0, 8)\n");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("lower_text");
+    TCase *t = tcase_create("golden");
+    tcase_add_test(t, golden_taps);
+    tcase_add_test(t, golden_peel);
+    tcase_add_test(t, golden_updates);
+    tcase_add_test(t, golden_flatten);
+    tcase_add_test(t, golden_unroll);
+    tcase_add_test(t, golden_regs);
+    tcase_add_test(t, golden_kernel);
+    tcase_add_test(t, golden_mask);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
