@@ -37,7 +37,7 @@ struct dstage {
 struct dcopy {
     const struct tensor *t;
     int host;
-    bool constant, padded, on;
+    bool constant, on;
 };
 
 struct derive {

@@ -223,11 +223,8 @@ static void find_copy(const struct expr *e, void *ctx)
     int host = d->stage[c->stage].role == ROLE_HOST ? c->stage : d->stage[c->stage].host;
     if (host < 0 || !d->stage[host].tile) return;
     for (int i = 0; i < d->ncopy; i++)
-        if (d->copy[i].t == t && d->copy[i].host == host) {
-            d->copy[i].padded |= e->op == OP_LOADC;
-            return;
-        }
-    d->copy[d->ncopy++] = (struct dcopy){t, host, constant, e->op == OP_LOADC, true};
+        if (d->copy[i].t == t) return; /* one copy a tensor: a second would need another name */
+    d->copy[d->ncopy++] = (struct dcopy){t, host, constant, true};
 }
 
 static void copies_expr(const struct expr **slot, void *ctx) { expr_walk(*slot, find_copy, ctx); }
