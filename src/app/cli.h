@@ -28,6 +28,7 @@ struct options {
 struct command {
     const char *name;
     enum rc (*run)(const struct options *o, struct err *e);
+    int most;            /* positional arguments it takes at most */
     const char *args;    /* "TASK..." */
     const char *summary; /* one line */
     const char *examples; /* lines for --help */
@@ -57,7 +58,7 @@ struct session {
     struct worker *worker; /* started on first use */
     struct client *runner;
     struct db *db;
-    bool calibrated;
+    bool calibrated, told; /* told: that the log named by --db does not exist */
     double fma_gflops, clock_ghz; /* of one thread */
     struct wire_bandwidth level[8];
     int levels;
@@ -69,6 +70,7 @@ enum rc session_worker(struct session *s, struct err *e);
 enum rc session_runner(struct session *s, struct err *e);
 enum rc session_db(struct session *s, enum db_mode mode, struct err *e); /* RC_OK without a file in DB_READ: s->db NULL */
 enum rc session_calibrate(struct session *s, struct err *e);
+enum rc session_can_time(struct session *s, struct err *e); /* RC_NODEVICE: more threads than cpus */
 
 /* One task made ready to compile and measure. */
 struct work {
@@ -102,7 +104,8 @@ enum rc work_schedule(struct work *w, const char *which, char **text, const char
 enum rc work_estimate(struct work *w, char **text, struct err *e);
 double work_model_ns(struct work *w, const char *trace); /* < 0: the schedule is refused */
 
-/* Ask for each of the command's TASK arguments (tokens, @file.tasks); stops at the first error. */
+/* Calls fn for each of the command's TASK arguments (tokens, @file.tasks), after all were parsed once. A task that
+ * fails (RC_FAIL, RC_MISMATCH) is reported and the others go on; anything else stops. */
 enum rc for_each_task(const struct options *o, enum rc (*fn)(void *ctx, const char *token, struct err *e), void *ctx,
                       struct err *e);
 
@@ -123,6 +126,10 @@ enum rc work_race(struct work *w, int n, const struct wire_task *job, const stru
                   int rounds, double noisy_width, struct client_race *out, struct err *e);
 void work_timing(struct work *w, const struct client_race *r, int entry, const struct compile_result *blob,
                  struct timing *out);
+/* Tier 3 on the runner, for --seeds data seeds or until one fails; texts of *out live in w->a. */
+enum rc work_verify(struct work *w, const char *trace, const struct compile_result *r, struct wire_outcome *out, struct err *e);
+/* The outcome as an error: RC_MISMATCH for the candidate's fault, RC_FAIL for the world's. */
+enum rc outcome_error(const struct work *w, const struct wire_outcome *o, struct err *e);
 /* Ideal time on the binding roof for `executed` FLOPs per call; 0 when not calibrated. */
 double work_roof_ns(struct work *w, double executed, const char **roof);
 
@@ -148,8 +155,33 @@ void emitted_fini(struct emitted *out);
 /* What the log (or, without a record, the estimate) says to emit for a task. Strings live in w->a. */
 enum rc emission_of(struct work *w, struct emission *out, struct err *e);
 
+/* ---- compiling what was emitted (cli_cc.c) ------------------------------------------------------- */
+
+/* RC_FAIL "cc.none" without a compiler, "cc.compile" if it refuses, RC_MISMATCH "cc.test" if the test fails. */
+enum rc cc_find(const char **compiler, struct err *e);
+enum rc cc_test(const char *dir, const char *stem, const char **compiler, struct err *e); /* DIR/STEM.c and STEM_test.c */
+enum rc cc_test_texts(const struct emitted *em, const char **compiler, struct err *e);
+
+/* ---- reports ---------------------------------------------------------------------------------- */
+
+struct report {
+    const char *rung, *record, *roof; /* record "": none */
+    double ns, lo, hi, gflops, executed_gflops, roofline_pct; /* NaN: not known */
+};
+struct report report_none(const char *rung);
+struct report report_row(const struct db_row *r); /* points into the row */
+json_t *report_json(const struct work *w, const struct report *r); /* the keys that tune, best and bench share */
+void report_print(const struct report *r);
+struct tune_summary;
+/* What is said of a task at the end of tune, however it ended; `why` also stands for a time that does not exist. */
+void tune_print_end(const struct work *w, const struct report *r, const struct tune_summary *s, const char *why);
+void tune_print_summary(const struct work *w, const struct report *r, const struct tune_summary *s);
+/* The command that goes on with this run: all that names it, and where its log is. */
+void tune_say_resume(const struct work *w);
+
 /* ---- output ----------------------------------------------------------------------------------- */
 
+int complain(const struct err *e, bool json); /* the error on stderr (and as JSON on stdout); its exit code */
 void print_json(json_t *o); /* one line on stdout, takes the reference */
 json_t *json_number(double v); /* null for NaN */
 bool on_tty(void);             /* stderr, and no NO_COLOR/dumb terminal */

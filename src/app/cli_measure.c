@@ -90,3 +90,29 @@ void work_timing(struct work *w, const struct client_race *r, int entry, const s
     double ideal = roof_ns(w, blob->flops, peak, &out->roof);
     out->roofline_pct = 100 * ideal / x->median_ns;
 }
+
+enum rc work_verify(struct work *w, const char *trace, const struct compile_result *r, struct wire_outcome *out,
+                    struct err *e)
+{
+    const struct wire_task *job;
+    enum rc rc = work_job(w, trace, &job, e);
+    for (int64_t i = 0; i < w->s->o->seeds && rc == RC_OK; i++) {
+        struct wire_verify m = {.task = *job, .limits = {.threads = (uint32_t)w->threads}, .tier = 3,
+                                .seed = w->s->o->seed + (uint64_t)i};
+        job_blob(&m.blob, r, w->s->target, w->a);
+        struct client_reply reply;
+        rc = client_call(w->s->runner, WIRE_VERIFY, &m, 120000, &reply, e);
+        if (rc != RC_OK) return rc;
+        *out = reply.result->outcome;
+        out->text = arena_strdup(w->a, out->text ? out->text : "");
+        if (out->verdict != VERDICT_OK) break;
+    }
+    return rc;
+}
+
+enum rc outcome_error(const struct work *w, const struct wire_outcome *o, struct err *e)
+{
+    const struct verdict_info *v = verdict_info(o->verdict);
+    if (o->verdict == VERDICT_OK) return RC_OK;
+    return err_set(e, v && v->side == SIDE_WORLD ? RC_FAIL : RC_MISMATCH, verdict_name(o->verdict), "%s: %s", w->task->token, o->text);
+}

@@ -2,6 +2,7 @@
  *
  *   session   operator library, target, and (on first use) compile worker, runner, log, calibration
  *   work      one task: its reference kernel, the runner's jobs (one an algorithm), its key in the log */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,16 +38,26 @@ void session_close(struct session *s)
     buf_fini(&s->device_class);
 }
 
+/* The programs that quern starts lie in its own folder. */
+static enum rc beside(struct err *e, const char *program)
+{
+    char why[sizeof e->msg];
+    snprintf(why, sizeof why, "%s", e->msg);
+    return err_set(e, e->rc, e->code, "%s; %s belongs into the folder of quern: build or install it again (`quern doctor` checks)", why,
+                   program);
+}
+
 enum rc session_worker(struct session *s, struct err *e)
 {
-    return s->worker ? RC_OK : worker_start(&s->worker, e);
+    if (s->worker || worker_start(&s->worker, e) == RC_OK) return RC_OK;
+    return beside(e, "quern-worker");
 }
 
 enum rc session_runner(struct session *s, struct err *e)
 {
     if (s->runner) return RC_OK;
     s->runner = client_open(NULL, e);
-    return s->runner ? RC_OK : e->rc;
+    return s->runner ? RC_OK : beside(e, "quern-runner");
 }
 
 enum rc session_db(struct session *s, enum db_mode mode, struct err *e)
@@ -55,7 +66,11 @@ enum rc session_db(struct session *s, enum db_mode mode, struct err *e)
     if (s->db) return RC_OK;
     enum rc rc = db_path(path, sizeof path, s->o->db, e);
     if (rc != RC_OK) return rc;
-    if (mode == DB_READ && !fs_exists(path)) return RC_OK;
+    if (mode == DB_READ && !fs_exists(path)) {
+        if (s->o->db && !s->told) say("quern: there is no log '%s' yet\n", path);
+        s->told = true;
+        return RC_OK;
+    }
     rc = db_open(&s->db, s->o->db, mode, e);
     if (rc == RC_OK) {
         struct db_session session = {.who = getenv("USER"), .generator = "quern " QN_VERSION, .toolchain = "LLVM 19"};
@@ -87,6 +102,48 @@ enum rc session_calibrate(struct session *s, struct err *e)
     return RC_OK;
 }
 
+/* The first feature of `want` ("+avx2,+fma") that `have` lacks; n = 0: none. */
+static const char *missing_feature(const char *want, const char *have, size_t *n)
+{
+    for (const char *p = want; *p; p += *n + (p[*n] == ',')) {
+        *n = strcspn(p, ",");
+        bool found = *p != '+' || *n == 0;
+        for (const char *q = have; *q && !found; q += strcspn(q, ","), q += *q == ',')
+            found = strcspn(q, ",") == *n && strncmp(p, q, *n) == 0;
+        if (!found) return p;
+    }
+    *n = 0;
+    return "";
+}
+
+/* Can this machine run code for the session's target? */
+static enum rc runs_here(struct session *s, struct err *e)
+{
+    struct target *host;
+    if (strcmp(s->o->target, "host") == 0) return RC_OK;
+    enum rc rc = target_load("host", &host, e);
+    if (rc != RC_OK) return rc;
+    size_t arch = strcspn(host->triple, "-"), n = 0;
+    bool same = strncmp(host->triple, s->target->triple, arch + 1) == 0;
+    const char *missing = same ? missing_feature(s->target->features, host->features, &n) : "";
+    if (!same || n)
+        rc = err_set(e, RC_NODEVICE, "target.no_device", "no device runs code for %s: this machine is %s%s%.*s; best, lower and emit work without one",
+                     s->target->name, host->name, n ? ", which lacks " : "", (int)(n ? n - 1 : 0), missing + (n != 0));
+    target_free(host);
+    return rc;
+}
+
+enum rc session_can_time(struct session *s, struct err *e)
+{
+    enum rc rc = session_runner(s, e);
+    if (rc != RC_OK) return rc;
+    uint32_t cpus = client_hello(s->runner)->cpus;
+    if (s->o->threads > cpus)
+        return err_set(e, RC_NODEVICE, "cli.threads", "%" PRId64 " threads cannot be timed on %" PRIu32 " cpu%s", s->o->threads, cpus,
+                       cpus == 1 ? "" : "s");
+    return RC_OK;
+}
+
 /* ---- work ------------------------------------------------------------------------------------- */
 
 static void fill_key(struct work *w)
@@ -108,11 +165,13 @@ static void fill_key(struct work *w)
 static enum rc open_reference(struct work *w, struct err *e)
 {
     struct session *s = w->s;
-    enum rc rc = session_worker(s, e);
-    if (rc == RC_OK) rc = worker_task(s->worker, w->op_text, w->task->token, s->target_text.p, e);
+    enum rc rc = runs_here(s, e);
+    if (rc == RC_OK) rc = session_runner(s, e);
+    if (rc == RC_OK) rc = session_worker(s, e);
+    if (rc != RC_OK) return rc;
+    rc = worker_task(s->worker, w->op_text, w->task->token, s->target_text.p, e);
     if (rc == RC_OK) rc = work_compile(w, "", COMPILE_BLOB | COMPILE_REFERENCE, &w->reference, e);
-    if (rc != RC_OK) return err_wrap(e, "reference kernel of %s", w->task->token);
-    return session_runner(s, e);
+    return rc == RC_OK ? rc : err_wrap(e, "reference kernel of %s", w->task->token);
 }
 
 enum rc work_open(struct work *w, struct session *s, const char *token, bool measure, struct err *e)
@@ -142,6 +201,12 @@ void work_close(struct work *w)
     arena_free(w->a);
 }
 
+/* Codes that blame what was typed (an algorithm, a shape too large), not a compiler that failed. */
+static bool is_refusal(const char *code)
+{
+    return strncmp(code, "dsl.", 4) == 0 || strncmp(code, "task.", 5) == 0 || strcmp(code, "lower.scratch") == 0;
+}
+
 enum rc work_compile(struct work *w, const char *trace_text, int want, struct compile_result *r, struct err *e)
 {
     uint64_t id;
@@ -149,7 +214,7 @@ enum rc work_compile(struct work *w, const char *trace_text, int want, struct co
     if (rc == RC_OK) rc = worker_receive(w->s->worker, &id, r, -1, e);
     if (rc != RC_OK) return rc;
     if (r->status == COMPILE_OK) return RC_OK;
-    rc = err_set(e, r->status == COMPILE_REJECTED ? RC_INPUT : RC_FAIL, r->code, "%s", r->msg);
+    rc = err_set(e, r->status == COMPILE_REJECTED || is_refusal(r->code) ? RC_INPUT : RC_FAIL, r->code, "%s", r->msg);
     compile_result_fini(r);
     return rc;
 }
@@ -204,8 +269,12 @@ enum rc work_schedule(struct work *w, const char *which, char **text, const char
     size_t n;
     *text = NULL;
     if (which && strcmp(which, "best") != 0) {
+        struct trace *t;
         *rung = "file";
-        return fs_read(which, 1 << 20, text, &n, e);
+        enum rc read = fs_read(which, 1 << 20, text, &n, e);
+        if (read == RC_OK) read = trace_parse(which, *text, n, &t, e); /* here, so that errors name the file */
+        if (read == RC_OK) trace_free(t);
+        return read;
     }
     enum rc rc = best_in_log(w, text, row, &found, e);
     if (rc != RC_OK) return rc;
@@ -218,38 +287,84 @@ enum rc work_schedule(struct work *w, const char *which, char **text, const char
     return work_estimate(w, text, e);
 }
 
-struct line {
-    enum rc (*fn)(void *ctx, const char *token, struct err *e);
-    void *ctx;
+/* The tasks of the command line, with where each was read ("" for an argument). */
+struct task_words {
+    struct arena *a;
+    const char *path;
+    VEC(const char *) token, place;
 };
 
-static enum rc each_token(void *ctx, const char *token, int line, struct err *e)
+static enum rc add_line(void *ctx, const char *token, int line, struct err *e)
 {
-    (void)line;
-    struct line *l = ctx;
-    return l->fn(l->ctx, token, e);
+    (void)e;
+    struct task_words *t = ctx;
+    const char *text = arena_strdup(t->a, token), *place = arena_printf(t->a, "%s:%d: ", t->path, line);
+    vec_push(&t->token, text);
+    vec_push(&t->place, place);
+    return RC_OK;
 }
 
-static enum rc each_line(const char *path, enum rc (*fn)(void *ctx, const char *token, struct err *e), void *ctx,
-                         struct err *e)
+static enum rc add_file(struct task_words *t, const char *path, struct err *e)
 {
     char *text;
     size_t n;
-    struct line l = {fn, ctx};
+    t->path = path;
     enum rc rc = fs_read(path, 4 << 20, &text, &n, e);
     if (rc != RC_OK) return rc;
-    rc = task_list_parse(path, text, n, each_token, &l, e);
+    size_t before = t->token.n;
+    rc = task_list_parse(path, text, n, add_line, t, e);
     mem_free(text);
+    if (rc == RC_OK && t->token.n == before) rc = err_set(e, RC_INPUT, "cli.no_task", "'%s' lists no task", path);
+    return rc;
+}
+
+/* A word that is no task is found before the first task starts, not hours later. */
+static enum rc check_words(const struct task_words *t, struct err *e)
+{
+    char dir[1024];
+    struct op_lib *lib = NULL;
+    enum rc rc = fs_data_dir(dir, sizeof dir, "schedules", e);
+    if (rc == RC_OK) rc = op_lib_new(dir, true, &lib, e);
+    for (size_t i = 0; i < t->token.n && rc == RC_OK; i++) {
+        struct task *task = NULL;
+        rc = task_parse(t->token.p[i], lib, NULL, &task, e);
+        if (rc != RC_OK && *t->place.p[i]) err_wrap(e, "%.*s", (int)strlen(t->place.p[i]) - 2, t->place.p[i]);
+        task_free(task);
+    }
+    op_lib_free(lib);
     return rc;
 }
 
 enum rc for_each_task(const struct options *o, enum rc (*fn)(void *ctx, const char *token, struct err *e), void *ctx,
                       struct err *e)
 {
-    if (o->n == 0) return err_set(e, RC_INPUT, "cli.no_task", "which task? For example matmul:M=64,N=64,K=64; `quern ops` lists operators");
-    for (int i = 0; i < o->n; i++) {
-        enum rc rc = o->arg[i][0] == '@' ? each_line(o->arg[i] + 1, fn, ctx, e) : fn(ctx, o->arg[i], e);
-        if (rc != RC_OK) return rc;
+    struct task_words t = {.a = arena_new()};
+    enum rc rc = RC_OK, first = RC_OK;
+    if (o->n == 0) rc = err_set(e, RC_INPUT, "cli.no_task", "which task? For example matmul:M=64,N=64,K=64; `quern ops` lists operators");
+    for (int i = 0; i < o->n && rc == RC_OK; i++) {
+        if (o->arg[i][0] == '@') {
+            rc = add_file(&t, o->arg[i] + 1, e);
+        } else {
+            vec_push(&t.token, o->arg[i]);
+            vec_push(&t.place, "");
+        }
     }
-    return RC_OK;
+    if (rc == RC_OK) rc = check_words(&t, e);
+    size_t failed = 0;
+    for (size_t i = 0; i < t.token.n && rc == RC_OK; i++) {
+        if (interrupted) rc = err_set(e, RC_INTERRUPTED, "cli.interrupted", "interrupted before %s", t.token.p[i]);
+        if (rc == RC_OK) rc = fn(ctx, t.token.p[i], e);
+        /* One task's own failure does not stop the others. */
+        if ((rc == RC_FAIL || rc == RC_MISMATCH) && t.token.n > 1) {
+            complain(e, o->json);
+            if (failed++ == 0) first = rc;
+            rc = RC_OK;
+        }
+    }
+    if (rc == RC_OK && failed)
+        rc = err_set(e, first, "cli.some_failed", "%zu of %zu tasks failed, see above", failed, t.token.n);
+    vec_free(&t.token);
+    vec_free(&t.place);
+    arena_free(t.a);
+    return rc;
 }

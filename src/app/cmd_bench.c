@@ -6,18 +6,20 @@
 
 static void print_timing(struct work *w, const struct timing *t, const char *rung, const char *record)
 {
+    struct report r = {.rung = rung, .record = record, .roof = t->roof, .ns = t->median_ns, .lo = t->lo_ns, .hi = t->hi_ns,
+                       .gflops = t->gflops, .executed_gflops = t->executed_gflops, .roofline_pct = t->roofline_pct};
     if (w->s->o->json) {
-        print_json(json_pack("{s:i, s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:s, s:b}", "v", 1, "task",
-                             w->task->token, "target", w->s->target->name, "threads", w->threads, "median_ns",
-                             json_number(t->median_ns), "ci_lo_ns", json_number(t->lo_ns), "ci_hi_ns", json_number(t->hi_ns),
-                             "gflops", json_number(t->gflops), "executed_gflops", json_number(t->executed_gflops),
-                             "roofline_pct", json_number(t->roofline_pct), "roof", t->roof, "peak_gflops",
-                             json_number(t->peak_gflops), "record", record, "rung", rung, "noisy", t->noisy));
+        json_t *o = report_json(w, &r);
+        json_object_set_new(o, "roof", json_string(t->roof));
+        json_object_set_new(o, "peak_gflops", json_number(t->peak_gflops));
+        json_object_set_new(o, "rounds", json_integer(t->rounds));
+        json_object_set_new(o, "noisy", json_boolean(t->noisy));
+        print_json(o);
         return;
     }
-    printf("%s\n  %.2f us  [%.2f, %.2f] over %d rounds  %.1f GFLOP/s  %.1f%% of the %s roof (FMA peak %.1f)  schedule: %s%s\n",
-           w->task->token, t->median_ns / 1e3, t->lo_ns / 1e3, t->hi_ns / 1e3, t->rounds, t->gflops, t->roofline_pct, t->roof,
-           t->peak_gflops, rung, t->noisy ? "  (noisy)" : "");
+    printf("%s\n  ", w->task->token);
+    report_print(&r);
+    printf("  (FMA peak %.1f)  %d rounds  schedule: %s%s\n", t->peak_gflops, t->rounds, rung, t->noisy ? "  (noisy)" : "");
 }
 
 static enum rc bench_aa(struct work *w, const struct wire_task *job, const struct compile_result *r, struct err *e)
@@ -31,6 +33,8 @@ static enum rc bench_aa(struct work *w, const struct wire_task *job, const struc
             print_json(json_pack("{s:i, s:s, s:o, s:o, s:o, s:b, s:i}", "v", 1, "task", w->task->token, "aa_ratio",
                                  json_number(x->ratio), "ratio_lo", json_number(x->ratio_lo), "ratio_hi",
                                  json_number(x->ratio_hi), "declared_different", race->race.separated, "rounds", race->race.rounds));
+        else if (!(x->ratio_lo > 0 && isfinite(x->ratio_hi)))
+            printf("%s\n  A/A ratio %.4f over %d rounds: too few for an interval\n", w->task->token, x->ratio, race->race.rounds);
         else
             printf("%s\n  A/A ratio %.4f [%.4f, %.4f] over %d rounds: %s\n", w->task->token, x->ratio, x->ratio_lo, x->ratio_hi,
                    race->race.rounds, race->race.separated ? "declared different (a false alarm)" : "not separated, as it must be");
@@ -69,6 +73,7 @@ static enum rc bench_task(void *ctx, const char *token, struct err *e)
     char *trace = NULL;
     const char *rung = "";
     enum rc rc = work_open(&w, s, token, true, e);
+    if (rc == RC_OK) rc = session_can_time(s, e);
     if (rc == RC_OK) rc = session_calibrate(s, e);
     if (rc == RC_OK) rc = work_schedule(&w, s->o->schedule, &trace, &rung, &row, e);
     if (rc == RC_OK) rc = work_compile(&w, trace, COMPILE_BLOB, &r, e);

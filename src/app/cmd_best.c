@@ -1,26 +1,30 @@
 /* quern best: the winning schedule of each task from the log, and which rung of the ladder it stands on. */
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli.h"
 
-static void print_best(struct work *w, const struct db_row *r, const char *trace, const char *rung)
+static void print_best(struct work *w, const struct db_row *row, const char *trace, const char *rung)
 {
-    bool exact = rung[0] == 'e' && rung[1] == 'x';
+    bool exact = strcmp(rung, "exact") == 0;
+    struct report r = exact ? report_row(row) : report_none(rung);
+    if (!exact) {
+        r.ns = work_model_ns(w, trace);
+        r.gflops = r.ns > 0 ? w->flops / r.ns : NAN;
+    }
     if (w->s->o->json) {
-        print_json(json_pack("{s:i, s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:s}", "v", 1, "task", w->task->token,
-                             "target", w->s->target->name, "threads", w->threads, "median_ns",
-                             json_number(exact ? r->median : NAN), "ci_lo_ns", json_number(exact ? r->ci_lo : NAN), "ci_hi_ns",
-                             json_number(exact ? r->ci_hi : NAN), "gflops", json_number(exact ? r->gflops : NAN),
-                             "executed_gflops", json_number(exact ? r->executed_gflops : NAN), "roofline_pct",
-                             json_number(exact ? r->roofline_pct : NAN), "record", exact ? r->id : "", "rung", rung, "schedule", trace));
+        json_t *o = report_json(w, &r);
+        json_object_set_new(o, "schedule", json_string(trace));
+        print_json(o);
         return;
     }
+    printf("# %s\n# ", w->task->token);
+    report_print(&r);
     if (exact)
-        printf("# %s\n# %.2f us  [%.2f, %.2f]  %.1f GFLOP/s  %.1f%% of the %s roof  record %.8s  rung: exact record\n", w->task->token,
-               r->median / 1e3, r->ci_lo / 1e3, r->ci_hi / 1e3, r->gflops, r->roofline_pct, r->roof, r->id);
+        printf("  rung: exact record\n");
     else
-        printf("# %s\n# not tuned on this machine; rung: estimate, from the analytic model; `quern tune %s` measures\n", w->task->token,
-               w->task->spelled);
+        printf("  rung: estimate, by the analytic model; not tuned on this machine: quern tune %s\n", w->task->spelled);
     fputs(trace, stdout);
 }
 

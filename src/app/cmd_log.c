@@ -7,45 +7,76 @@
 #include "base/scan.h"
 #include "cli.h"
 
+static const char *phase_name(enum db_phase p)
+{
+    static const char *const names[] = {[DB_BUILD] = "build", [DB_SCREEN] = "screen", [DB_RACE] = "race", [DB_CONFIRM] = "confirm"};
+    return names[p];
+}
+
+/* 2ff16f08  ok            7.26 us  112.9 GFLOP/s  race    tier 3  conv2d:C=16,... */
 static void print_row(const struct db_row *r, bool json)
 {
+    struct buf b;
+    buf_init(&b, 8 << 20);
     if (json) {
-        struct buf b;
-        buf_init(&b, 8 << 20);
         db_row_json(r, &b);
-        printf("%s\n", b.p);
-        buf_fini(&b);
-        return;
+    } else {
+        char time[40] = "-", speed[40] = "";
+        if (isfinite(r->median)) snprintf(time, sizeof time, "%.2f us", r->median / 1e3);
+        if (isfinite(r->gflops)) snprintf(speed, sizeof speed, "%.1f GFLOP/s", r->gflops);
+        buf_printf(&b, "%.8s  %-17s %12s %15s  %-7s tier %d  ", r->id, r->verdict, time, speed, phase_name(r->phase), r->tier);
+        buf_escape_term(&b, r->k.task, strlen(r->k.task));
+        if (r->origin != DB_LOCAL) buf_puts(&b, "  (imported)");
     }
-    struct buf task;
-    buf_init(&task, 1 << 14);
-    buf_escape_term(&task, r->k.task, strlen(r->k.task));
-    if (isfinite(r->median))
-        printf("%.8s  %-10s %10.2f us  tier %d  %s\n", r->id, r->verdict, r->median / 1e3, r->tier, task.p);
-    else
-        printf("%.8s  %-10s %10s     tier %d  %s\n", r->id, r->verdict, "-", r->tier, task.p);
-    buf_fini(&task);
+    printf("%s\n", b.p);
+    buf_fini(&b);
+}
+
+/* What --verdict, --target and --threads ask for. */
+static enum rc filter_of(const struct options *o, struct db_filter *f, struct err *e)
+{
+    const char *names[] = {
+#define VERDICT(code, NAME, name, side, retry, text) name,
+#include "wire/verdicts.def"
+#undef VERDICT
+    };
+    char hint[96];
+    bool known = !o->verdict;
+    for (size_t i = 0; i < QN_COUNT(names) && !known; i++) known = strcmp(names[i], o->verdict) == 0;
+    if (!known)
+        return err_set(e, RC_INPUT, "cli.value", "there is no verdict '%.40s'%s", o->verdict,
+                       did_you_mean(hint, sizeof hint, o->verdict, names, QN_COUNT(names)));
+    *f = (struct db_filter){.verdict = o->verdict, .best_only = !o->all && !o->verdict};
+    if (strcmp(o->target, "host") != 0) f->target = o->target;
+    if (o->threads > 1) f->threads = (int)o->threads;
+    return RC_OK;
 }
 
 static enum rc log_query(struct session *s, struct err *e)
 {
     const struct options *o = s->o;
     struct arena *a = arena_new();
-    struct db_rows rows;
-    const char *task = o->n > 1 ? o->arg[1] : NULL;
-    struct db_filter f = {.verdict = o->verdict, .limit = o->limit ? o->limit : 50, .best_only = !o->all, .by_time = task != NULL};
+    struct db_rows rows = {0};
+    struct db_filter f;
     struct task *t = NULL;
-    enum rc rc = RC_OK;
-    if (task && strchr(task, ':')) {
+    const char *task = o->n > 1 ? o->arg[1] : NULL;
+    enum rc rc = filter_of(o, &f, e);
+    if (rc == RC_OK && task && strchr(task, ':')) {
         rc = task_parse(task, s->lib, NULL, &t, e);
         f.task = rc == RC_OK ? t->token : NULL;
-    } else if (task) {
+        f.by_time = true;
+    } else {
         f.op = task;
     }
-    if (f.verdict) f.best_only = false;
+    f.no_samples = !o->json;
+    if (f.by_time) f.limit = o->limit;
     if (rc == RC_OK) rc = db_query(s->db, &f, a, &rows, e);
-    for (size_t i = 0; rc == RC_OK && i < rows.n; i++) print_row(&rows.p[i], o->json);
-    if (rc == RC_OK && rows.n == 0) say("quern: no rows match; `quern log query --all` shows every candidate\n");
+    /* By time the fastest come first; else the newest are wanted, and they stand last. */
+    size_t from = rows.n > (size_t)o->limit ? rows.n - (size_t)o->limit : 0;
+    for (size_t i = from; rc == RC_OK && i < rows.n; i++) print_row(&rows.p[i], o->json);
+    if (rc == RC_OK && from) say("quern: the newest %zu of %zu rows; --limit N shows more\n", rows.n - from, rows.n);
+    if (rc == RC_OK && rows.n == 0)
+        say("quern: no rows match%s\n", o->all || f.verdict ? "" : "; `quern log query --all` shows every candidate, not only the best");
     task_free(t);
     arena_free(a);
     return rc;
@@ -53,11 +84,12 @@ static enum rc log_query(struct session *s, struct err *e)
 
 static enum rc log_export(struct session *s, struct err *e)
 {
-    struct db_filter f = {.best_only = !s->o->all};
+    struct db_filter f;
     int64_t n;
-    enum rc rc = db_export(s->db, &f, stdout, &n, e);
+    enum rc rc = filter_of(s->o, &f, e);
+    if (rc == RC_OK) rc = db_export(s->db, &f, stdout, &n, e);
     if (rc == RC_OK && fflush(stdout) != 0) rc = err_set(e, RC_STORE, "log.export", "writing: %s", strerror(errno));
-    if (rc == RC_OK) say("quern: %" PRId64 " records\n", n);
+    if (rc == RC_OK) say("quern: %" PRId64 " record%s\n", n, n == 1 ? "" : "s");
     return rc;
 }
 
@@ -69,7 +101,7 @@ static void say_rejected(void *ctx, const char *file, int64_t line, const char *
 
 static enum rc log_import(struct session *s, struct err *e)
 {
-    if (s->o->n < 2) return err_set(e, RC_INPUT, "cli.usage", "quern log import FILE");
+    if (s->o->n < 2) return err_set(e, RC_INPUT, "cli.usage", "which file? quern log import FILE.jsonl");
     FILE *in = fopen(s->o->arg[1], "re");
     if (!in) return err_set(e, RC_INPUT, "fs.open", "cannot open '%s': %s", s->o->arg[1], strerror(errno));
     struct db_import im = {.origin = DB_IMPORT, .rejected = say_rejected};
@@ -87,7 +119,7 @@ static enum rc log_import(struct session *s, struct err *e)
 
 static enum rc log_why(struct session *s, struct err *e)
 {
-    if (s->o->n < 2) return err_set(e, RC_INPUT, "cli.usage", "quern log why RECORD; `quern log query` lists them");
+    if (s->o->n < 2) return err_set(e, RC_INPUT, "cli.usage", "which record? quern log why RECORD; `quern log query` lists them");
     struct buf b;
     buf_init(&b, 8 << 20);
     enum rc rc = db_why(s->db, s->o->arg[1], &b, e);
@@ -119,9 +151,10 @@ static const struct {
     const char *name;
     enum rc (*run)(struct session *, struct err *);
     enum db_mode mode;
+    int most; /* arguments, its own name included */
 } verbs[] = {
-    {"query", log_query, DB_READ}, {"export", log_export, DB_READ}, {"import", log_import, DB_WRITE},
-    {"why", log_why, DB_READ},     {"check", log_check, DB_READ},
+    {"query", log_query, DB_READ, 2}, {"export", log_export, DB_READ, 1}, {"import", log_import, DB_WRITE, 2},
+    {"why", log_why, DB_READ, 2},     {"check", log_check, DB_READ, 1},
 };
 
 enum rc cmd_log(const struct options *o, struct err *e)
@@ -130,6 +163,7 @@ enum rc cmd_log(const struct options *o, struct err *e)
     for (size_t i = 0; i < QN_COUNT(verbs); i++) {
         names[i] = verbs[i].name;
         if (strcmp(verbs[i].name, verb) != 0) continue;
+        if (o->n > verbs[i].most) return err_set(e, RC_INPUT, "cli.usage", "quern log %s takes no '%.80s'", verb, o->arg[verbs[i].most]);
         struct session s;
         enum rc rc = session_open(&s, o, e);
         if (rc == RC_OK) rc = session_db(&s, verbs[i].mode, e);

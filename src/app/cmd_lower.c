@@ -7,6 +7,7 @@
 
 #include "base/fs.h"
 #include "base/proc.h"
+#include "base/scan.h"
 #include "cli.h"
 
 static bool wanted(const char *stage, const char *name)
@@ -57,7 +58,7 @@ static enum rc show(struct work *w, const struct compile_result *r, const char *
         struct buf b;
         buf_init(&b, 2000);
         for (int i = 0; i < r->nstage; i++) buf_printf(&b, " %s", r->stage[i].name);
-        rc = err_set(e, RC_INPUT, "lower.no_stage", "no stage '%s'; this schedule has:%s", stage, b.p);
+        rc = err_set(e, RC_INPUT, "lower.no_stage", "no stage '%.40s'; this schedule has:%s", stage, b.p);
         buf_fini(&b);
     }
     if (rc == RC_OK && o->out) say("quern: %d stages in %s\n", shown, o->out);
@@ -143,10 +144,48 @@ static enum rc show_diff(struct work *w, const char *trace_text, const char *lis
         buf_fini(&after);
         buf_fini(&line);
     }
-    if (rc == RC_OK && shown == 0) rc = err_set(e, RC_INPUT, "lower.no_step", "the schedule has no step '%s'", list);
+    char hint[96];
+    if (rc == RC_OK && shown == 0)
+        rc = err_set(e, RC_INPUT, "lower.no_step", "the schedule has no step '%.80s'%s", list,
+                     did_you_mean(hint, sizeof hint, list, prims, QN_COUNT(prims)));
     ir_free(ir);
     trace_free(t);
     return rc;
+}
+
+static void print_verified(const struct work *w, const char *stage, const char *how)
+{
+    if (w->s->o->json)
+        print_json(json_pack("{s:i, s:s, s:s, s:b, s:s}", "v", 1, "task", w->task->token, "stage", stage, "verified", true, "how", how));
+    else
+        printf("verified  %-8s %s\n", stage, how);
+}
+
+/* The stages that can run do run: machine code in the sandbox, both C forms through a C compiler, each against
+ * plain loops that no pass has touched. */
+static enum rc verify_stages(struct work *w, const char *trace, const struct compile_result *r, struct err *e)
+{
+    static const char *const forms[][2] = {{"c", "vector"}, {"c99", "portable"}};
+    struct wire_outcome outcome;
+    char how[160];
+    enum rc rc = work_verify(w, trace, r, &outcome, e);
+    if (rc == RC_OK) rc = outcome_error(w, &outcome, e);
+    if (rc != RC_OK) return err_wrap(e, "machine code");
+    snprintf(how, sizeof how, "in the sandbox, tier %d, %u checks", outcome.tier, outcome.checks);
+    print_verified(w, "s", how);
+    for (size_t i = 0; i < QN_COUNT(forms); i++) {
+        struct emission em = {.task = w->task->spelled, .target = w->s->target->name, .form = forms[i][1], .prefix = "", .license = "",
+                              .record = "none", .measured = "not measured", .schedule = trace};
+        struct emitted out;
+        const char *compiler = "";
+        rc = emit_texts(w->s, &em, &out, e);
+        if (rc == RC_OK) rc = cc_test_texts(&out, &compiler, e);
+        emitted_fini(&out);
+        if (rc != RC_OK) return err_wrap(e, "stage %s", forms[i][0]);
+        snprintf(how, sizeof how, "%s C compiled by %s, its test passes", forms[i][1], compiler);
+        print_verified(w, forms[i][0], how);
+    }
+    return RC_OK;
 }
 
 static enum rc lower_task(void *ctx, const char *token, struct err *e)
@@ -157,7 +196,7 @@ static enum rc lower_task(void *ctx, const char *token, struct err *e)
     struct db_row row;
     char *trace = NULL;
     const char *rung = "", *stage = s->o->stage ? s->o->stage : "all";
-    enum rc rc = work_open(&w, s, token, false, e);
+    enum rc rc = work_open(&w, s, token, s->o->verify, e);
     if (rc == RC_OK) rc = work_schedule(&w, s->o->schedule, &trace, &rung, &row, e);
     if (rc == RC_OK && s->o->diff) {
         rc = show_diff(&w, trace, s->o->diff, e);
@@ -168,6 +207,7 @@ static enum rc lower_task(void *ctx, const char *token, struct err *e)
         if (rc == RC_OK) rc = work_compile(&w, trace, want, &r, e);
         if (rc == RC_OK && !s->o->quiet && strcmp(stage, "all") == 0) say("# schedule (%s):\n%s", rung, trace);
         if (rc == RC_OK) rc = show(&w, &r, stage, e);
+        if (rc == RC_OK && s->o->verify) rc = verify_stages(&w, trace, &r, e);
     }
     compile_result_fini(&r);
     mem_free(trace);

@@ -13,6 +13,7 @@
 #include "base/map.h"
 #include "base/proc.h"
 #include "cli.h"
+#include "cli_plant.h"
 #include "tune/tune.h"
 
 struct binding {
@@ -22,7 +23,8 @@ struct binding {
     struct map *recorded; /* "phase:trace hash" -> row of an earlier life */
     int64_t deadline_ns, last_line_ns;
     bool line_open;
-    double roof_ns;
+    int races; /* the last try takes an interval as wide as it comes: a wide one is better than none */
+    struct planted *planted; /* QUERN_PLANT (plant.h), NULL: none */
 };
 
 /* ---- builder ---------------------------------------------------------------------------------- */
@@ -46,6 +48,7 @@ static enum rc bind_receive(void *ctx, uint64_t *id, struct tune_built *out, str
         out->handle = NULL;
         return rc;
     }
+    if (b->planted) planted_next(b->planted, r);
     out->ok = r->status == COMPILE_OK;
     out->flops = r->flops;
     out->build_ns = r->build_ns;
@@ -167,7 +170,7 @@ static enum rc bind_race(void *ctx, int n, const char *const *trace, const struc
     enum rc rc = work_job(b->w, trace[0], &job, e);
     for (int i = 1; i < n && rc == RC_OK && job->exact; i++) rc = work_job(b->w, trace[i], &job, e);
     worker_pause(b->w->s->worker, true);
-    if (rc == RC_OK) rc = work_race(b->w, n, job, blobs, 3, 61, n == 1 ? 10 : 0.25, race, e);
+    if (rc == RC_OK) rc = work_race(b->w, n, job, blobs, 3, 61, n == 1 || b->races++ >= 2 ? 10 : 0.25, race, e);
     worker_pause(b->w->s->worker, false);
     if (rc == RC_OK) {
         for (int i = 0; i < n; i++) race_row(b, race, i, &out[i]);
@@ -225,7 +228,7 @@ static enum rc bind_record(void *ctx, int64_t step, enum tune_phase phase, const
     r.verdict = m->verdict;
     r.world = m->world;
     r.tier = m->tier;
-    r.error = m->error;
+    r.error = b->planted ? planted_error(b->planted, built->hash, m->error) : m->error;
     r.samples = m->samples;
     r.sample_n = (size_t)m->nsample;
     r.median = m->ns;
@@ -295,37 +298,6 @@ static void read_recorded(struct binding *b)
     }
 }
 
-static json_t *summary_json(struct work *w, const struct tune_summary *s, const char *record)
-{
-    const char *roof = "";
-    double ideal = work_roof_ns(w, s->built.flops, &roof);
-    json_t *failures = json_object();
-    for (int i = 0; i < s->nverdict; i++) json_object_set_new(failures, s->verdict[i].name, json_integer(s->verdict[i].n));
-    return json_pack("{s:i, s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:o, s:o, s:s}", "v", 1, "task",
-                     w->task->token, "target", w->s->target->name, "threads", w->threads, "median_ns",
-                     json_number(s->best.ns), "ci_lo_ns", json_number(s->best.lo), "ci_hi_ns", json_number(s->best.hi),
-                     "gflops", json_number(w->flops / s->best.ns), "executed_gflops",
-                     json_number(s->built.flops / s->best.ns), "roofline_pct", json_number(100 * ideal / s->best.ns),
-                     "record", record, "rung", "exact", "candidates", (json_int_t)s->candidates, "measurements",
-                     (json_int_t)s->measurements, "failures", failures, "wall_s", json_number(s->wall_s), "why", s->why);
-}
-
-static void print_summary(struct work *w, const struct tune_summary *s, const char *record)
-{
-    const char *roof = "";
-    double ideal = work_roof_ns(w, s->built.flops, &roof);
-    if (w->s->o->json) {
-        print_json(summary_json(w, s, record));
-        return;
-    }
-    printf("%s\n", w->task->token);
-    printf("  %.2f us  [%.2f, %.2f]  %.1f GFLOP/s  %.1f%% of the %s roof  record %.8s\n", s->best.ns / 1e3, s->best.lo / 1e3,
-           s->best.hi / 1e3, w->flops / s->best.ns, 100 * ideal / s->best.ns, roof, record);
-    printf("  %" PRId64 " candidates, %" PRId64 " measured, %" PRId64 " duplicates, %.1f s (%.1f candidates/s), stopped: %s\n",
-           s->candidates, s->measurements, s->duplicates, s->wall_s, (double)s->candidates / s->wall_s, s->why);
-    for (int i = 0; i < s->nverdict; i++) printf("  %s %" PRId64 "\n", s->verdict[i].name, s->verdict[i].n);
-}
-
 enum { SEEDS = 4 };
 static const char seed_mark[] = "\f"; /* between the traces a run's cursor holds */
 
@@ -379,48 +351,94 @@ static enum rc search(struct binding *b, const struct tune_options *o, struct tu
     return rc;
 }
 
-/* The record that crowned the winner. */
-static void record_of(struct binding *b, char id[33])
+/* What `quern best` will say from now on. */
+static enum rc standing(struct binding *b, struct db_row *row, struct report *r, struct err *e)
 {
-    struct db_row row;
     bool found = false;
-    id[0] = 0;
-    if (db_best(b->w->s->db, b->w->key_id, b->a, &row, &found, NULL) == RC_OK && found) memcpy(id, row.id, 33);
+    enum rc rc = db_best(b->w->s->db, b->w->key_id, b->a, row, &found, e);
+    *r = found ? report_row(row) : report_none("exact");
+    return rc;
 }
 
 static enum rc already_done(struct binding *b, struct err *e)
 {
-    struct work *w = b->w;
     struct db_row row;
-    bool found = false;
-    enum rc rc = db_best(w->s->db, w->key_id, b->a, &row, &found, e);
+    struct report r;
+    struct tune_summary none = {0};
+    enum rc rc = standing(b, &row, &r, e);
     if (rc != RC_OK) return rc;
-    if (w->s->o->json) {
-        print_json(json_pack("{s:i, s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:i, s:i, s:{}, s:f, s:s}", "v", 1,
-                             "task", w->task->token, "target", w->s->target->name, "threads", w->threads, "median_ns",
-                             json_number(row.median), "ci_lo_ns", json_number(row.ci_lo), "ci_hi_ns", json_number(row.ci_hi),
-                             "gflops", json_number(row.gflops), "executed_gflops", json_number(row.executed_gflops),
-                             "roofline_pct", json_number(row.roofline_pct), "record", row.id, "rung", "exact", "candidates", 0,
-                             "measurements", 0, "failures", "wall_s", 0.0, "why", "finished before"));
-    } else {
-        printf("%s\n  already tuned with these options (%s): %.2f us, record %.8s; nothing was measured\n", w->task->token,
-               b->run.why, row.median / 1e3, row.id);
-        printf("  `--seed %" PRIu64 "` or more `--trials` starts another search\n", w->s->o->seed + 1);
-    }
+    tune_print_end(b->w, &r, &none, "finished before");
+    if (!b->w->s->o->json) printf("  already tuned with these options (%s); nothing was measured\n", b->run.why);
+    say("quern: `--seed %" PRIu64 "` or more `--trials` starts another search\n", b->w->s->o->seed + 1);
     return RC_OK;
+}
+
+static void claimed_elsewhere(struct work *w, const struct db_claim *c)
+{
+    struct report r = report_none("exact");
+    struct tune_summary none = {0};
+    char why[160];
+    snprintf(why, sizeof why, "left to process %" PRId64 "%s%s, which is tuning it", c->pid, *c->who ? " of " : "", c->who);
+    tune_print_end(w, &r, &none, why);
 }
 
 static enum rc tune_options_of(const struct options *o, struct tune_options *out, char *text, size_t n, struct err *e)
 {
     const char *effort = o->effort ? o->effort : "default";
     if (!tune_effort(effort, out))
-        return err_set(e, RC_INPUT, "cli.value", "--effort is one of estimate, quick, default, full; not '%s'", effort);
+        return err_set(e, RC_INPUT, "cli.value", "--effort is one of estimate, quick, default, full; not '%.40s'", effort);
     if (o->trials > 0) out->trials = o->trials;
     if (o->trials > 0 && out->trials > 96) out->good_pct = 1000; /* asked for more: never stop early */
     out->seed = o->seed;
     out->time_s = o->time_s;
     snprintf(text, n, "effort=%s trials=%" PRId64, effort, out->trials);
     return RC_OK;
+}
+
+/* The search of a claimed run, from calibration to the crowned record. */
+static enum rc tune_claimed(struct binding *b, struct tune_options *o, struct err *e)
+{
+    struct work *w = b->w;
+    struct session *s = w->s;
+    struct tune_summary sum = {0};
+    struct report r;
+    struct db_row row;
+    const char *roof;
+    if (b->run.state == DB_RUN_RESUMED) say("quern: going on with an earlier run of %s (%zu results)\n", w->task->token, b->run.row_n);
+    read_recorded(b);
+    enum rc rc = session_calibrate(s, e);
+    if (rc == RC_OK) {
+        o->roof_ns = work_roof_ns(w, w->flops, &roof);
+        rc = search(b, o, &sum, e);
+    }
+    if (rc == RC_INTERRUPTED && db_commit(s->db, NULL) == RC_OK) tune_say_resume(w);
+    if (rc == RC_OK) rc = standing(b, &row, &r, e);
+    if (rc == RC_OK) rc = db_run_finish(s->db, &b->run, r.record, sum.why, e);
+    if (rc == RC_OK) tune_print_summary(w, &r, &sum);
+    tune_summary_fini(&sum);
+    return rc;
+}
+
+/* --effort estimate: nothing is measured and nothing logged. */
+static enum rc tune_estimate(struct session *s, const char *token, struct err *e)
+{
+    struct work w;
+    char *trace = NULL;
+    struct tune_summary none = {0};
+    int64_t start = clock_ns();
+    enum rc rc = work_open(&w, s, token, false, e);
+    if (rc == RC_OK) rc = work_estimate(&w, &trace, e);
+    if (rc == RC_OK) {
+        struct report r = report_none("estimate");
+        r.ns = work_model_ns(&w, trace);
+        r.gflops = w.flops / r.ns;
+        none.wall_s = (double)(clock_ns() - start) * 1e-9;
+        tune_print_end(&w, &r, &none, "estimate");
+        say("quern: by the analytic model; nothing was measured\n");
+    }
+    mem_free(trace);
+    work_close(&w);
+    return rc;
 }
 
 static enum rc tune_task(void *ctx, const char *token, struct err *e)
@@ -431,46 +449,23 @@ static enum rc tune_task(void *ctx, const char *token, struct err *e)
     char options_text[128];
     enum rc rc = tune_options_of(s->o, &o, options_text, sizeof options_text, e);
     if (rc != RC_OK) return rc;
-    rc = work_open(&w, s, token, true, e);
+    if (o.trials == 0) return tune_estimate(s, token, e);
     struct binding b = {.w = &w, .a = arena_new()};
     struct db_claim claim = {0};
-    struct tune_summary sum = {0};
-    char record[33];
+    rc = work_open(&w, s, token, true, e);
+    if (rc == RC_OK) rc = session_can_time(s, e);
     if (rc == RC_OK) rc = session_db(s, DB_WRITE, e);
+    if (rc == RC_OK) rc = planted_read(getenv("QUERN_PLANT"), &b.planted, e);
     if (rc == RC_OK) rc = db_claim(s->db, &w.key, 60000, &claim, e);
-    if (rc != RC_OK) goto out;
-    if (!claim.mine) {
-        say("quern: process %" PRId64 " (%s) is tuning %s; leaving it to that one\n", claim.pid, claim.who, w.task->token);
-        goto out;
+    if (rc == RC_OK && !claim.mine) {
+        claimed_elsewhere(&w, &claim);
+    } else if (rc == RC_OK) {
+        rc = db_run_open(s->db, &w.key, o.seed, options_text, b.a, &b.run, e);
+        if (rc == RC_OK) rc = b.run.state == DB_RUN_FINISHED ? already_done(&b, e) : tune_claimed(&b, &o, e);
+        db_release(s->db, &w.key, NULL);
     }
-    rc = db_run_open(s->db, &w.key, o.seed, options_text, b.a, &b.run, e);
-    if (rc != RC_OK) goto out;
-    if (b.run.state == DB_RUN_FINISHED) {
-        rc = already_done(&b, e);
-        goto out;
-    }
-    if (b.run.state == DB_RUN_RESUMED) say("quern: going on with an earlier run of %s (%zu results)\n", w.task->token, b.run.row_n);
-    read_recorded(&b);
-    rc = session_calibrate(s, e);
-    if (rc == RC_OK) {
-        const char *roof;
-        o.roof_ns = work_roof_ns(&w, w.flops, &roof);
-        rc = search(&b, &o, &sum, e);
-    }
-    if (rc == RC_INTERRUPTED) {
-        db_commit(s->db, NULL);
-        say("quern: everything measured is saved; go on with: quern tune %s%s%s --seed %" PRIu64 "\n", w.task->spelled,
-            s->o->effort ? " --effort " : "", s->o->effort ? s->o->effort : "", s->o->seed);
-    }
-    if (rc == RC_OK) {
-        record_of(&b, record);
-        rc = db_run_finish(s->db, &b.run, record, sum.why, e);
-    }
-    if (rc == RC_OK) print_summary(&w, &sum, record);
-out:
-    if (claim.mine) db_release(s->db, &w.key, NULL);
-    tune_summary_fini(&sum);
     if (b.recorded) map_free(b.recorded);
+    planted_free(b.planted);
     arena_free(b.a);
     work_close(&w);
     return rc;

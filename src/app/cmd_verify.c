@@ -1,8 +1,11 @@
-/* quern verify: compiles one schedule of each task and has the runner check it at tier 3, for every seed. */
+/* quern verify: compiles one schedule of each task and has the runner check it at tier 3, for every seed; an
+ * emitted FILE.c is compiled with its own test and run. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "base/fs.h"
 #include "cli.h"
 
 static void print_verdict(struct work *w, const struct wire_outcome *o, const char *rung)
@@ -19,25 +22,6 @@ static void print_verdict(struct work *w, const struct wire_outcome *o, const ch
     if (!ok) printf("  %s (error %.3g, bound %.3g)\n", o->text ? o->text : "", o->max_err, o->bound);
 }
 
-static enum rc check_blob(struct work *w, const char *trace, const struct compile_result *r, struct wire_outcome *out,
-                          struct arena *a, struct err *e)
-{
-    const struct wire_task *job;
-    enum rc rc = work_job(w, trace, &job, e);
-    int64_t seeds = w->s->o->seeds ? w->s->o->seeds : 1;
-    for (int64_t i = 0; i < seeds && rc == RC_OK; i++) {
-        struct wire_verify m = {.task = *job, .limits = {.threads = (uint32_t)w->threads}, .tier = 3, .seed = w->s->o->seed + (uint64_t)i};
-        job_blob(&m.blob, r, w->s->target, a);
-        struct client_reply reply;
-        rc = client_call(w->s->runner, WIRE_VERIFY, &m, 120000, &reply, e);
-        if (rc != RC_OK) return rc;
-        *out = reply.result->outcome;
-        out->text = arena_strdup(a, out->text ? out->text : "");
-        if (out->verdict != VERDICT_OK) break;
-    }
-    return rc;
-}
-
 static enum rc verify_task(void *ctx, const char *token, struct err *e)
 {
     struct session *s = ctx;
@@ -50,13 +34,10 @@ static enum rc verify_task(void *ctx, const char *token, struct err *e)
     enum rc rc = work_open(&w, s, token, true, e);
     if (rc == RC_OK) rc = work_schedule(&w, s->o->schedule, &trace, &rung, &row, e);
     if (rc == RC_OK) rc = work_compile(&w, trace, COMPILE_BLOB | COMPILE_VERIFY, &r, e);
-    if (rc == RC_OK) rc = check_blob(&w, trace, &r, &outcome, w.a, e);
+    if (rc == RC_OK) rc = work_verify(&w, trace, &r, &outcome, e);
     if (rc == RC_OK) {
         print_verdict(&w, &outcome, rung);
-        const struct verdict_info *v = verdict_info(outcome.verdict);
-        if (outcome.verdict != VERDICT_OK)
-            rc = err_set(e, v && v->side == SIDE_WORLD ? RC_FAIL : RC_MISMATCH, verdict_name(outcome.verdict), "%s: %s",
-                         w.task->token, outcome.text);
+        rc = outcome_error(&w, &outcome, e);
     }
     compile_result_fini(&r);
     mem_free(trace);
@@ -64,11 +45,53 @@ static enum rc verify_task(void *ctx, const char *token, struct err *e)
     return rc;
 }
 
+/* An emitted file: its own test, compiled here. */
+static enum rc verify_file(const struct options *o, const char *path, struct err *e)
+{
+    char dir[2048], stem[2048], test[2100];
+    const char *compiler = "";
+    const char *slash = strrchr(path, '/');
+    if (strlen(path) >= sizeof dir - 10) return err_set(e, RC_INPUT, "verify.file", "the path is too long");
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    if (slash == path) snprintf(dir, sizeof dir, "/");
+    snprintf(stem, sizeof stem, "%s", slash ? slash + 1 : path);
+    stem[strlen(stem) - 2] = 0;
+    size_t n = strlen(stem);
+    if (n > 5 && strcmp(stem + n - 5, "_test") == 0) stem[n - 5] = 0;
+    snprintf(test, sizeof test, "%.*s%s_test.c", slash ? (int)(slash - path + 1) : 0, path, stem);
+    if (!fs_exists(path)) return err_set(e, RC_INPUT, "fs.open", "cannot open '%s'", path);
+    if (!fs_exists(test))
+        return err_set(e, RC_INPUT, "verify.no_test", "'%s' is not there: quern emit writes it beside the kernel, and it is what is run", test);
+    enum rc rc = cc_test(dir, stem, &compiler, e);
+    if (rc != RC_OK && rc != RC_MISMATCH) return rc;
+    bool ok = rc == RC_OK;
+    if (o->json)
+        print_json(json_pack("{s:i, s:s, s:b, s:n, s:n, s:n, s:s}", "v", 1, "task", path, "ok", ok, "max_err", "bound", "worst", "compiler",
+                             compiler));
+    else
+        printf("%s  %s  compiled by %s, against plain loops\n", ok ? "ok" : "wrong_result", path, compiler);
+    return rc;
+}
+
 enum rc cmd_verify(const struct options *o, struct err *e)
 {
     struct session s;
-    enum rc rc = session_open(&s, o, e);
-    if (rc == RC_OK) rc = for_each_task(o, verify_task, &s, e);
-    session_close(&s);
+    struct options tasks = *o;
+    enum rc rc = RC_OK;
+    tasks.n = 0;
+    tasks.arg = mem_new(sizeof(char *) * (size_t)(o->n + 1));
+    for (int i = 0; i < o->n && rc == RC_OK; i++) {
+        size_t n = strlen(o->arg[i]);
+        if (n > 2 && strcmp(o->arg[i] + n - 2, ".c") == 0)
+            rc = verify_file(o, o->arg[i], e);
+        else
+            tasks.arg[tasks.n++] = o->arg[i];
+    }
+    if (rc == RC_OK && (tasks.n || o->n == 0)) {
+        rc = session_open(&s, &tasks, e);
+        if (rc == RC_OK) rc = for_each_task(&tasks, verify_task, &s, e);
+        session_close(&s);
+    }
+    mem_free(tasks.arg);
     return rc;
 }

@@ -1,4 +1,7 @@
 /* quern: the command line program. Finds the command, parses its options, turns errors into exit codes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,6 +26,7 @@ static void on_interrupt(int sig)
 void say(const char *fmt, ...)
 {
     if (quiet) return;
+    fflush(stdout); /* in one order when both go to one place */
     va_list ap;
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
@@ -49,7 +53,7 @@ json_t *json_number(double v)
     return isfinite(v) ? json_real(v) : json_null();
 }
 
-static int complain(const struct err *e, bool json)
+int complain(const struct err *e, bool json)
 {
     if (json) print_json(json_pack("{s:i, s:s, s:s}", "v", 1, "error", e->code, "message", e->msg));
     struct buf b;
@@ -63,6 +67,7 @@ static int complain(const struct err *e, bool json)
             p++;
         }
     }
+    fflush(stdout);
     fprintf(stderr, "quern: %s\n", b.p);
     buf_fini(&b);
     return (int)e->rc;
@@ -75,48 +80,86 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-static int unknown_command(const char *name)
+static int unknown_command(const char *name, bool json)
 {
     const char *names[32];
     char hint[96];
+    struct err e;
     for (size_t i = 0; i < command_count; i++) names[i] = commands[i].name;
-    fprintf(stderr, "quern: no command '%.60s'%s; `quern --help` lists them\n", name,
+    err_set(&e, RC_INPUT, "cli.unknown_command", "no command '%.60s'%s; `quern --help` lists them", name,
             did_you_mean(hint, sizeof hint, name, names, command_count));
-    return RC_INPUT;
+    return complain(&e, json);
 }
 
-int main(int argc, char **argv)
+/* Descriptors 0..2 must be open, or the log's file could become "standard output". */
+static void open_standard(void)
 {
-    struct sigaction sa = {.sa_handler = on_interrupt};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    const char *name = argc > 1 ? argv[1] : "--help";
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-        const struct command *c = argc > 2 ? find_command(argv[2]) : NULL;
-        if (c)
-            help_command(c);
-        else
-            help_all();
-        return argc > 1 ? 0 : RC_INPUT;
-    }
-    if (strcmp(name, "--version") == 0) return printf("quern %s\n", QN_VERSION) < 0;
-    if (strcmp(name, "--man") == 0) return help_man(), 0;
-    if (strcmp(name, "--completion") == 0) return help_completion(), 0;
-    const struct command *c = find_command(name);
-    if (!c) return unknown_command(name);
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR) != fd) _exit(RC_FAIL);
+}
+
+/* The reader of our output has gone (| head): nobody's fault, and not worth a word. */
+static bool reader_left(void)
+{
+    struct pollfd p = {.fd = 1, .events = POLLOUT};
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLERR) != 0;
+}
+
+/* Was all of stdout written? */
+static int finish(int rc)
+{
+    bool bad = fflush(stdout) != 0;
+    int why = errno;
+    if ((!bad && !ferror(stdout)) || rc != RC_OK || reader_left()) return rc;
+    struct err e;
+    err_set(&e, RC_FAIL, "cli.stdout", "cannot write the results%s%s", bad ? ": " : "", bad ? strerror(why) : "");
+    return complain(&e, false);
+}
+
+static bool asks(int argc, char **argv, const char *word, const char *letter)
+{
     for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return help_command(c), 0;
+        if (strcmp(argv[i], word) == 0 || (letter && strcmp(argv[i], letter) == 0)) return true;
+    return false;
+}
+
+static int run_command(const struct command *c, int argc, char **argv, bool json)
+{
     struct options o;
     struct err e = {0};
     enum rc rc = options_parse(c, argc - 2, argv + 2, &o, &e);
     quiet = o.quiet;
     if (rc == RC_OK) rc = c->run(&o, &e);
-    if (rc != RC_OK) {
-        e.rc = rc;
-        if (!e.msg[0]) snprintf(e.msg, sizeof e.msg, "failed");
-        complain(&e, o.json);
-    }
     options_fini(&o);
-    return (int)rc;
+    if (rc == RC_OK || (ferror(stdout) && reader_left())) return rc == RC_INTERRUPTED ? RC_INTERRUPTED : RC_OK;
+    e.rc = rc;
+    if (!e.msg[0]) snprintf(e.msg, sizeof e.msg, "failed");
+    return complain(&e, json);
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction sa = {.sa_handler = on_interrupt};
+    open_standard();
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    const char *name = argc > 1 ? argv[1] : "--help";
+    bool json = asks(argc, argv, "--json", NULL);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        const struct command *c = argc > 2 ? find_command(argv[2]) : NULL;
+        if (argc > 2 && !c) return unknown_command(argv[2], json);
+        if (c)
+            help_command(c);
+        else
+            help_all();
+        return finish(argc > 1 ? RC_OK : RC_INPUT);
+    }
+    if (strcmp(name, "--version") == 0) return printf("quern %s\n", QN_VERSION), finish(RC_OK);
+    if (strcmp(name, "--man") == 0) return help_man(), finish(RC_OK);
+    if (strcmp(name, "--completion") == 0) return help_completion(), finish(RC_OK);
+    const struct command *c = find_command(name);
+    if (!c) return unknown_command(name, json);
+    if (asks(argc, argv, "--help", "-h")) return help_command(c), finish(RC_OK);
+    return finish(run_command(c, argc, argv, json));
 }

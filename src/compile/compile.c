@@ -65,9 +65,7 @@ static void add_nest(struct compile_result *r, const char *name, const struct ne
 
 static void dump_pass(void *ctx, const char *pass, const struct nest *n)
 {
-    char name[64];
-    snprintf(name, sizeof name, "lower:%s", pass);
-    add_nest(ctx, name, n);
+    add_nest(ctx, pass, n);
 }
 
 static void add_c_forms(struct compile_result *r, const struct kernel *k, const struct target *t)

@@ -31,7 +31,7 @@ enum compile_status {
 };
 
 struct compile_stage {
-    char *name; /* "op", "nest", "scheduled", "lower:unroll", "kernel", "c", "c99", "ll", "s" */
+    char *name; /* "op", "nest", "scheduled", a pass such as "unroll", "kernel", "c", "c99", "ll", "s" */
     char *text;
 };
 
