@@ -3,7 +3,8 @@
  *   recipe.exact            small integers, compared bit for bit at tier 1
  *   outputs of integers     bitwise on every recipe
  *   sums of f32 products    per-element bound 8 2^-24 sqrt(K) sqrt(sum (ab)^2) on real data
- *   everything else         rel-L2 within the task's tolerance */
+ *   everything else         rel-L2 within the task's tolerance
+ *   clamped or selected     rel-L2, but not on data made to cancel */
 #include "compile/job.h"
 
 #include <string.h>
@@ -36,7 +37,7 @@ static enum check check_of(const struct task_tensor *t, const struct data_recipe
 {
     if (!dtype_is_float(t->dtype)) return CHECK_BITS;
     if (t->dtype == TYPE_F32 && r->sum_of_products && !r->fractional && !r->transcendental) return CHECK_SUMPROD;
-    return CHECK_REL_L2;
+    return r->bent ? CHECK_MILD_L2 : CHECK_REL_L2;
 }
 
 static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t, const struct data_recipe *r, struct err *e)

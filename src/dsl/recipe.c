@@ -18,11 +18,17 @@ struct bound {
     bool exact; /* an integer, exactly represented, in any order of evaluation */
 };
 
+/* What happens to the result of a reduction afterwards. The bound of a sum of products, which is the same
+ * nest run on squares, survives sums and max; scaling leaves errors relative to the output's norm; a clamp
+ * or a selection does not: where large terms cancel, the sum's error is all that is left of the output. */
+enum after { AFTER_NOTHING, AFTER_SUM, AFTER_SCALED, AFTER_BENT };
+
 struct walk {
     const struct nest *n;
     double a; /* magnitude tried */
     const struct task *t;
     struct bound *tensor; /* by index in n->tensor */
+    enum after *after;    /* likewise */
     bool transcendental, fractional, products, reduces;
 };
 
@@ -189,6 +195,20 @@ static double update_depth(struct walk *w, const struct stmt *s, int64_t *longes
     return depth;
 }
 
+static enum after after_of(struct walk *w, const struct expr *e)
+{
+    enum after worst = AFTER_NOTHING;
+    for (int i = 0; i < e->n; i++) {
+        enum after a = after_of(w, e->a[i]);
+        worst = a > worst ? a : worst;
+    }
+    int at = e->op == OP_LOAD || e->op == OP_LOADC ? tensor_at(w->n, e->u.tensor) : -1;
+    if (at >= 0) return w->after[at] > worst ? w->after[at] : worst;
+    if (worst == AFTER_NOTHING || e->op == OP_ADD || e->op == OP_MAX || e->op == OP_CAST) return worst;
+    bool scaled = e->op == OP_SUB || e->op == OP_NEG || e->op == OP_MUL || e->op == OP_DIV || e->op == OP_FMA;
+    return scaled && worst < AFTER_BENT ? AFTER_SCALED : AFTER_BENT;
+}
+
 static bool is_product(const struct expr *e)
 {
     return e->op == OP_MUL || (e->op == OP_CAST && is_product(e->a[0]));
@@ -222,6 +242,8 @@ static void walk_update(struct stage_walk *sw, struct stmt *s)
         struct bound b = bound_of(w, s->u.update.value[i]);
         expr_walk(s->u.update.value[i], deepest, ctx);
         sw->depth[at] = fmax(sw->depth[at], n * below);
+        enum after after = after_of(w, s->u.update.value[i]); /* a product of sums is what reduce_k counts */
+        w->after[at] = after <= AFTER_SCALED ? AFTER_SUM : after;
         if (s->u.update.op == RED_SUM) {
             b.mag *= n;
             w->products &= is_product(s->u.update.value[i]);
@@ -253,6 +275,8 @@ static bool walk_stmt(struct stmt *s, void *ctx)
         struct bound b =
             clip(bound_of(w, s->u.store.value), (enum dtype)s->u.store.tensor->type.dtype);
         expr_walk(s->u.store.value, deepest, c);
+        enum after after = after_of(w, s->u.store.value);
+        if (after > w->after[at]) w->after[at] = after;
         sw->depth[at] = fmax(sw->depth[at], below);
         bool seen = w->tensor[at].mag != 0;
         w->tensor[at] = (struct bound){fmax(w->tensor[at].mag, b.mag),
@@ -267,12 +291,15 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     struct walk w = {.n = n, .a = a, .t = t, .products = true};
     size_t count = (size_t)n->ntensor + 1;
     w.tensor = mem_new(count * sizeof *w.tensor);
+    w.after = mem_new(count * sizeof *w.after);
     struct stage_walk sw = {.w = &w, .depth = mem_new(count * sizeof(double)), .longest = 1};
     for (int i = 0; i < n->ntensor; i++) sw.depth[i] = 1;
     stmt_walk(n->body, walk_stmt, &sw);
     bool exact = true;
     double depth = 1;
+    enum after after = AFTER_NOTHING;
     for (int i = 0; i < n->ntensor; i++) {
+        after = w.after[i] > after ? w.after[i] : after;
         bool made = n->tensor[i]->scope == SCOPE_OUT || n->tensor[i]->scope == SCOPE_TEMP;
         if (made && !w.tensor[i].exact && w.tensor[i].mag != 0) exact = false;
         depth = fmax(depth, sw.depth[i]);
@@ -281,11 +308,13 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     out->magnitude = exact ? (int64_t)a : 1;
     out->depth = depth < 9e18 ? (int64_t)depth : INT64_MAX;
     out->budget_depth = sw.longest;
-    out->sum_of_products = w.reduces && w.products;
+    out->sum_of_products = w.reduces && w.products && after <= AFTER_SUM;
+    out->bent = after == AFTER_BENT;
     out->transcendental = w.transcendental;
     out->fractional = w.fractional;
     mem_free(sw.depth);
     mem_free(w.tensor);
+    mem_free(w.after);
     return exact;
 }
 

@@ -287,6 +287,12 @@ START_TEST(recipes)
     ck_assert(r.exact && r.magnitude == 8 && r.depth == 576 && r.budget_depth == 64 &&
               r.sum_of_products && !r.fractional && !r.transcendental);
     ck_assert_double_eq_tol(r.tol, 12 * 8 * ldexp(1, -24), 1e-12);
+    r = recipe_of("conv2d:H=9,W=7,C=64,K=4,R=3,S=3,act=relu,bias=1,residual=1", "direct", "");
+    ck_assert(r.sum_of_products && !r.bent);
+    r = recipe_of("conv2d:H=9,W=7,C=64,K=4,R=3,S=3,act=relu6", "direct", "");
+    ck_assert(r.exact && !r.sum_of_products && r.bent);
+    r = recipe_of("conv2d:H=9,W=7,C=64,K=4,R=3,S=3,act=prelu", "direct", "");
+    ck_assert(r.exact && !r.sum_of_products && r.bent);
     r = recipe_of("matmul:M=1,N=1,K=1000000", "direct", "");
     ck_assert(r.exact && r.magnitude == 4); /* 10^6 * 16 < 2^24 */
     r = recipe_of("matmul:M=1,N=1,K=1000,dtype=f16", "direct", "");
