@@ -37,6 +37,8 @@ void cc_open(struct cc *c, const struct kernel *k, const struct target *t, const
     c->used = map_new();
     c->have = map_new();
     c->table = ARENA_ARRAY(c->a, const char *, c->ir->next_tensor + 1);
+    c->alias = ARENA_ARRAY(c->a, const struct expr *, c->ir->next_var + 1);
+    c->is_bits = ARENA_ARRAY(c->a, bool, c->ir->next_var + 1);
     c->sym = cc_fmt(c, "%s%s", o->prefix, o->symbol);
     map_put(c->used, c->sym, c);
     map_put(c->used, cc_fmt(c, "%s_pack", c->sym), c);

@@ -65,6 +65,8 @@ struct cc {
     const char *lane;   /* name of the lane variable while printing lane by lane, else NULL */
     int guarded;        /* > 0: what is printed is evaluated only under a condition */
     const char **table; /* by tensor id: name of a printed TABLE */
+    const struct expr **alias; /* by variable id: value of a mask that reads nothing; NULL: not one */
+    bool *is_bits;             /* by variable id: the mask's C variable holds one bit a lane */
     const char *sym;    /* prefix + symbol */
 };
 

@@ -442,6 +442,7 @@ static const char *print_node(struct cc *c, const struct expr *e)
     case OP_REAL: return cc_real(c, (enum dtype)e->type.dtype, e->u.f);
     case OP_VAR:
         if (!c->fn->var[e->u.var->id]) return cc_fail(c, "c.form", "variable '%s' is not bound", e->u.var->name);
+        if (c->is_bits[e->u.var->id]) return cc_fmt(c, "((%s >> %s & 1) != 0)", c->fn->var[e->u.var->id], c->lane);
         return e->type.lanes > 1 ? cc_fmt(c, "%s[%s]", c->fn->var[e->u.var->id], c->lane) : c->fn->var[e->u.var->id];
     case OP_LOAD: case OP_LOADC: return load(c, e);
     case OP_HSUM: case OP_HMAX: case OP_HMIN: return horizontal(c, e);

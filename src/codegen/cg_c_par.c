@@ -71,6 +71,7 @@ static int fields_of(struct cc *c, const struct cc_capture *p, bool restricted, 
     for (size_t i = 0; i < p->vars.n; i++) {
         const struct var *v = p->vars.p[i];
         const char *name = c->fn->var[v->id];
+        if (v->type.lanes > 1) cc_fail(c, "c.form", "a parallel loop uses the vector '%s' from outside", v->name);
         f[n++] = (struct field){cc_fmt(c, "%s %s", cc_value_type((enum dtype)v->type.dtype), name), name, name};
     }
     f[n++] = (struct field){restricted ? "unsigned char *restrict scratch" : "unsigned char *scratch", "scratch", "scratch"};

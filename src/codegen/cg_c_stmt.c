@@ -196,27 +196,38 @@ static bool use_stmt(struct stmt *s, void *ctx)
     return !((struct use *)ctx)->found;
 }
 
+/* A vector variable: bits for a mask of AVX-512 moves, a vector where the type has one, else an array of lanes. */
+static const char *let_vector(struct cc *c, const struct var *v, const struct expr *value)
+{
+    bool mask = value->type.dtype == TYPE_B1;
+    if (mask && c->vector && cc_reads(c, value) == 0) c->alias[v->id] = value;
+    const char *bits = mask && c->avx512 && c->vector ? cc_kmask(c, value) : NULL;
+    const char *text = bits ? bits : cc_is_vector_type(c, value->type) ? cc_vector(c, value) : NULL;
+    const char *name = cc_name(c, v->name), *type = cc_value_type((enum dtype)value->type.dtype);
+    if (text) {
+        cc_line(c, "const %s %s = %s;", bits ? "uint64_t" : cc_vector_type(c, value->type), name, cc_bare(c, text));
+        c->is_bits[v->id] = bits != NULL;
+        return name;
+    }
+    uint32_t saved;
+    cc_line(c, "%s %s[%d];", type, name, value->type.lanes);
+    c->lane = cc_lane_open(c, value->type.lanes, &saved);
+    cc_line(c, "%s[%s] = %s;", name, c->lane, cc_bare(c, cc_expr(c, value)));
+    cc_lane_close(c, saved);
+    return name;
+}
+
 static void print_let(struct cc *c, struct stmt *s)
 {
     const struct var *v = s->u.let.var;
     const struct expr *value = s->u.let.value;
     struct use u = {v, false};
     stmt_walk(s->u.let.body, use_stmt, &u);
-    if (u.found) {
-        const char *name = NULL;
-        if (value->type.lanes > 1) {
-            if (!c->vector || !cc_is_vector_type(c, value->type)) {
-                cc_fail(c, "c.form", "'%s' binds a vector without a C type", v->name);
-                return;
-            }
-            const char *text = cc_bare(c, cc_vector(c, value));
-            name = cc_name(c, v->name);
-            cc_line(c, "const %s %s = %s;", cc_vector_type(c, value->type), name, text);
-        } else {
-            const char *text = cc_bare(c, cc_expr(c, value));
-            name = cc_name(c, v->name);
-            cc_line(c, "const %s %s = %s;", cc_value_type((enum dtype)value->type.dtype), name, text);
-        }
+    if (u.found && value->type.lanes > 1) {
+        c->fn->var[v->id] = let_vector(c, v, value);
+    } else if (u.found) {
+        const char *text = cc_bare(c, cc_expr(c, value)), *name = cc_name(c, v->name);
+        cc_line(c, "const %s %s = %s;", cc_value_type((enum dtype)value->type.dtype), name, text);
         c->fn->var[v->id] = name;
         if (type_eq(value->type, type_of(TYPE_S64))) env_put(c->env, v, value, expr_add(c->ir, value, expr_int(c->ir, 1)));
     }

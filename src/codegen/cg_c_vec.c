@@ -178,6 +178,7 @@ const char *cc_mask(struct cc *c, const struct expr *e, int bytes)
     static const enum dtype by_bytes[9] = {[1] = TYPE_S8, [2] = TYPE_S16, [4] = TYPE_S32, [8] = TYPE_S64};
     struct type mt = type_vec(by_bytes[bytes], e->type.lanes);
     const char *m = NULL;
+    if (e->op == OP_VAR && c->alias[e->u.var->id]) return cc_mask(c, c->alias[e->u.var->id], bytes);
     switch ((enum op)e->op) {
     case OP_EQ: case OP_NE: case OP_LT: case OP_LE: m = mask_compare(c, e, mt); break;
     case OP_AND: m = cc_fmt(c, "(%s & %s)", cc_mask(c, e->a[0], bytes), cc_mask(c, e->a[1], bytes)); break;
@@ -207,6 +208,7 @@ static const char *kmask_compare(struct cc *c, const struct expr *e)
 
 const char *cc_kmask(struct cc *c, const struct expr *e)
 {
+    if (e->op == OP_VAR) return c->is_bits[e->u.var->id] ? c->fn->var[e->u.var->id] : NULL;
     if (e->op == OP_LT || e->op == OP_LE) return kmask_compare(c, e);
     if (e->op == OP_SPLAT) return cc_fmt(c, "(%s ? ~UINT64_C(0) : 0)", cc_expr(c, e->a[0]));
     if (e->op != OP_AND && e->op != OP_OR && e->op != OP_NOT) return NULL;

@@ -169,4 +169,10 @@ const char *const case_access[] = {
     "nest t\nin     x: f32[64]\nout    y: f32[4]\ntemp   s: f32[4]\nfor i in 0..4\n  s[i] = 0.0\n  for j in 0..16\n"
     "    s[i] = s[i] + x[i * 16 + j]\n  alloc reg r: f32[1]\n    r[0] = s[i]\n    for k in 0..16\n      r[0] = r[0] + x[k * 4 + i]\n"
     "    y[i] = r[0] * r[0]\n",
+    /* vectors bound by LET: a mask, a number, a half */
+    "nest t\nin     x: f32[37]\nin     h: f16[48]\nout    y: f32[37]\nout    z: f16[48]\nfor i in 0..3\n"
+    "  let m = ramp(i * 16, 1, 16) < splat(37, 16)\n"
+    "    let v = (x[ramp(i * 16, 1, 16)] if m else splat(0.5, 16)) * splat(2.0, 16)\n      if m\n"
+    "        y[ramp(i * 16, 1, 16)] = select(m, v * v, splat(1.0, 16))\n"
+    "  let q = h[ramp(i * 16, 1, 16)] + splat(f16(1), 16)\n    z[ramp(i * 16, 1, 16)] = q * q\n",
 };

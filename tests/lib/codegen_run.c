@@ -50,16 +50,25 @@ void cgrun_open(struct cgrun *r, const char *text)
     cgrun_host(&r->t);
 }
 
+static void place(struct tensor *t, int64_t *at)
+{
+    int64_t n = 0;
+    if (t->scope != SCOPE_TEMP || !expr_is_int(t->extent[0], &n)) return;
+    t->scratch_at = *at;
+    *at += (n * dtype_bytes(t->type.dtype) + 63) / 64 * 64;
+}
+
+static bool place_alloc(struct stmt *s, void *ctx)
+{
+    if (s->kind == ST_ALLOC) place(s->u.alloc.tensor, ctx);
+    return true;
+}
+
 void cgrun_scratch(struct cgrun *r)
 {
     int64_t at = 0;
-    for (int i = 0; i < r->nest->ntensor; i++) {
-        struct tensor *t = r->nest->tensor[i];
-        int64_t n = 0;
-        if (t->scope != SCOPE_TEMP || !expr_is_int(t->extent[0], &n)) continue;
-        t->scratch_at = at;
-        at += (n * dtype_bytes(t->type.dtype) + 63) / 64 * 64;
-    }
+    for (int i = 0; i < r->nest->ntensor; i++) place(r->nest->tensor[i], &at);
+    stmt_walk(r->nest->body, place_alloc, &at);
     r->k.scratch_a = at;
 }
 
