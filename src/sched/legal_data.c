@@ -327,11 +327,12 @@ bool legal_PACK(struct plan *p)
     if (!plan_order(p, 2, p->tensor->rank)) return false;
     if (!stmt_reads(place_body(p), p->tensor)) return refuse(p, REJECT_STAGE_UNUSED, "'%s'", p->tensor->name);
     if (!plan_region(p, p->tensor, &p->box) || !plan_lead(p) || !plan_copy_name(p, "pack")) return false;
-    int64_t elements = 1, v = 0;
+    int64_t elements = 1, v = 0, whole = tensor_const_elements(p->tensor);
     for (int d = 0; d < p->box.rank + p->nlead; d++) {
         bool lead = d >= p->box.rank;
         if (lead ? !loop_extent(p->lead[d - p->box.rank], &v) : !expr_is_int(p->box.extent[d], &v)) return refuse(p, REJECT_PACK_EXTENT, "'%s'", p->tensor->name);
-        if (__builtin_mul_overflow(elements, v, &elements) || elements > INT64_C(1) << 36) return refuse(p, REJECT_PACK_EXTENT, "'%s' would be too large", p->name[0]);
+        bool much = __builtin_mul_overflow(elements, v, &elements) || elements > INT64_C(1) << 36;
+        if (much || (whole >= 0 && elements > 8 * whole + 4096)) return refuse(p, REJECT_COPY_SIZE, "'%s'", p->name[0]);
     }
     for (int i = 0; i < p->nlead; i++) {
         const char *name = p->lead[i]->u.loop.var->name;
