@@ -44,7 +44,7 @@ void print_json(json_t *o)
     char *s = json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(10));
     puts(s ? s : "{}");
     fflush(stdout);
-    free(s);
+    free(s); /* from jansson */
     json_decref(o);
 }
 
