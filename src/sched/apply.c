@@ -1,10 +1,11 @@
-/* apply: a trace onto a nest, step by step: arguments, legality, edit; and a refusal told to a person.
+/* apply: a trace onto a nest, step by step: arguments, legality, edit; and a refusal told to a
+ * person.
  *
  *     sched_apply(nest, trace, &rejection) == RC_OK ?   the nest is scheduled
  *                                                   :   sched_explain says which step and why
  *
- * Invariants: a refused step has edited nothing; the nest of a refused trace is half edited all the same,
- * because the steps before it were done. */
+ * Invariants: a refused step has edited nothing; the nest of a refused trace is half edited all the
+ * same, because the steps before it were done. */
 #include <stdio.h>
 #include <string.h>
 
@@ -59,14 +60,16 @@ static bool line_is_of(const char *line, size_t len, const struct step *s)
         size_t n = strlen(s->arg[i]);
         for (size_t h = 0; h < QN_COUNT(heads); h++) {
             size_t hn = strlen(heads[h]);
-            bool same = len >= hn + n && memcmp(line, heads[h], hn) == 0 && memcmp(line + hn, s->arg[i], n) == 0;
+            bool same = len >= hn + n && memcmp(line, heads[h], hn) == 0 &&
+                        memcmp(line + hn, s->arg[i], n) == 0;
             if (same && (len == hn + n || line[hn + n] == ' ' || line[hn + n] == '"')) return true;
         }
     }
     return false;
 }
 
-void sched_explain(struct buf *b, const struct nest *n, const struct trace *t, const struct rejection *r)
+void sched_explain(struct buf *b, const struct nest *n, const struct trace *t,
+                   const struct rejection *r)
 {
     const struct step *s = r->step >= 0 && r->step < t->n ? &t->step[r->step] : NULL;
     if (s) {

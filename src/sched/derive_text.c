@@ -1,12 +1,11 @@
 /* derive_text: the roles of a derivation written as a .sched text.
  *
- *     knob V in 1 2 4                      vectors a tile, M rows a tile; tails; order of the tile loops
- *     split y.n {V*16} {TV} y.n_o y.n_i
- *     reorder y.m_o y.n_o y.m_i y.n_i
- *     compute_at acc y.n_o reg
+ *     knob V in 1 2 4                      vectors a tile, M rows a tile; tails; order of the tile
+ * loops split y.n {V*16} {TV} y.n_o y.n_i reorder y.m_o y.n_o y.m_i y.n_i compute_at acc y.n_o reg
  *
- * Invariants: names of loops are those of the nest, halves get `_o` and `_i`; knobs of the second and
- * later hosts carry the host's number; every statement can be refused without making another unreadable. */
+ * Invariants: names of loops are those of the nest, halves get `_o` and `_i`; knobs of the second
+ * and later hosts carry the host's number; every statement can be refused without making another
+ * unreadable. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -18,9 +17,13 @@ struct writer {
     char id[8]; /* suffix of this host's knobs */
 };
 
-static const struct daxis *axis_or_null(const struct dstage *s, int i) { return i >= 0 ? &s->axis[i] : NULL; }
+static const struct daxis *axis_or_null(const struct dstage *s, int i)
+{
+    return i >= 0 ? &s->axis[i] : NULL;
+}
 
-/* A register tile is worth its limit on rows and vectors only where something is accumulated in it. */
+/* A register tile is worth its limit on rows and vectors only where something is accumulated in it.
+ */
 static bool has_tile_guest(const struct derive *d, int host)
 {
     for (int i = 0; i < d->n; i++) {
@@ -37,21 +40,25 @@ static bool outer_others(const struct dstage *s)
     return false;
 }
 
-/* ---- knobs -------------------------------------------------------------------------------------- */
+/* ---- knobs --------------------------------------------------------------------------------------
+ */
 
 static void write_knobs(struct writer *w, const struct dstage *s, int host)
 {
     const struct daxis *v = axis_or_null(s, s->vec), *r = axis_or_null(s, s->row);
     struct buf *b = w->b;
-    buf_printf(b, "knob V%s in 1 2 3 4 where (V%s - 1)*%" PRId64 " < %" PRId64 "\n", w->id, w->id, s->lanes, v->extent);
+    buf_printf(b, "knob V%s in 1 2 3 4 where (V%s - 1)*%" PRId64 " < %" PRId64 "\n", w->id, w->id,
+               s->lanes, v->extent);
     buf_printf(b, "knob TV%s in mask peel guard\n", w->id);
     if (!r) return;
-    buf_printf(b, "knob M%s in 1 2 3 4 5 6 7 8 10 12 14 28 where M%s <= %" PRId64 "\n", w->id, w->id, r->extent);
+    buf_printf(b, "knob M%s in 1 2 3 4 5 6 7 8 10 12 14 28 where M%s <= %" PRId64 "\n", w->id,
+               w->id, r->extent);
     bool races = s->parallel && !outer_others(s);
     buf_printf(b, "knob TM%s in %speel guard\n", w->id, r->dynamic || races ? "" : "shift ");
     buf_printf(b, "knob O%s in mv vm\n", w->id);
     if (has_tile_guest(w->d, host))
-        buf_printf(b, "require M%s*V%s + V%s + 1 <= %" PRId64 "\n", w->id, w->id, w->id, w->d->vregs);
+        buf_printf(b, "require M%s*V%s + V%s + 1 <= %" PRId64 "\n", w->id, w->id, w->id,
+                   w->d->vregs);
     else
         buf_printf(b, "require M%s*V%s <= 32\n", w->id, w->id);
 }
@@ -60,7 +67,8 @@ static void write_unroll_knob(struct writer *w, const struct dstage *s, int inde
 {
     const struct daxis *k = axis_or_null(s, s->last_reduce);
     if (!k || !w->d->unrolls || !s->detail) return;
-    buf_printf(w->b, "knob U%d in 1 2 3 4 8 where U%d == 1 or U%d < %" PRId64 "\n", index, index, index, k->extent);
+    buf_printf(w->b, "knob U%d in 1 2 3 4 8 where U%d == 1 or U%d < %" PRId64 "\n", index, index,
+               index, k->extent);
 }
 
 static void write_unroll(struct writer *w, const struct dstage *s, int index)
@@ -69,38 +77,48 @@ static void write_unroll(struct writer *w, const struct dstage *s, int index)
     if (!k || !w->d->unrolls || !s->detail) return;
     buf_printf(w->b, "if U%d > 1\n", index);
     if (!k->dynamic) {
-        buf_printf(w->b, "  if %" PRId64 " %% U%d == 0\n    split %s {U%d} exact %s_o %s_i\n  else\n  ", k->extent, index, k->name, index, k->name, k->name);
+        buf_printf(w->b,
+                   "  if %" PRId64 " %% U%d == 0\n    split %s {U%d} exact %s_o %s_i\n  else\n  ",
+                   k->extent, index, k->name, index, k->name, k->name);
     }
     buf_printf(w->b, "  split %s {U%d} peel %s_o %s_i\n", k->name, index, k->name, k->name);
     if (!k->dynamic) buf_puts(w->b, "  end\n");
     buf_printf(w->b, "  unroll %s_i\nend\n", k->name);
 }
 
-/* ---- the host's tile ---------------------------------------------------------------------------- */
+/* ---- the host's tile ----------------------------------------------------------------------------
+ */
 
-static void write_split(struct writer *w, const struct daxis *a, const char *factor, const char *tail)
+static void write_split(struct writer *w, const struct daxis *a, const char *factor,
+                        const char *tail)
 {
     struct buf *b = w->b;
     if (a->dynamic) {
         buf_printf(b, "split %s {%s} {%s} %s_o %s_i\n", a->name, factor, tail, a->name, a->name);
         return;
     }
-    buf_printf(b, "if %" PRId64 " %% (%s) == 0\n  split %s {%s} exact %s_o %s_i\nelse\n", a->extent, factor, a->name, factor, a->name, a->name);
-    buf_printf(b, "  if %s > %" PRId64 "\n    split %s {%s} mask %s_o %s_i\n", factor, a->extent, a->name, factor, a->name, a->name);
-    buf_printf(b, "  else\n    split %s {%s} {%s} %s_o %s_i\n  end\nend\n", a->name, factor, tail, a->name, a->name);
+    buf_printf(b, "if %" PRId64 " %% (%s) == 0\n  split %s {%s} exact %s_o %s_i\nelse\n", a->extent,
+               factor, a->name, factor, a->name, a->name);
+    buf_printf(b, "  if %s > %" PRId64 "\n    split %s {%s} mask %s_o %s_i\n", factor, a->extent,
+               a->name, factor, a->name, a->name);
+    buf_printf(b, "  else\n    split %s {%s} {%s} %s_o %s_i\n  end\nend\n", a->name, factor, tail,
+               a->name, a->name);
 }
 
-static void write_reorder(struct writer *w, const struct dstage *s, const char *first, const char *second)
+static void write_reorder(struct writer *w, const struct dstage *s, const char *first,
+                          const char *second)
 {
     struct buf *b = w->b;
     const struct daxis *v = axis_or_null(s, s->vec), *r = axis_or_null(s, s->row);
     buf_puts(b, "reorder");
     for (int i = 0; i < s->nloop; i++)
-        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1) buf_printf(b, " %s", s->axis[i].name);
+        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1)
+            buf_printf(b, " %s", s->axis[i].name);
     if (first) buf_printf(b, " %s_o", first);
     buf_printf(b, " %s_o", second);
     for (int i = 0; i < s->nloop; i++)
-        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent <= 1) buf_printf(b, " %s", s->axis[i].name);
+        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent <= 1)
+            buf_printf(b, " %s", s->axis[i].name);
     for (int i = 0; i < s->nloop; i++)
         if (s->axis[i].reduce) buf_printf(b, " %s", s->axis[i].name);
     if (r) buf_printf(b, " %s_i", r->name);
@@ -144,16 +162,20 @@ static void write_inside(struct writer *w, const struct dstage *s)
 {
     const struct daxis *v = axis_or_null(s, s->vec), *r = axis_or_null(s, s->row);
     if (!s->detail) return;
-    buf_printf(w->b, "split %s_i %" PRId64 " exact %s_v %s_l\nvectorize %s_l\n", v->name, s->lanes, v->name, v->name, v->name);
+    buf_printf(w->b, "split %s_i %" PRId64 " exact %s_v %s_l\nvectorize %s_l\n", v->name, s->lanes,
+               v->name, v->name, v->name);
     if (!w->d->unrolls) return;
     buf_printf(w->b, "unroll %s_v\n", v->name);
     if (r) buf_printf(w->b, "unroll %s_i\n", r->name);
 }
 
-/* ---- guests and copies -------------------------------------------------------------------------- */
+/* ---- guests and copies --------------------------------------------------------------------------
+ */
 
-/* `VERB` at the innermost (or, if !inner, outermost) of the two tile loops, whichever the order makes that. */
-static void write_at(struct writer *w, const struct dstage *host, const char *verb, const char *rest, bool inner)
+/* `VERB` at the innermost (or, if !inner, outermost) of the two tile loops, whichever the order
+ * makes that. */
+static void write_at(struct writer *w, const struct dstage *host, const char *verb,
+                     const char *rest, bool inner)
 {
     const struct daxis *v = axis_or_null(host, host->vec), *r = axis_or_null(host, host->row);
     if (!r) {
@@ -161,41 +183,49 @@ static void write_at(struct writer *w, const struct dstage *host, const char *ve
         return;
     }
     const char *mv = inner ? v->name : r->name, *vm = inner ? r->name : v->name;
-    buf_printf(w->b, "if O%s == mv\n  %s %s_o%s\nelse\n  %s %s_o%s\nend\n", w->id, verb, mv, rest, verb, vm, rest);
+    buf_printf(w->b, "if O%s == mv\n  %s %s_o%s\nelse\n  %s %s_o%s\nend\n", w->id, verb, mv, rest,
+               verb, vm, rest);
 }
 
-static void write_guest_loops(struct writer *w, const struct dstage *g, const struct dstage *host, bool reg)
+static void write_guest_loops(struct writer *w, const struct dstage *g, const struct dstage *host,
+                              bool reg)
 {
     struct buf *b = w->b;
     const char *vec = NULL, *row = NULL;
     for (int i = 0; i < g->nloop; i++) {
         const struct daxis *a = &g->axis[i];
         if (a->reduce) continue;
-        if (g->plain ? a->host == host->vec : i == g->vec) vec = a->name;
-        else if (g->plain && host->row >= 0 && a->host == host->row) row = a->name;
+        if (g->plain ? a->host == host->vec : i == g->vec)
+            vec = a->name;
+        else if (g->plain && host->row >= 0 && a->host == host->row)
+            row = a->name;
     }
     if (!g->detail || (!vec && !row)) return;
     if (g->nloop > 1) {
         buf_puts(b, "reorder");
         for (int i = 0; i < g->nloop && !reg; i++)
-            if (!g->axis[i].reduce && g->axis[i].name != vec && g->axis[i].name != row) buf_printf(b, " %s", g->axis[i].name);
+            if (!g->axis[i].reduce && g->axis[i].name != vec && g->axis[i].name != row)
+                buf_printf(b, " %s", g->axis[i].name);
         for (int i = 0; i < g->nloop; i++)
             if (g->axis[i].reduce) buf_printf(b, " %s", g->axis[i].name);
         for (int i = 0; i < g->nloop && reg; i++)
-            if (!g->axis[i].reduce && g->axis[i].name != vec && g->axis[i].name != row) buf_printf(b, " %s", g->axis[i].name);
+            if (!g->axis[i].reduce && g->axis[i].name != vec && g->axis[i].name != row)
+                buf_printf(b, " %s", g->axis[i].name);
         if (row) buf_printf(b, " %s", row);
         if (vec) buf_printf(b, " %s", vec);
         buf_putc(b, '\n');
     }
     if (vec) {
         int64_t lanes = g->plain ? host->lanes : g->lanes;
-        buf_printf(b, "split %s %" PRId64 " %s %s_v %s_l\nvectorize %s_l\n", vec, lanes, g->plain ? "exact" : "mask", vec, vec, vec);
+        buf_printf(b, "split %s %" PRId64 " %s %s_v %s_l\nvectorize %s_l\n", vec, lanes,
+                   g->plain ? "exact" : "mask", vec, vec, vec);
         if (reg) buf_printf(b, "unroll %s_v\n", vec);
     }
     if (row && reg) buf_printf(b, "unroll %s\n", row);
 }
 
-static void write_guest(struct writer *w, const struct dstage *g, const struct dstage *host, int index)
+static void write_guest(struct writer *w, const struct dstage *g, const struct dstage *host,
+                        int index)
 {
     bool reg = g->plain && w->d->regs && w->d->unrolls && g->detail;
     struct buf verb;
@@ -204,32 +234,43 @@ static void write_guest(struct writer *w, const struct dstage *g, const struct d
     const char *scope = reg ? " reg" : " scratch", *only = NULL;
     for (int i = 0; i < g->nloop && g->plain && !g->uses_vec && !g->uses_row; i++)
         if (g->axis[i].host >= 0) only = host->axis[g->axis[i].host].name;
-    if (only) buf_printf(w->b, "%s %s%s\n", verb.p, only, scope);
-    else if (g->uses_vec && g->uses_row) write_at(w, host, verb.p, scope, true);
-    else buf_printf(w->b, "%s %s_o%s\n", verb.p, host->axis[g->uses_row ? host->row : host->vec].name, scope);
+    if (only)
+        buf_printf(w->b, "%s %s%s\n", verb.p, only, scope);
+    else if (g->uses_vec && g->uses_row)
+        write_at(w, host, verb.p, scope, true);
+    else
+        buf_printf(w->b, "%s %s_o%s\n", verb.p,
+                   host->axis[g->uses_row ? host->row : host->vec].name, scope);
     buf_fini(&verb);
     write_guest_loops(w, g, host, reg);
     write_unroll(w, g, index);
 }
 
-static void write_copy(struct writer *w, const struct dcopy *c, const struct dstage *host, int index)
+static void write_copy(struct writer *w, const struct dcopy *c, const struct dstage *host,
+                       int index)
 {
     const struct tensor *t = c->t;
     struct buf verb;
     int last = t->rank - 1;
     buf_init(&verb, 200);
-    buf_printf(w->b, "knob C%d in %s\nif C%d == %s\n", index, c->constant ? "pack none" : "none copy", index, c->constant ? "pack" : "copy");
+    buf_printf(w->b, "knob C%d in %s\nif C%d == %s\n", index,
+               c->constant ? "pack none" : "none copy", index, c->constant ? "pack" : "copy");
     buf_printf(&verb, "%s %s", c->constant ? "pack" : "cache", t->name);
     write_at(w, host, verb.p, c->constant ? "" : " scratch", c->constant);
     if (!c->constant && host->detail) {
-        int64_t lanes = i64_max(2, w->d->vector_bits / (8 * dtype_bytes((enum dtype)t->type.dtype)));
-        buf_printf(w->b, "  split %s.cache.%d %" PRId64 " mask %s.cache.%do %s.cache.%di\n  vectorize %s.cache.%di\n", t->name, last, lanes, t->name, last, t->name, last, t->name, last);
+        int64_t lanes =
+            i64_max(2, w->d->vector_bits / (8 * dtype_bytes((enum dtype)t->type.dtype)));
+        buf_printf(w->b,
+                   "  split %s.cache.%d %" PRId64
+                   " mask %s.cache.%do %s.cache.%di\n  vectorize %s.cache.%di\n",
+                   t->name, last, lanes, t->name, last, t->name, last, t->name, last);
     }
     buf_puts(w->b, "end\n");
     buf_fini(&verb);
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------------------------------
+ */
 
 static void write_host(struct writer *w, int index)
 {
@@ -238,16 +279,19 @@ static void write_host(struct writer *w, int index)
     struct buf *b = w->b;
     buf_printf(b, "\n# stage %s\n", s->name);
     if (!s->tile) {
-        if (s->parallel && s->nloop && !s->axis[0].reduce && s->axis[0].extent > 1) buf_printf(b, "parallel %s\n", s->axis[0].name);
+        if (s->parallel && s->nloop && !s->axis[0].reduce && s->axis[0].extent > 1)
+            buf_printf(b, "parallel %s\n", s->axis[0].name);
         return;
     }
     write_knobs(w, s, index);
     write_unroll_knob(w, s, index);
     for (int i = 0; i < d->n; i++)
-        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == index) write_unroll_knob(w, &d->stage[i], i);
+        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == index)
+            write_unroll_knob(w, &d->stage[i], i);
     write_tile(w, s);
     for (int i = d->n - 1; i >= 0; i--)
-        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == index) write_guest(w, &d->stage[i], s, i);
+        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == index)
+            write_guest(w, &d->stage[i], s, i);
     write_unroll(w, s, index);
     write_inside(w, s);
     for (int i = 0; i < d->ncopy; i++)
@@ -255,16 +299,21 @@ static void write_host(struct writer *w, int index)
     if (!s->parallel) return;
     const char *first = NULL;
     for (int i = s->nloop - 1; i >= 0; i--)
-        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1) first = s->axis[i].name;
-    if (first) buf_printf(b, "parallel %s\n", first);
-    else write_at(w, s, "parallel", "", false);
+        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1)
+            first = s->axis[i].name;
+    if (first)
+        buf_printf(b, "parallel %s\n", first);
+    else
+        write_at(w, s, "parallel", "", false);
 }
 
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b)
 {
     struct writer w = {d, b, ""};
     int hosts = 0;
-    buf_printf(b, "# derived from the operator's own structure\nspace derived for any\nalgorithm %s\n", algorithm);
+    buf_printf(b,
+               "# derived from the operator's own structure\nspace derived for any\nalgorithm %s\n",
+               algorithm);
     for (int i = 0; i < d->n; i++)
         if (d->stage[i].role == ROLE_CONST) buf_printf(b, "pack %s\n", d->stage[i].name);
     for (int i = 0; i < d->n; i++)

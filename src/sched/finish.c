@@ -1,17 +1,18 @@
-/* finish: what only the whole schedule shows. Guards that protect nothing go, `pad` splits are held to
- * their promise, register tiles and the stack are checked, and index arithmetic is simplified.
+/* finish: what only the whole schedule shows. Guards that protect nothing go, `pad` splits are held
+ * to their promise, register tiles and the stack are checked, and index arithmetic is simplified.
  *
- *     alloc reg acc: f32[14, 32]                       the guard below goes: acc and w.pack are padded, x.cache
- *       ..  if y.ko*32 + acc.k < 92                    is read inside, and whoever reads acc[.., k] beyond 92
- *             acc[acc.q, acc.k] += x.cache[..] * w.pack[y.ko, .., acc.k]         guards itself
+ *     alloc reg acc: f32[14, 32]                       the guard below goes: acc and w.pack are
+ * padded, x.cache
+ *       ..  if y.ko*32 + acc.k < 92                    is read inside, and whoever reads acc[.., k]
+ * beyond 92 acc[acc.q, acc.k] += x.cache[..] * w.pack[y.ko, .., acc.k]         guards itself
  *
- * A guard may go if its leaf writes only a local tensor, no reduce loop of its own stage is in it (else
- * garbage would be added in), no loop with a peel tail is in it (lower trims those), nothing below can
- * trap, and every access stays inside its tensor without it.
- * Invariants: what is dropped changes only elements that no guarded reader asks for. */
+ * A guard may go if its leaf writes only a local tensor, no reduce loop of its own stage is in it
+ * (else garbage would be added in), no loop with a peel tail is in it (lower trims those), nothing
+ * below can trap, and every access stays inside its tensor without it. Invariants: what is dropped
+ * changes only elements that no guarded reader asks for. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include "sched/private.h"
 
@@ -43,7 +44,8 @@ static struct stmt **all_leaves(struct nest *n, int *count)
     return leaf;
 }
 
-/* ---- simplification ----------------------------------------------------------------------------- */
+/* ---- simplification -----------------------------------------------------------------------------
+ */
 
 static void simplify_slot(const struct expr **slot, void *ctx)
 {
@@ -100,7 +102,9 @@ static bool find_one(struct stmt *s, void *ctx)
 {
     struct ones *o = ctx;
     int64_t extent;
-    if (s->kind == ST_FOR && loop_extent(s, &extent) && extent == 1 && o->n < (int)QN_COUNT(o->loop)) o->loop[o->n++] = s;
+    if (s->kind == ST_FOR && loop_extent(s, &extent) && extent == 1 &&
+        o->n < (int)QN_COUNT(o->loop))
+        o->loop[o->n++] = s;
     return true;
 }
 
@@ -119,7 +123,8 @@ static void drop_ones(struct nest *n, struct stmt *root)
     } while (o.n > 0);
 }
 
-/* ---- guards ------------------------------------------------------------------------------------- */
+/* ---- guards -------------------------------------------------------------------------------------
+ */
 
 static bool leaf_is_local(const struct nest *n, const struct stmt *leaf)
 {
@@ -144,14 +149,16 @@ static bool leaf_may_trap(const struct stmt *leaf)
 static bool cond_has_tail(struct stmt *leaf, const struct expr *cond, enum tail tail)
 {
     for (struct stmt *s = leaf->parent; s; s = s->parent)
-        if (s->kind == ST_FOR && s->u.loop.tail == tail && expr_uses_var(cond, s->u.loop.var)) return true;
+        if (s->kind == ST_FOR && s->u.loop.tail == tail && expr_uses_var(cond, s->u.loop.var))
+            return true;
     return false;
 }
 
 static enum rc drop_leaf_guards(struct finish *f, struct stmt *leaf)
 {
     if (!leaf_is_local(f->n, leaf) || leaf_may_trap(leaf)) return RC_OK;
-    for (struct stmt *s = leaf->parent, *up; s && (s->kind == ST_IF || s->kind == ST_BLOCK); s = up) {
+    for (struct stmt *s = leaf->parent, *up; s && (s->kind == ST_IF || s->kind == ST_BLOCK);
+         s = up) {
         up = s->parent;
         if (s->kind == ST_BLOCK && s->u.block.n > 1) break;
         if (s->kind != ST_IF) continue;
@@ -173,7 +180,8 @@ static enum rc drop_leaf_guards(struct finish *f, struct stmt *leaf)
     return RC_OK;
 }
 
-/* ---- register tiles and the stack --------------------------------------------------------------- */
+/* ---- register tiles and the stack ---------------------------------------------------------------
+ */
 
 struct tile {
     struct finish *f;
@@ -183,7 +191,8 @@ struct tile {
     enum rc rc;
 };
 
-/* One access: constant, unrolled and at most one vector variable; whole vectors, the same everywhere. */
+/* One access: constant, unrolled and at most one vector variable; whole vectors, the same
+ * everywhere. */
 static void check_access(struct tile *t, const struct expr *const *idx)
 {
     struct ir *ir = t->f->n->ir;
@@ -203,10 +212,12 @@ static void check_access(struct tile *t, const struct expr *const *idx)
         struct stmt *loop = l.atom[i]->op == OP_VAR ? loop_of_var(t->leaf, l.atom[i]->u.var) : NULL;
         enum loop_kind kind = loop ? loop->u.loop.kind : LOOP_SERIAL;
         if (kind != LOOP_UNROLL && kind != LOOP_VECTOR) {
-            t->rc = reject(t->f, REJECT_REG_LOOPS, "'%s' follows '%s'", t->t->name, loop ? loop->u.loop.var->name : "a computed subscript");
+            t->rc = reject(t->f, REJECT_REG_LOOPS, "'%s' follows '%s'", t->t->name,
+                           loop ? loop->u.loop.var->name : "a computed subscript");
             return;
         }
-        if (kind == LOOP_VECTOR && l.coef[i] == 1 && lanes == 1 && loop_extent(loop, &lanes)) continue;
+        if (kind == LOOP_VECTOR && l.coef[i] == 1 && lanes == 1 && loop_extent(loop, &lanes))
+            continue;
         if (kind == LOOP_VECTOR) lanes = -1;
         shared = shared | l.coef[i];
     }
@@ -218,10 +229,14 @@ static void check_access(struct tile *t, const struct expr *const *idx)
 static void check_tile_load(const struct expr *e, void *ctx)
 {
     struct tile *t = ctx;
-    if (t->rc == RC_OK && (e->op == OP_LOAD || e->op == OP_LOADC) && e->u.tensor == t->t) check_access(t, e->a + expr_load_first(e));
+    if (t->rc == RC_OK && (e->op == OP_LOAD || e->op == OP_LOADC) && e->u.tensor == t->t)
+        check_access(t, e->a + expr_load_first(e));
 }
 
-static void check_tile_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, check_tile_load, ctx); }
+static void check_tile_slot(const struct expr **slot, void *ctx)
+{
+    expr_walk(*slot, check_tile_load, ctx);
+}
 
 static enum rc check_tile(struct finish *f, struct stmt *alloc)
 {
@@ -236,8 +251,12 @@ static enum rc check_tile(struct finish *f, struct stmt *alloc)
     }
     if (t.rc != RC_OK) return t.rc;
     int64_t elements = tensor_const_elements(t.t), lanes = t.lanes ? t.lanes : 1;
-    if (elements % lanes != 0) return reject(f, REJECT_REG_SHAPE, "'%s' has %" PRId64 " elements in vectors of %" PRId64, t.t->name, elements, lanes);
-    if (elements / lanes > REG_MAX) return reject(f, REJECT_REG_COUNT, "'%s' would take %" PRId64 " registers", t.t->name, elements / lanes);
+    if (elements % lanes != 0)
+        return reject(f, REJECT_REG_SHAPE, "'%s' has %" PRId64 " elements in vectors of %" PRId64,
+                      t.t->name, elements, lanes);
+    if (elements / lanes > REG_MAX)
+        return reject(f, REJECT_REG_COUNT, "'%s' would take %" PRId64 " registers", t.t->name,
+                      elements / lanes);
     return RC_OK;
 }
 
@@ -255,12 +274,14 @@ static bool check_alloc(struct stmt *s, void *ctx)
     if (t->scope == SCOPE_REG) l->rc = check_tile(l->f, s);
     if (t->scope != SCOPE_STACK) return l->rc == RC_OK;
     int64_t elements = tensor_const_elements(t);
-    l->stack += elements < STACK_MAX ? elements * dtype_bytes((enum dtype)t->type.dtype) : STACK_MAX + 1;
+    l->stack +=
+        elements < STACK_MAX ? elements * dtype_bytes((enum dtype)t->type.dtype) : STACK_MAX + 1;
     if (l->stack > STACK_MAX) l->rc = reject(l->f, REJECT_STACK_BYTES, "with '%s'", t->name);
     return l->rc == RC_OK;
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------------------------------
+ */
 
 enum rc sched_finish(struct nest *n, struct rejection *r)
 {
@@ -268,7 +289,8 @@ enum rc sched_finish(struct nest *n, struct rejection *r)
     int count;
     *r = (struct rejection){.step = -1};
     struct stmt **leaf = all_leaves(n, &count);
-    for (int i = 0; i < count; i++) /* before anything is simplified: a guard's facts may hide what it protects */
+    for (int i = 0; i < count;
+         i++) /* before anything is simplified: a guard's facts may hide what it protects */
         if (drop_leaf_guards(&f, leaf[i]) != RC_OK) return RC_INPUT;
     drop_ones(n, n->body);
     drop_ones(n, n->pack);

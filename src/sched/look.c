@@ -1,10 +1,9 @@
-/* look: questions about a nest that legality and edits share. Nothing here edits a statement, except
- * guard_stmt, the one way a guard comes into being.
+/* look: questions about a nest that legality and edits share. Nothing here edits a statement,
+ * except guard_stmt, the one way a guard comes into being.
  *
  *     for y.ko in 0..3             loop_of_var(leaf, ki) -> the second loop
- *       for y.ki in 0..32          leaf_in_bounds(ir, env_without(n, leaf, guard), leaf) -> may the guard go?
- *         if y.ko*32 + y.ki < 92
- *           y[y.ko*32 + y.ki] = ...
+ *       for y.ki in 0..32          leaf_in_bounds(ir, env_without(n, leaf, guard), leaf) -> may the
+ * guard go? if y.ko*32 + y.ki < 92 y[y.ko*32 + y.ki] = ...
  *
  * Invariants: answers are conservative; "surely" means proved by ir's env. */
 #include <stdarg.h>
@@ -23,7 +22,8 @@ bool refuse(struct plan *p, enum reject code, const char *fmt, ...)
     return false;
 }
 
-/* ---- statements --------------------------------------------------------------------------------- */
+/* ---- statements ---------------------------------------------------------------------------------
+ */
 
 bool stmt_is_leaf(const struct stmt *s) { return s->kind == ST_STORE || s->kind == ST_UPDATE; }
 
@@ -118,7 +118,9 @@ struct stmt *stage_untouched(struct stmt *stage)
     for (struct stmt *s = leaf->parent; s != stage; s = s->parent) {
         int64_t lo;
         if (s->kind == ST_BLOCK) continue;
-        if (s->kind != ST_FOR || s->u.loop.kind != LOOP_SERIAL || s->u.loop.tail != TAIL_NONE || s->u.loop.ordered) return NULL;
+        if (s->kind != ST_FOR || s->u.loop.kind != LOOP_SERIAL || s->u.loop.tail != TAIL_NONE ||
+            s->u.loop.ordered)
+            return NULL;
         if (!expr_is_int(s->u.loop.lo, &lo) || lo != 0) return NULL;
         if (!s->u.loop.reduce) pure++;
     }
@@ -193,11 +195,21 @@ bool nest_name_used(const struct nest *n, const char *name)
     return nest_loop(n, name) || nest_stage(n, name) || nest_tensor(n, name);
 }
 
-/* ---- expressions -------------------------------------------------------------------------------- */
+/* ---- expressions --------------------------------------------------------------------------------
+ */
 
-const struct expr *expr_lt(struct ir *ir, const struct expr *a, const struct expr *b) { return expr_binary(ir, OP_LT, a, b); }
-const struct expr *expr_ge0(struct ir *ir, const struct expr *a) { return expr_binary(ir, OP_LE, expr_int(ir, 0), a); }
-const struct expr *expr_tidy(struct ir *ir, const struct expr *e) { return expr_simplify(ir, NULL, e); }
+const struct expr *expr_lt(struct ir *ir, const struct expr *a, const struct expr *b)
+{
+    return expr_binary(ir, OP_LT, a, b);
+}
+const struct expr *expr_ge0(struct ir *ir, const struct expr *a)
+{
+    return expr_binary(ir, OP_LE, expr_int(ir, 0), a);
+}
+const struct expr *expr_tidy(struct ir *ir, const struct expr *e)
+{
+    return expr_simplify(ir, NULL, e);
+}
 
 static bool under_min(const struct expr *e, const struct var *v, bool below)
 {
@@ -230,7 +242,8 @@ static void find_trap(const struct expr *e, void *ctx)
     int64_t by;
     bool divides = (e->op == OP_DIV || e->op == OP_MOD) && !dtype_is_float(e->type.dtype);
     if (divides && !(expr_is_int(e->a[1], &by) && by != 0)) *trap = true;
-    if ((e->op == OP_SHL || e->op == OP_SHR || e->op == OP_RSHR) && !expr_is_int(e->a[1], &by)) *trap = true;
+    if ((e->op == OP_SHL || e->op == OP_SHR || e->op == OP_RSHR) && !expr_is_int(e->a[1], &by))
+        *trap = true;
 }
 
 bool expr_may_trap(const struct expr *e)
@@ -250,12 +263,16 @@ int64_t tensor_const_elements(const struct tensor *t)
     return n;
 }
 
-/* ---- bounds ------------------------------------------------------------------------------------- */
+/* ---- bounds -------------------------------------------------------------------------------------
+ */
 
-bool load_in_bounds(struct ir *ir, const struct env *env, const struct tensor *t, const struct expr *const *idx)
+bool load_in_bounds(struct ir *ir, const struct env *env, const struct tensor *t,
+                    const struct expr *const *idx)
 {
     for (int d = 0; d < t->rank; d++)
-        if (!env_proves(env, expr_ge0(ir, idx[d])) || !env_proves(env, expr_lt(ir, idx[d], t->extent[d]))) return false;
+        if (!env_proves(env, expr_ge0(ir, idx[d])) ||
+            !env_proves(env, expr_lt(ir, idx[d], t->extent[d])))
+            return false;
     return true;
 }
 
@@ -290,7 +307,8 @@ bool leaf_safe_without(struct nest *n, struct stmt *leaf, const struct stmt *ski
     struct tensor *target[UPDATE_TARGETS] = {NULL};
     int nt = leaf_targets(leaf, target);
     struct env *start = env_start(n, leaf, skip);
-    for (int i = 0; i < nt && b.ok; i++) b.ok = load_in_bounds(ir, start, target[i], leaf_idx(leaf));
+    for (int i = 0; i < nt && b.ok; i++)
+        b.ok = load_in_bounds(ir, start, target[i], leaf_idx(leaf));
     if (leaf->kind == ST_STORE) {
         if (b.ok) expr_walk(leaf->u.store.value, check_load, &b);
     } else {
@@ -312,16 +330,25 @@ static struct env *env_facts(struct nest *n, struct stmt *s, const struct stmt *
     for (int i = 0; i < n->ndyn; i++) env_fact(env, expr_ge0(n->ir, expr_var(n->ir, n->dyn[i])));
     while (depth-- > 0) {
         struct stmt *at = path[depth];
-        if (at->kind == ST_FOR) env_put(env, at->u.loop.var, at->u.loop.lo, at->u.loop.hi);
-        else env_fact(env, at->u.cond.cond);
+        if (at->kind == ST_FOR)
+            env_put(env, at->u.loop.var, at->u.loop.lo, at->u.loop.hi);
+        else
+            env_fact(env, at->u.cond.cond);
     }
     return env;
 }
 
-struct env *env_without(struct nest *n, struct stmt *s, const struct stmt *skip) { return env_facts(n, s, skip, false); }
-struct env *env_start(struct nest *n, struct stmt *s, const struct stmt *skip) { return env_facts(n, s, skip, true); }
+struct env *env_without(struct nest *n, struct stmt *s, const struct stmt *skip)
+{
+    return env_facts(n, s, skip, false);
+}
+struct env *env_start(struct nest *n, struct stmt *s, const struct stmt *skip)
+{
+    return env_facts(n, s, skip, true);
+}
 
-/* ---- the one edit ------------------------------------------------------------------------------- */
+/* ---- the one edit -------------------------------------------------------------------------------
+ */
 
 void stmt_wrap(struct stmt *s, struct stmt *by)
 {

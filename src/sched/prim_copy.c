@@ -1,22 +1,28 @@
-/* Do it: copies with a layout of their own. cache copies the box read below a loop each time that loop
- * comes round; pack copies a constant once, in the pack phase, with dimensions for the loops outside.
+/* Do it: copies with a layout of their own. cache copies the box read below a loop each time that
+ * loop comes round; pack copies a constant once, in the pack phase, with dimensions for the loops
+ * outside.
  *
  *     cache x y.p scratch                     for y.p in 0..56
  *       for y.p in 0..56                        alloc temp x.cache: f32[3, 58]
  *         .. (x[y.p+r-1, q+s-1] if     ->         stage x.cache
  *              inside(x) else 0.0) ..               for x.cache.0 in 0..3
  *                                                     for x.cache.1 in 0..58
- *                                                       x.cache[x.cache.0, x.cache.1] = (x[y.p + x.cache.0 - 1, ..] if .. else 0.0)
+ *                                                       x.cache[x.cache.0, x.cache.1] = (x[y.p +
+ * x.cache.0 - 1, ..] if .. else 0.0)
  *                                                .. x.cache[r, q+s] ..
  *
- * Invariants: the copy holds every element of the box; what lies outside the tensor holds the reads'
- * default (0 if they have none); a read keeps its condition unless being inside the tensor implies it. */
+ * Invariants: the copy holds every element of the box; what lies outside the tensor holds the
+ * reads' default (0 if they have none); a read keeps its condition unless being inside the tensor
+ * implies it. */
 #include "sched/private.h"
 
-/* ---- the copy stage ----------------------------------------------------------------------------- */
+/* ---- the copy stage -----------------------------------------------------------------------------
+ */
 
-/* `dst[lead.., order(v)] = src[lo + v]`, with loops lead.. then dimensions in order; lo is over `lead` variables. */
-static struct stmt *copy_stage(struct plan *p, struct tensor *dst, const struct expr *const *lo, struct stmt *const *lead_loop)
+/* `dst[lead.., order(v)] = src[lo + v]`, with loops lead.. then dimensions in order; lo is over
+ * `lead` variables. */
+static struct stmt *copy_stage(struct plan *p, struct tensor *dst, const struct expr *const *lo,
+                               struct stmt *const *lead_loop)
 {
     struct ir *ir = p->n->ir;
     int rank = p->box.rank, lead = p->nlead;
@@ -28,7 +34,8 @@ static struct stmt *copy_stage(struct plan *p, struct tensor *dst, const struct 
             loop = lead_loop[i];
         } else {
             int d = p->order[i - lead];
-            const struct var *v = var_new(ir, arena_printf(ir->arena, "%s.%d", p->name[0], d), type_of(TYPE_S64));
+            const struct var *v =
+                var_new(ir, arena_printf(ir->arena, "%s.%d", p->name[0], d), type_of(TYPE_S64));
             loop = stmt_for(ir, v, expr_int(ir, 0), p->box.extent[d], NULL);
             from[d] = expr_tidy(ir, expr_add(ir, lo[d], expr_var(ir, v)));
         }
@@ -41,7 +48,8 @@ static struct stmt *copy_stage(struct plan *p, struct tensor *dst, const struct 
         cond = expr_and(ir, cond, expr_ge0(ir, from[d]));
         cond = expr_and(ir, cond, expr_lt(ir, from[d], p->tensor->extent[d]));
     }
-    struct stmt *leaf = stmt_store(ir, dst, to, expr_loadc(ir, p->tensor, cond, p->fill, from, rank));
+    struct stmt *leaf =
+        stmt_store(ir, dst, to, expr_loadc(ir, p->tensor, cond, p->fill, from, rank));
     *stmt_body(at) = leaf;
     leaf->parent = at;
     return stage;
@@ -55,7 +63,8 @@ static void relax_copy(struct plan *p, struct stmt *stage)
     const struct expr *value = leaf->u.store.value, *cond = NULL;
     struct env *env = env_without(p->n, leaf, NULL);
     for (int d = 0; d < p->box.rank; d++) {
-        const struct expr *conds[2] = {expr_ge0(ir, value->a[2 + d]), expr_lt(ir, value->a[2 + d], p->tensor->extent[d])};
+        const struct expr *conds[2] = {expr_ge0(ir, value->a[2 + d]),
+                                       expr_lt(ir, value->a[2 + d], p->tensor->extent[d])};
         for (int i = 0; i < 2; i++)
             if (!env_proves(env, conds[i])) cond = expr_and(ir, cond, conds[i]);
     }
@@ -63,7 +72,8 @@ static void relax_copy(struct plan *p, struct stmt *stage)
                                : expr_load(ir, p->tensor, value->a + 2, p->box.rank);
 }
 
-/* ---- the reads ---------------------------------------------------------------------------------- */
+/* ---- the reads ----------------------------------------------------------------------------------
+ */
 
 struct redirect {
     struct plan *p;
@@ -77,7 +87,8 @@ static bool proves_all(const struct env *env, const struct expr *cond)
     return env_proves(env, cond);
 }
 
-/* Does being inside the tensor imply the read's condition? Then the copy's fill stands for the default. */
+/* Does being inside the tensor imply the read's condition? Then the copy's fill stands for the
+ * default. */
 static bool inside_implies(const struct redirect *r, const struct expr *load)
 {
     struct ir *ir = r->p->n->ir;
@@ -103,13 +114,15 @@ static const struct expr *redirect_load(struct ir *ir, const struct expr *e, voi
         idx[p->nlead + j] = expr_tidy(ir, expr_sub(ir, old[d], p->box.lo[d]));
     }
     bool plain = e->op == OP_LOAD || (e->a[1] == p->fill && inside_implies(r, e));
-    return plain ? expr_load(ir, r->dst, idx, p->nlead + rank) : expr_loadc(ir, r->dst, e->a[0], e->a[1], idx, p->nlead + rank);
+    return plain ? expr_load(ir, r->dst, idx, p->nlead + rank)
+                 : expr_loadc(ir, r->dst, e->a[0], e->a[1], idx, p->nlead + rank);
 }
 
 static void redirect_slot(const struct expr **slot, void *ctx)
 {
     struct redirect *r = ctx;
-    if (expr_uses_tensor(*slot, r->p->tensor)) *slot = expr_map(r->p->n->ir, *slot, redirect_load, r);
+    if (expr_uses_tensor(*slot, r->p->tensor))
+        *slot = expr_map(r->p->n->ir, *slot, redirect_load, r);
 }
 
 static bool redirect_stmt(struct stmt *s, void *ctx)
@@ -120,7 +133,8 @@ static bool redirect_stmt(struct stmt *s, void *ctx)
     return true;
 }
 
-/* ---- cache and pack ----------------------------------------------------------------------------- */
+/* ---- cache and pack -----------------------------------------------------------------------------
+ */
 
 static struct tensor *copy_tensor(struct plan *p, enum scope scope)
 {
@@ -132,7 +146,8 @@ static struct tensor *copy_tensor(struct plan *p, enum scope scope)
 }
 
 /* requires: below the place the tensor is read over a box of constant size, and not written.
- * before and after: the head of this file. At the root (`.`) the copy stands before the first reader. */
+ * before and after: the head of this file. At the root (`.`) the copy stands before the first
+ * reader. */
 void apply_CACHE(struct plan *p)
 {
     struct nest *n = p->n;
@@ -184,7 +199,8 @@ void apply_PACK(struct plan *p)
     for (int d = 0; d < p->box.rank; d++) lo[d] = p->box.lo[d];
     for (int i = 0; i < p->nlead; i++) {
         const struct var *old = p->lead[i]->u.loop.var;
-        const struct var *v = var_new(ir, arena_printf(ir->arena, "%s.%s", p->name[0], old->name), type_of(TYPE_S64));
+        const struct var *v =
+            var_new(ir, arena_printf(ir->arena, "%s.%s", p->name[0], old->name), type_of(TYPE_S64));
         lead[i] = stmt_for(ir, v, expr_int(ir, 0), p->lead[i]->u.loop.hi, NULL);
         for (int d = 0; d < p->box.rank; d++) lo[d] = expr_subst(ir, lo[d], old, expr_var(ir, v));
     }

@@ -6,52 +6,70 @@
  *                                            if y.ko*32 + y.ki < 92
  *                                              y[y.ko*32 + y.ki] = f(y.ko*32 + y.ki)
  *
- * Invariants: guards stand directly around leaves, so that bands of loops stay perfect; a loop's kind,
- * tail, reduce and ordered flags go where SCHED.txt says. */
+ * Invariants: guards stand directly around leaves, so that bands of loops stay perfect; a loop's
+ * kind, tail, reduce and ordered flags go where SCHED.txt says. */
 #include <stdio.h>
 #include <string.h>
 
 #include "sched/private.h"
 
-static const struct expr *loop_var(struct nest *n, const struct stmt *loop) { return expr_var(n->ir, loop->u.loop.var); }
+static const struct expr *loop_var(struct nest *n, const struct stmt *loop)
+{
+    return expr_var(n->ir, loop->u.loop.var);
+}
 
 static const struct var *new_var(struct nest *n, const char *name)
 {
     return var_new(n->ir, arena_strdup(n->ir->arena, name), type_of(TYPE_S64));
 }
 
-/* ---- split -------------------------------------------------------------------------------------- */
+/* ---- split --------------------------------------------------------------------------------------
+ */
 
-/* The mark an already marked loop hands to its inner half; the new policy's own mark comes on top. */
-static void split_tails(struct stmt *outer, struct stmt *inner, enum tail old, enum policy policy, bool guarded)
+/* The mark an already marked loop hands to its inner half; the new policy's own mark comes on top.
+ */
+static void split_tails(struct stmt *outer, struct stmt *inner, enum tail old, enum policy policy,
+                        bool guarded)
 {
     outer->u.loop.tail = TAIL_NONE;
     inner->u.loop.tail = old;
     if (!guarded) return;
     switch (policy) {
-    case POLICY_GUARD: outer->u.loop.tail = TAIL_GUARD; break;
-    case POLICY_PEEL: outer->u.loop.tail = TAIL_PEEL; break;
-    case POLICY_PAD: outer->u.loop.tail = TAIL_PAD; break;
-    case POLICY_MASK: inner->u.loop.tail = TAIL_MASK; break;
-    default: break;
+    case POLICY_GUARD:
+        outer->u.loop.tail = TAIL_GUARD;
+        break;
+    case POLICY_PEEL:
+        outer->u.loop.tail = TAIL_PEEL;
+        break;
+    case POLICY_PAD:
+        outer->u.loop.tail = TAIL_PAD;
+        break;
+    case POLICY_MASK:
+        inner->u.loop.tail = TAIL_MASK;
+        break;
+    default:
+        break;
     }
 }
 
 /* requires: a serial loop lo..hi of N iterations.
  * before: for v in lo..hi: S(v)
- * after:  for o in 0..ceil(N/F): for i in 0..F: if o*F+i < N: S(lo + o*F + i)     (no `if` where F divides N)
- *         shift: S(lo + min(o*F, N-F) + i) and no `if` */
+ * after:  for o in 0..ceil(N/F): for i in 0..F: if o*F+i < N: S(lo + o*F + i)     (no `if` where F
+ * divides N) shift: S(lo + min(o*F, N-F) + i) and no `if` */
 void apply_SPLIT(struct plan *p)
 {
     struct nest *n = p->n;
     struct ir *ir = n->ir;
     struct stmt *outer = p->loop[0];
-    const struct var *old = outer->u.loop.var, *vo = new_var(n, p->name[0]), *vi = new_var(n, p->name[1]);
+    const struct var *old = outer->u.loop.var, *vo = new_var(n, p->name[0]),
+                     *vi = new_var(n, p->name[1]);
     const struct expr *factor = expr_int(ir, p->factor), *lo = outer->u.loop.lo;
-    const struct expr *extent = expr_sub(ir, outer->u.loop.hi, lo), *first = expr_mul(ir, expr_var(ir, vo), factor);
+    const struct expr *extent = expr_sub(ir, outer->u.loop.hi, lo),
+                      *first = expr_mul(ir, expr_var(ir, vo), factor);
     int64_t count = 0;
     bool divides = loop_extent(outer, &count) && count % p->factor == 0;
-    if (p->policy == POLICY_SHIFT && !divides) first = expr_binary(ir, OP_MIN, first, expr_sub(ir, extent, factor));
+    if (p->policy == POLICY_SHIFT && !divides)
+        first = expr_binary(ir, OP_MIN, first, expr_sub(ir, extent, factor));
     const struct expr *at = expr_add(ir, first, expr_var(ir, vi));
 
     struct stmt *inner = stmt_for(ir, vi, expr_int(ir, 0), factor, NULL);
@@ -61,7 +79,8 @@ void apply_SPLIT(struct plan *p)
     enum tail old_tail = outer->u.loop.tail;
     outer->u.loop.var = vo;
     outer->u.loop.lo = expr_int(ir, 0);
-    outer->u.loop.hi = expr_binary(ir, OP_DIV, expr_add(ir, extent, expr_int(ir, p->factor - 1)), factor);
+    outer->u.loop.hi =
+        expr_binary(ir, OP_DIV, expr_add(ir, extent, expr_int(ir, p->factor - 1)), factor);
     stmt_subst(ir, inner->u.loop.body, old, expr_add(ir, lo, at));
 
     bool guarded = !divides && p->policy != POLICY_SHIFT;
@@ -73,11 +92,12 @@ void apply_SPLIT(struct plan *p)
     for (int i = 0; i < nleaf; i++) guard_stmt(n, leaf[i], expr_lt(ir, at, extent));
 }
 
-/* ---- fuse and reorder --------------------------------------------------------------------------- */
+/* ---- fuse and reorder ---------------------------------------------------------------------------
+ */
 
-/* requires: b is the whole body of a, both serial from 0, both pure or both reduce, b's extent B constant.
- * before: for a in 0..A: for b in 0..B: S(a, b)
- * after:  for f in 0..A*B: S(f / B, f % B) */
+/* requires: b is the whole body of a, both serial from 0, both pure or both reduce, b's extent B
+ * constant. before: for a in 0..A: for b in 0..B: S(a, b) after:  for f in 0..A*B: S(f / B, f % B)
+ */
 void apply_FUSE(struct plan *p)
 {
     struct nest *n = p->n;
@@ -96,9 +116,9 @@ void apply_FUSE(struct plan *p)
     body->parent = a;
 }
 
-/* requires: all in one perfect band; none ordered; bounds independent; no overlap below a reduce loop.
- * before: for a: for b: for c: S     reorder c a
- * after:  for c: for b: for a: S     (they permute within the positions they occupy) */
+/* requires: all in one perfect band; none ordered; bounds independent; no overlap below a reduce
+ * loop. before: for a: for b: for c: S     reorder c a after:  for c: for b: for a: S     (they
+ * permute within the positions they occupy) */
 void apply_REORDER(struct plan *p)
 {
     struct stmt *slot[STEP_ARGS];
@@ -116,19 +136,25 @@ void apply_REORDER(struct plan *p)
     }
 }
 
-/* ---- marks -------------------------------------------------------------------------------------- */
+/* ---- marks --------------------------------------------------------------------------------------
+ */
 
-/* before: for v in 0..16: S    after: for v in 0..16 vector: S    (lower makes S work on 16 lanes) */
+/* before: for v in 0..16: S    after: for v in 0..16 vector: S    (lower makes S work on 16 lanes)
+ */
 void apply_VECTORIZE(struct plan *p) { p->loop[0]->u.loop.kind = LOOP_VECTOR; }
-/* before: for v in 0..4: S     after: for v in 0..4 unroll: S     (lower writes S out four times) */
+/* before: for v in 0..4: S     after: for v in 0..4 unroll: S     (lower writes S out four times)
+ */
 void apply_UNROLL(struct plan *p) { p->loop[0]->u.loop.kind = LOOP_UNROLL; }
-/* before: for v in 0..N: S     after: for v in 0..N parallel: S   (lower hands iterations to par->run) */
+/* before: for v in 0..N: S     after: for v in 0..N parallel: S   (lower hands iterations to
+ * par->run) */
 void apply_PARALLEL(struct plan *p) { p->loop[0]->u.loop.kind = LOOP_PARALLEL; }
 
-/* ---- rfactor ------------------------------------------------------------------------------------ */
+/* ---- rfactor ------------------------------------------------------------------------------------
+ */
 
 /* `y.sum.m` of stage y.sum becomes `NAME.m`; another name becomes `NAME.<all of it>`. */
-bool rfactor_name(const struct stmt *stage, const char *name, const struct stmt *loop, char *out, size_t size)
+bool rfactor_name(const struct stmt *stage, const char *name, const struct stmt *loop, char *out,
+                  size_t size)
 {
     const char *old = loop->u.loop.var->name, *prefix = stage->u.stage.name;
     size_t n = strlen(prefix);
@@ -137,7 +163,8 @@ bool rfactor_name(const struct stmt *stage, const char *name, const struct stmt 
     return len >= 0 && (size_t)len < size;
 }
 
-/* The stage of partial results: every loop renamed, the factored one (if any) pure, every guard kept. */
+/* The stage of partial results: every loop renamed, the factored one (if any) pure, every guard
+ * kept. */
 static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
 {
     struct ir *ir = p->n->ir;
@@ -146,14 +173,16 @@ static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
     for (struct stmt *s = p->leaf->parent; s != p->stage && n < (int)QN_COUNT(chain); s = s->parent)
         if (s->kind == ST_FOR || s->kind == ST_IF) chain[n++] = s;
     const struct expr *idx[REGION_RANK], *last = NULL;
-    struct stmt *leaf = stmt_update(ir, p->leaf->u.update.op, p->leaf->u.update.tensor[0], p->leaf->u.update.idx, p->leaf->u.update.value[0]);
+    struct stmt *leaf = stmt_update(ir, p->leaf->u.update.op, p->leaf->u.update.tensor[0],
+                                    p->leaf->u.update.idx, p->leaf->u.update.value[0]);
     for (int i = n - 1; i >= 0; i--) {
         struct stmt *s = chain[i], *copy;
         if (s->kind == ST_IF) {
             copy = stmt_if(ir, s->u.cond.cond, NULL);
         } else {
             char name[NAME_MAX_LEN + 1];
-            QN_CHECK(rfactor_name(p->stage, p->name[0], s, name, sizeof name), "name of %s", s->u.loop.var->name);
+            QN_CHECK(rfactor_name(p->stage, p->name[0], s, name, sizeof name), "name of %s",
+                     s->u.loop.var->name);
             copy = stmt_for(ir, new_var(p->n, name), s->u.loop.lo, s->u.loop.hi, NULL);
             copy->u.loop.reduce = s->u.loop.reduce && s != p->loop[0];
             copy->u.loop.tail = s->u.loop.tail;
@@ -177,7 +206,8 @@ static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
     return stage;
 }
 
-/* The old stage keeps its pure loops and the factored one (if any); guards over the other reduce loops go. */
+/* The old stage keeps its pure loops and the factored one (if any); guards over the other reduce
+ * loops go. */
 static void shrink_stage(struct plan *p, struct tensor *partial)
 {
     struct ir *ir = p->n->ir;
@@ -187,14 +217,18 @@ static void shrink_stage(struct plan *p, struct tensor *partial)
     if (p->loop[0]) idx[t->rank] = loop_var(p->n, p->loop[0]);
     const struct expr *load = expr_load(ir, partial, idx, partial->rank);
     struct stmt *s = p->leaf->parent;
-    if (p->loop[0]) p->leaf->u.update.value[0] = load;
-    else stmt_replace(p->leaf, stmt_store(ir, t, idx, load));
+    if (p->loop[0])
+        p->leaf->u.update.value[0] = load;
+    else
+        stmt_replace(p->leaf, stmt_store(ir, t, idx, load));
     while (s != p->stage) {
         struct stmt *up = s->parent;
         bool gone = s->kind == ST_FOR && s->u.loop.reduce && s != p->loop[0];
         if (s->kind == ST_IF)
             for (struct stmt *l = s->parent; l != p->stage; l = l->parent)
-                if (l->kind == ST_FOR && l->u.loop.reduce && l != p->loop[0] && expr_uses_var(s->u.cond.cond, l->u.loop.var)) gone = true;
+                if (l->kind == ST_FOR && l->u.loop.reduce && l != p->loop[0] &&
+                    expr_uses_var(s->u.cond.cond, l->u.loop.var))
+                    gone = true;
         if (gone) {
             struct stmt *body = *stmt_body(s);
             stmt_replace(s, body);
@@ -206,7 +240,8 @@ static void shrink_stage(struct plan *p, struct tensor *partial)
 /* Tensor and stage `name` before p->stage, which then reads them. */
 static void insert_partial(struct plan *p, int rank, const struct expr *const *extent)
 {
-    struct tensor *partial = tensor_new(p->n->ir, p->name[0], p->leaf->u.update.tensor[0]->type, SCOPE_TEMP, rank, extent);
+    struct tensor *partial = tensor_new(p->n->ir, p->name[0], p->leaf->u.update.tensor[0]->type,
+                                        SCOPE_TEMP, rank, extent);
     nest_add_tensor(p->n, partial);
     struct stmt *stage = partial_stage(p, partial), *body = p->n->body;
     shrink_stage(p, partial);
@@ -215,10 +250,9 @@ static void insert_partial(struct plan *p, int rank, const struct expr *const *e
     block_insert(p->n->ir, body, at, stage);
 }
 
-/* requires: v and r reduce loops of constant extent in a top-level stage of sum, prod, max, min or any.
- * before: for i: for v in 0..V: for r: y[i] += f(i, v, r)
- * after:  stage NAME: for i: for v in 0..V: for r: NAME[i, v] += f(i, v, r)
- *         stage y:    for i: for v in 0..V: y[i] += NAME[i, v] */
+/* requires: v and r reduce loops of constant extent in a top-level stage of sum, prod, max, min or
+ * any. before: for i: for v in 0..V: for r: y[i] += f(i, v, r) after:  stage NAME: for i: for v in
+ * 0..V: for r: NAME[i, v] += f(i, v, r) stage y:    for i: for v in 0..V: y[i] += NAME[i, v] */
 void apply_RFACTOR(struct plan *p)
 {
     struct tensor *t = p->leaf->u.update.tensor[0];

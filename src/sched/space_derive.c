@@ -1,14 +1,15 @@
 /* space_derive: a schedule space from the op's own structure, for any naive nest.
  *
  *     stage acc  (temp, reduction)     ->   computed in registers inside y's tile
- *     stage y    (output)              ->   tiled: vectors along its contiguous axis, rows along the next
+ *     stage y    (output)              ->   tiled: vectors along its contiguous axis, rows along
+ * the next
  *
- * How: each stage gets a role (constant: pack phase; host: tiled; guest: computed inside a host's tile;
- * inlined). The roles are written as a .sched text, read back, and tried: random choices are applied to
- * copies of the nest, and what is refused loses the feature that asked for it. The text that remains is
- * a space like a hand-written one, readable and printable.
- * Invariants: terminates (each round removes a feature); the result holds at least the naive nest's own
- * trace; the same nest and facts give the same text. */
+ * How: each stage gets a role (constant: pack phase; host: tiled; guest: computed inside a host's
+ * tile; inlined). The roles are written as a .sched text, read back, and tried: random choices are
+ * applied to copies of the nest, and what is refused loses the feature that asked for it. The text
+ * that remains is a space like a hand-written one, readable and printable. Invariants: terminates
+ * (each round removes a feature); the result holds at least the naive nest's own trace; the same
+ * nest and facts give the same text. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +19,8 @@
 
 enum { PROBES = 12, ROUNDS = 96, TEXT_MAX = 1 << 16 };
 
-/* ---- roles -------------------------------------------------------------------------------------- */
+/* ---- roles --------------------------------------------------------------------------------------
+ */
 
 static void count_readers(struct derive *d, struct dstage *s)
 {
@@ -30,7 +32,8 @@ static void count_readers(struct derive *d, struct dstage *s)
         if (target[i]->scope != SCOPE_TEMP) s->output = true;
     for (int j = 0; j < d->n; j++) {
         bool reads = false;
-        for (int i = 0; i < nt; i++) reads |= &d->stage[j] != s && stmt_reads(d->stage[j].stmt, target[i]);
+        for (int i = 0; i < nt; i++)
+            reads |= &d->stage[j] != s && stmt_reads(d->stage[j].stmt, target[i]);
         if (!reads) continue;
         s->readers++;
         s->reader = j;
@@ -45,7 +48,10 @@ static void find_constants(const struct expr *e, void *ctx)
     if (s != SCOPE_CONST && s != SCOPE_TABLE) *constant = false;
 }
 
-static void constants_expr(const struct expr **slot, void *ctx) { expr_walk(*slot, find_constants, ctx); }
+static void constants_expr(const struct expr **slot, void *ctx)
+{
+    expr_walk(*slot, find_constants, ctx);
+}
 
 static bool constants_stmt(struct stmt *s, void *ctx)
 {
@@ -70,13 +76,16 @@ static void give_role(struct derive *d, struct dstage *s)
     s->role = ROLE_HOST;
     s->host = -1;
     if (s->output) return;
-    if (constant && has_const_extents(s)) s->role = ROLE_CONST;
-    else if (s->readers == 1 && stage_untouched(s->stmt) && s->leaf->kind == ST_STORE) s->role = ROLE_INLINE;
-    else if (s->readers == 1 && stage_untouched(s->stmt)) s->role = ROLE_GUEST;
+    if (constant && has_const_extents(s))
+        s->role = ROLE_CONST;
+    else if (s->readers == 1 && stage_untouched(s->stmt) && s->leaf->kind == ST_STORE)
+        s->role = ROLE_INLINE;
+    else if (s->readers == 1 && stage_untouched(s->stmt))
+        s->role = ROLE_GUEST;
 }
 
-/* Guests of guests live in the same tile; inlined stages pass their own guests on. Readers come later in
- * the order, so going backwards every reader's host is known. */
+/* Guests of guests live in the same tile; inlined stages pass their own guests on. Readers come
+ * later in the order, so going backwards every reader's host is known. */
 static void find_hosts(struct derive *d)
 {
     for (int i = d->n - 1; i >= 0; i--) {
@@ -84,12 +93,15 @@ static void find_hosts(struct derive *d)
         s->host = -1;
         if (s->role != ROLE_GUEST && s->role != ROLE_INLINE) continue;
         const struct dstage *r = &d->stage[s->reader];
-        if (s->reader <= i || r->role == ROLE_CONST) s->role = ROLE_HOST;
-        else s->host = r->role == ROLE_HOST ? s->reader : r->host;
+        if (s->reader <= i || r->role == ROLE_CONST)
+            s->role = ROLE_HOST;
+        else
+            s->host = r->role == ROLE_HOST ? s->reader : r->host;
     }
 }
 
-/* ---- axes --------------------------------------------------------------------------------------- */
+/* ---- axes ---------------------------------------------------------------------------------------
+ */
 
 static bool is_const_loop(const struct stmt *loop)
 {
@@ -119,7 +131,8 @@ static int contiguous_dim(const struct tensor *t)
     return t->nlayout ? t->layout[t->nlayout - 1].dim : t->rank - 1;
 }
 
-/* Vectors along the contiguous axis unless it is tiny and another is not; rows along the next largest from inside. */
+/* Vectors along the contiguous axis unless it is tiny and another is not; rows along the next
+ * largest from inside. */
 static void pick_axes(struct derive *d, struct dstage *s)
 {
     struct stmt *own[48];
@@ -132,14 +145,21 @@ static void pick_axes(struct derive *d, struct dstage *s)
     s->bits = 8 * dtype_bytes((enum dtype)target[0]->type.dtype);
     for (int i = 0; i < n && i < DERIVE_LOOPS; i++) {
         struct daxis *a = &s->axis[s->nloop++];
-        *a = (struct daxis){own[i]->u.loop.var->name, extent_or(own[i], d->dynamic), dim_of(s, own[i]->u.loop.var), own[i]->u.loop.reduce, own[i]->u.loop.ordered, !is_const_loop(own[i]), -1};
+        *a = (struct daxis){own[i]->u.loop.var->name,
+                            extent_or(own[i], d->dynamic),
+                            dim_of(s, own[i]->u.loop.var),
+                            own[i]->u.loop.reduce,
+                            own[i]->u.loop.ordered,
+                            !is_const_loop(own[i]),
+                            -1};
         s->nreduce += a->reduce;
         if (a->reduce && a->extent > 1) s->last_reduce = s->nloop - 1;
         if (!a->reduce && !a->ordered && a->dim == inner) s->vec = s->nloop - 1;
     }
     for (int i = 0; i < s->nloop; i++) {
         struct daxis *a = &s->axis[i];
-        bool better = s->vec < 0 || (s->axis[s->vec].extent < 4 && a->extent > 2 * s->axis[s->vec].extent);
+        bool better =
+            s->vec < 0 || (s->axis[s->vec].extent < 4 && a->extent > 2 * s->axis[s->vec].extent);
         if (!a->reduce && !a->ordered && a->extent > 1 && better) s->vec = i;
     }
     if (s->vec >= 0 && s->axis[s->vec].extent < 2) s->vec = -1;
@@ -152,7 +172,8 @@ static void pick_axes(struct derive *d, struct dstage *s)
     s->tile = s->vec >= 0 && s->nloop - s->nreduce > 0;
 }
 
-/* The loops of the host a guest's box depends on, if it is read by the host alone with plain subscripts. */
+/* The loops of the host a guest's box depends on, if it is read by the host alone with plain
+ * subscripts. */
 struct plain_reads {
     const struct dstage *guest, *host;
     const struct tensor *t;
@@ -168,7 +189,8 @@ static void plain_read(const struct expr *e, void *ctx)
         const struct expr *x = e->a[expr_load_first(e) + d];
         int axis = -1;
         for (int i = 0; i < r->host->nloop && x->op == OP_VAR; i++)
-            if (strcmp(r->host->axis[i].name, x->u.var->name) == 0 && !r->host->axis[i].reduce) axis = i;
+            if (strcmp(r->host->axis[i].name, x->u.var->name) == 0 && !r->host->axis[i].reduce)
+                axis = i;
         if (axis < 0 || (r->map[d] != -2 && r->map[d] != axis)) r->plain = false;
         r->map[d] = axis;
     }
@@ -205,7 +227,8 @@ static void map_guest(struct derive *d, struct dstage *s)
     if (!follows) s->role = ROLE_HOST; /* the same for every tile: computed once */
 }
 
-/* ---- copies ------------------------------------------------------------------------------------- */
+/* ---- copies -------------------------------------------------------------------------------------
+ */
 
 struct copies {
     struct derive *d;
@@ -240,12 +263,15 @@ static void find_copies(struct derive *d)
     d->ncopy = 0;
     for (int i = 0; i < d->n; i++) {
         struct copies c = {d, i};
-        bool reduces = d->stage[i].leaf->kind == ST_UPDATE; /* only reductions reuse what they read */
-        if (reduces && (d->stage[i].role == ROLE_GUEST || d->stage[i].role == ROLE_HOST)) stmt_walk(d->stage[i].stmt, copies_stmt, &c);
+        bool reduces =
+            d->stage[i].leaf->kind == ST_UPDATE; /* only reductions reuse what they read */
+        if (reduces && (d->stage[i].role == ROLE_GUEST || d->stage[i].role == ROLE_HOST))
+            stmt_walk(d->stage[i].stmt, copies_stmt, &c);
     }
 }
 
-/* ---- trying ------------------------------------------------------------------------------------- */
+/* ---- trying -------------------------------------------------------------------------------------
+ */
 
 /* The stage whose loops or copies a name belongs to: the longest stage name it begins with. */
 static struct dstage *stage_of_name(struct derive *d, const char *name)
@@ -253,7 +279,9 @@ static struct dstage *stage_of_name(struct derive *d, const char *name)
     struct dstage *best = NULL;
     for (int i = 0; i < d->n; i++) {
         size_t n = strlen(d->stage[i].name);
-        if (strncmp(d->stage[i].name, name, n) == 0 && (name[n] == '.' || !name[n]) && (!best || n > strlen(best->name))) best = &d->stage[i];
+        if (strncmp(d->stage[i].name, name, n) == 0 && (name[n] == '.' || !name[n]) &&
+            (!best || n > strlen(best->name)))
+            best = &d->stage[i];
     }
     return best;
 }
@@ -269,11 +297,13 @@ static bool weaken(struct derive *d, const struct trace *t, const struct rejecti
     }
     if (s->prim == PRIM_CACHE || s->prim == PRIM_PACK)
         for (int i = 0; i < d->ncopy; i++)
-            if (d->copy[i].on && strcmp(d->copy[i].t->name, s->arg[0]) == 0) return d->copy[i].on = false, true;
+            if (d->copy[i].on && strcmp(d->copy[i].t->name, s->arg[0]) == 0)
+                return d->copy[i].on = false, true;
     if (!st) return false;
     if (s->prim == PRIM_PARALLEL && st->parallel) return st->parallel = false, true;
     if (s->prim == PRIM_INLINE && st->role == ROLE_INLINE) return st->role = ROLE_GUEST, true;
-    if ((s->prim == PRIM_COMPUTE_AT || s->prim == PRIM_PACK) && st->role != ROLE_HOST) return st->role = ROLE_HOST, true;
+    if ((s->prim == PRIM_COMPUTE_AT || s->prim == PRIM_PACK) && st->role != ROLE_HOST)
+        return st->role = ROLE_HOST, true;
     if (st->detail) return st->detail = false, true;
     if (st->tile) return st->tile = false, true;
     return false;
@@ -288,7 +318,8 @@ static int probe(struct derive *d, const struct nest *naive, const struct space 
     *weakened = false;
     for (int i = 0; i < PROBES; i++) {
         int choice[SPACE_KNOBS_MAX];
-        for (int k = 0; k < space_knobs(sp); k++) choice[k] = i ? (int)rng_range(&rng, 0, space_knob_values(sp, k) - 1) : 0;
+        for (int k = 0; k < space_knobs(sp); k++)
+            choice[k] = i ? (int)rng_range(&rng, 0, space_knob_values(sp, k) - 1) : 0;
         struct trace *t = space_trace(sp, choice);
         if (!t) continue;
         struct ir *ir = ir_new();
@@ -307,7 +338,8 @@ static void plan_all(struct derive *d)
     find_hosts(d);
     for (int i = 0; i < d->n; i++)
         if (d->stage[i].role == ROLE_GUEST || d->stage[i].role == ROLE_INLINE)
-            if (!d->stage[d->stage[i].host].tile && d->stage[i].role == ROLE_GUEST) d->stage[i].role = ROLE_HOST;
+            if (!d->stage[d->stage[i].host].tile && d->stage[i].role == ROLE_GUEST)
+                d->stage[i].role = ROLE_HOST;
     find_hosts(d);
     for (int i = 0; i < d->n; i++) map_guest(d, &d->stage[i]);
 }
@@ -324,7 +356,11 @@ static void derive_init(struct derive *d, const struct nest *naive, const struct
         struct stmt *s = naive->body->u.block.p[i];
         struct stmt *leaf = s->kind == ST_STAGE ? stage_leaf(s) : NULL;
         if (!leaf) continue;
-        d->stage[d->n++] = (struct dstage){.stmt = s, .leaf = leaf, .name = s->u.stage.name, .parallel = d->threads > 1, .detail = true};
+        d->stage[d->n++] = (struct dstage){.stmt = s,
+                                           .leaf = leaf,
+                                           .name = s->u.stage.name,
+                                           .parallel = d->threads > 1,
+                                           .detail = true};
     }
     for (int i = 0; i < d->n; i++) give_role(d, &d->stage[i]);
     for (int i = 0; i < d->n; i++) pick_axes(d, &d->stage[i]);
@@ -332,7 +368,8 @@ static void derive_init(struct derive *d, const struct nest *naive, const struct
     find_copies(d);
 }
 
-enum rc space_derive(const struct nest *naive, const char *algorithm, const struct facts *f, struct space **out, struct err *e)
+enum rc space_derive(const struct nest *naive, const char *algorithm, const struct facts *f,
+                     struct space **out, struct err *e)
 {
     struct derive *d = mem_new(sizeof *d);
     struct facts *none = mem_new(sizeof *none);
@@ -346,7 +383,8 @@ enum rc space_derive(const struct nest *naive, const char *algorithm, const stru
         if (round == ROUNDS - 1) d->n = 0; /* the naive nest itself */
         plan_all(d);
         derive_text(d, algorithm, &text);
-        rc = space_parse("(derived)", text.p, text.n, none, out, e); /* numbers stand in the text: no fact can clash */
+        rc = space_parse("(derived)", text.p, text.n, none, out,
+                         e); /* numbers stand in the text: no fact can clash */
         if (rc != RC_OK) break;
         int legal = probe(d, naive, *out, &weakened);
         if (!weakened || (legal >= PROBES - 2 && round > ROUNDS / 2)) break;

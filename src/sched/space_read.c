@@ -11,8 +11,9 @@
  *     end
  *     codegen misched={MS}
  *
- * One statement a line; SCHED.txt has the grammar. Invariants: facts are constants once the space is
- * read; errors carry the position in the file and stop the reading; nothing here evaluates knobs. */
+ * One statement a line; SCHED.txt has the grammar. Invariants: facts are constants once the space
+ * is read; errors carry the position in the file and stop the reading; nothing here evaluates
+ * knobs. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 
 struct reader {
     struct space *sp;
-    struct scan base, s; /* of the whole text; of the line or expression being read */
+    struct scan base, s;   /* of the whole text; of the line or expression being read */
     size_t at, start, end; /* next line; this line without its comment */
     int line;
     struct item **tail;
@@ -34,7 +35,8 @@ struct reader {
     bool off; /* `when` is false: only the header was read */
 };
 
-/* ---- lines -------------------------------------------------------------------------------------- */
+/* ---- lines --------------------------------------------------------------------------------------
+ */
 
 /* A scanner over [from, to) of the text that reports positions in the whole file. */
 static void scan_part(struct reader *r, size_t from, size_t to)
@@ -51,7 +53,8 @@ static void scan_part(struct reader *r, size_t from, size_t to)
 static bool fail(struct reader *r, size_t at, const char *code, const char *why)
 {
     if (r->base.err.rc == RC_OK)
-        scan_error_at(&r->base.err, r->base.file, r->base.text, r->base.len, r->line, (int)(at - r->start) + 1, code, "%s", why);
+        scan_error_at(&r->base.err, r->base.file, r->base.text, r->base.len, r->line,
+                      (int)(at - r->start) + 1, code, "%s", why);
     return false;
 }
 
@@ -102,21 +105,28 @@ static const struct xnode *rest_expr(struct reader *r, size_t from)
 {
     scan_part(r, from, r->end);
     const struct xnode *x = xexpr_parse(&r->s, &r->sp->names);
-    if (x && r->s.tok.kind != TOK_END) scan_error(&r->s, &r->s.tok, "space.expression", "the line should end here");
+    if (x && r->s.tok.kind != TOK_END)
+        scan_error(&r->s, &r->s.tok, "space.expression", "the line should end here");
     return keep_error(r) ? x : NULL;
 }
 
-/* ---- words of steps ----------------------------------------------------------------------------- */
+/* ---- words of steps -----------------------------------------------------------------------------
+ */
 
-static bool add_part(struct reader *r, struct word *w, size_t at, const char *text, const struct xnode *value)
+static bool add_part(struct reader *r, struct word *w, size_t at, const char *text,
+                     const struct xnode *value)
 {
     if (w->n == SPACE_PARTS) return fail(r, at, "space.word", "a word has at most 4 parts");
-    int words = value && value->op == XOP_KNOB && value->i < SPACE_KNOBS && r->sp->names.knob[value->i].word ? (int)value->i : -1;
+    int words =
+        value && value->op == XOP_KNOB && value->i < SPACE_KNOBS && r->sp->names.knob[value->i].word
+            ? (int)value->i
+            : -1;
     w->part[w->n++] = (struct part){text, value, words};
     return true;
 }
 
-/* One word: literal text and {expressions}; a bare knob or let stands for its value. Advances *at. */
+/* One word: literal text and {expressions}; a bare knob or let stands for its value. Advances *at.
+ */
 static bool read_word(struct reader *r, size_t *at, struct word *w)
 {
     const char *t = r->base.text;
@@ -126,10 +136,12 @@ static bool read_word(struct reader *r, size_t *at, struct word *w)
     for (; i < r->end && t[i] != ' ' && t[i] != '\t' && t[i] != '\r'; i++) {
         if (t[i] == '}') return fail(r, i, "space.word", "this } closes nothing");
         if (t[i] != '{') continue;
-        if (i > from && !add_part(r, w, from, arena_strndup(a, t + from, i - from), NULL)) return false;
+        if (i > from && !add_part(r, w, from, arena_strndup(a, t + from, i - from), NULL))
+            return false;
         scan_part(r, i + 1, r->end);
         const struct xnode *x = xexpr_parse(&r->s, &r->sp->names);
-        if (x && !scan_is(&r->s, "}")) scan_error(&r->s, &r->s.tok, "space.word", "} is needed here");
+        if (x && !scan_is(&r->s, "}"))
+            scan_error(&r->s, &r->s.tok, "space.word", "} is needed here");
         if (!keep_error(r) || !x || !add_part(r, w, i, NULL, x)) return false;
         i = (size_t)(r->s.tok.p - t);
         from = i + 1;
@@ -137,8 +149,11 @@ static bool read_word(struct reader *r, size_t *at, struct word *w)
     if (i > from) {
         const struct xnode *x = w->n == 0 ? name_lookup(&r->sp->names, t + from, i - from) : NULL;
         bool fact = x && x->op == XOP_INT && !line_begins(r, "algorithm", &(size_t){0});
-        for (int k = 0; fact && k < r->sp->names.facts->n; k++) /* facts need braces: N is a fine loop name */
-            if (strlen(r->sp->names.facts->name[k]) == i - from && memcmp(r->sp->names.facts->name[k], t + from, i - from) == 0) x = NULL;
+        for (int k = 0; fact && k < r->sp->names.facts->n;
+             k++) /* facts need braces: N is a fine loop name */
+            if (strlen(r->sp->names.facts->name[k]) == i - from &&
+                memcmp(r->sp->names.facts->name[k], t + from, i - from) == 0)
+                x = NULL;
         if (!add_part(r, w, from, x ? NULL : arena_strndup(a, t + from, i - from), x)) return false;
     }
     *at = i;
@@ -156,7 +171,8 @@ static bool read_words(struct reader *r, size_t at, struct word *out, int max, i
     }
 }
 
-/* ---- knobs -------------------------------------------------------------------------------------- */
+/* ---- knobs --------------------------------------------------------------------------------------
+ */
 
 struct domain {
     int64_t value[SPACE_VALUES];
@@ -183,7 +199,8 @@ static bool const_expr(struct reader *r, int64_t *out)
     const struct xnode *x = xexpr_parse(&r->s, &r->sp->names);
     if (!x) return false;
     if (xexpr_const(x, out)) return true;
-    scan_error(&r->s, &t, "space.knob", "the values of a knob may depend on facts, not on other knobs; use require");
+    scan_error(&r->s, &t, "space.knob",
+               "the values of a knob may depend on facts, not on other knobs; use require");
     return false;
 }
 
@@ -212,7 +229,8 @@ static void read_function(struct reader *r, struct domain *d, bool divisors)
     if (!scan_expect(&r->s, "space.knob", "(") || !const_expr(r, &limit)) return;
     if (divisors) {
         if (limit < 1 || limit > INT64_C(1) << 31) {
-            scan_error(&r->s, &r->s.prev, "space.knob", "divisors of a number from 1 to 2^31 are needed");
+            scan_error(&r->s, &r->s.prev, "space.knob",
+                       "divisors of a number from 1 to 2^31 are needed");
             return;
         }
         int64_t high[SPACE_VALUES], n = 0;
@@ -225,8 +243,10 @@ static void read_function(struct reader *r, struct domain *d, bool divisors)
     } else if (scan_expect(&r->s, "space.knob", ",")) {
         while (r->s.err.rc == RC_OK && !scan_is(&r->s, ")")) {
             if (!const_item(r, &v)) return;
-            if (v <= limit) domain_put(r, d, v);
-            else if (cover == 0 || v < cover) cover = v;
+            if (v <= limit)
+                domain_put(r, d, v);
+            else if (cover == 0 || v < cover)
+                cover = v;
         }
         bool exact = false;
         for (int i = 0; i < d->n; i++) exact |= d->value[i] == limit;
@@ -250,11 +270,15 @@ static void read_domain(struct reader *r, struct domain *d)
             d->n++;
             scan_next(s);
         } else if (const_item(r, &lo)) {
-            if (!scan_accept(s, "..")) domain_put(r, d, lo);
-            else if (const_item(r, &hi)) put_range(r, d, lo, hi);
+            if (!scan_accept(s, ".."))
+                domain_put(r, d, lo);
+            else if (const_item(r, &hi))
+                put_range(r, d, lo, hi);
         }
     }
-    if (s->err.rc == RC_OK && d->words && d->numbers) scan_error(s, &s->prev, "space.knob", "a knob has numbers or words, not both (a fact stands in braces)");
+    if (s->err.rc == RC_OK && d->words && d->numbers)
+        scan_error(s, &s->prev, "space.knob",
+                   "a knob has numbers or words, not both (a fact stands in braces)");
 }
 
 /* Keeps the values for which the condition holds; the knob itself stands for its value in it. */
@@ -263,7 +287,9 @@ static void filter_domain(struct reader *r, struct knob *k)
     struct scope_of_names *names = &r->sp->names;
     const struct xnode *x = xexpr_parse(&r->s, names);
     int kept = 0;
-    if (x && !xexpr_only_knob(x, names->nknob - 1)) scan_error(&r->s, &r->s.prev, "space.knob", "`where` may use facts and the knob itself; use require for several knobs");
+    if (x && !xexpr_only_knob(x, names->nknob - 1))
+        scan_error(&r->s, &r->s.prev, "space.knob",
+                   "`where` may use facts and the knob itself; use require for several knobs");
     for (int i = 0; x && i < k->n; i++) {
         struct values values = {{0}, {false}};
         int64_t yes;
@@ -292,18 +318,23 @@ static bool read_knob(struct reader *r, size_t at)
     char name[32];
     scan_part(r, at, r->end);
     struct tok t = r->s.tok;
-    if (names->nknob == SPACE_KNOBS) scan_error(&r->s, &t, "space.knob", "a space has at most 32 knobs");
+    if (names->nknob == SPACE_KNOBS)
+        scan_error(&r->s, &t, "space.knob", "a space has at most 32 knobs");
     if (new_name(r, name, sizeof name) && scan_expect(&r->s, "space.knob", "in")) read_domain(r, d);
     if (!keep_error(r)) return false;
     struct knob *k = &names->knob[names->nknob++];
     *k = (struct knob){arena_strdup(r->sp->arena, name), d->n, d->value, d->words ? d->word : NULL};
     if (scan_accept(&r->s, "where")) filter_domain(r, k);
-    if (r->s.tok.kind != TOK_END) scan_error(&r->s, &r->s.tok, "space.knob", "the line should end here");
-    if (k->n == 0) scan_error(&r->s, &t, "space.knob_empty", "knob '%s' has no value left for this task", name);
+    if (r->s.tok.kind != TOK_END)
+        scan_error(&r->s, &r->s.tok, "space.knob", "the line should end here");
+    if (k->n == 0)
+        scan_error(&r->s, &t, "space.knob_empty", "knob '%s' has no value left for this task",
+                   name);
     return keep_error(r);
 }
 
-/* ---- statements --------------------------------------------------------------------------------- */
+/* ---- statements ---------------------------------------------------------------------------------
+ */
 
 static struct item *add_item(struct reader *r, enum item_kind kind)
 {
@@ -320,9 +351,13 @@ static bool read_let(struct reader *r, size_t at)
     struct scope_of_names *names = &r->sp->names;
     char name[32];
     scan_part(r, at, r->end);
-    if (names->nlet == SPACE_LETS) scan_error(&r->s, &r->s.tok, "space.let", "a space has at most 64 lets");
-    const struct xnode *x = new_name(r, name, sizeof name) && scan_expect(&r->s, "space.let", "=") ? xexpr_parse(&r->s, names) : NULL;
-    if (x && r->s.tok.kind != TOK_END) scan_error(&r->s, &r->s.tok, "space.expression", "the line should end here");
+    if (names->nlet == SPACE_LETS)
+        scan_error(&r->s, &r->s.tok, "space.let", "a space has at most 64 lets");
+    const struct xnode *x = new_name(r, name, sizeof name) && scan_expect(&r->s, "space.let", "=")
+                                ? xexpr_parse(&r->s, names)
+                                : NULL;
+    if (x && r->s.tok.kind != TOK_END)
+        scan_error(&r->s, &r->s.tok, "space.expression", "the line should end here");
     if (!keep_error(r)) return false;
     names->let_name[names->nlet] = arena_strdup(r->sp->arena, name);
     names->let[names->nlet++] = x;
@@ -333,7 +368,8 @@ static bool read_if(struct reader *r, size_t at)
 {
     const struct xnode *cond = rest_expr(r, at);
     if (!cond) return false;
-    if (r->nopen == (int)QN_COUNT(r->open)) return fail(r, at, "space.if", "`if` is nested too deeply");
+    if (r->nopen == (int)QN_COUNT(r->open))
+        return fail(r, at, "space.if", "`if` is nested too deeply");
     struct item *it = add_item(r, ITEM_IF);
     it->cond = cond;
     r->open[r->nopen].item = it;
@@ -348,7 +384,8 @@ static bool read_else_end(struct reader *r, size_t at, bool end)
     if (r->end > at) return fail(r, at, "space.if", "the line should end here");
     if (r->nopen == 0) return fail(r, at, "space.if", "there is no open `if`");
     int top = r->nopen - 1;
-    if (!end && r->open[top].otherwise) return fail(r, at, "space.if", "this `if` already has an `else`");
+    if (!end && r->open[top].otherwise)
+        return fail(r, at, "space.if", "this `if` already has an `else`");
     r->open[top].otherwise = true;
     r->tail = end ? r->open[top].tail : &r->open[top].item->otherwise;
     if (end) r->nopen--;
@@ -365,12 +402,14 @@ static bool read_step(struct reader *r)
     size_t at = r->start + (size_t)word[0].col - 1;
     bool codegen = strcmp(name, "codegen") == 0;
     if (!codegen && !prim_parse(name, &prim)) {
-        static const char *const others[] = {"algorithm", "knob", "let", "require", "if", "else", "end", "codegen"};
+        static const char *const others[] = {"algorithm", "knob", "let", "require",
+                                             "if",        "else", "end", "codegen"};
         const char *known[PRIM_COUNT + QN_COUNT(others)];
         char why[200], hint[80];
         for (int i = 0; i < PRIM_COUNT; i++) known[i] = prim_name((enum prim)i);
         for (size_t i = 0; i < QN_COUNT(others); i++) known[PRIM_COUNT + i] = others[i];
-        snprintf(why, sizeof why, "unknown statement '%.60s'%s", name, did_you_mean(hint, sizeof hint, name, known, QN_COUNT(known)));
+        snprintf(why, sizeof why, "unknown statement '%.60s'%s", name,
+                 did_you_mean(hint, sizeof hint, name, known, QN_COUNT(known)));
         return fail(r, at, "space.statement", why);
     }
     struct item *it = add_item(r, codegen ? ITEM_CODEGEN : ITEM_STEP);
@@ -385,9 +424,12 @@ static bool read_algorithm(struct reader *r, size_t at)
 {
     struct space *sp = r->sp;
     if (sp->nalgorithm) return fail(r, at, "space.algorithm", "the algorithm is already named");
-    if (!read_words(r, at, sp->algorithm, (int)QN_COUNT(sp->algorithm), &sp->nalgorithm)) return false;
-    if (sp->nalgorithm > 0 && !sp->algorithm[0].part[0].text) return fail(r, at, "space.algorithm", "the algorithm's name is a plain word");
-    return sp->nalgorithm > 0 || fail(r, at, "space.algorithm", "the algorithm's name is needed here");
+    if (!read_words(r, at, sp->algorithm, (int)QN_COUNT(sp->algorithm), &sp->nalgorithm))
+        return false;
+    if (sp->nalgorithm > 0 && !sp->algorithm[0].part[0].text)
+        return fail(r, at, "space.algorithm", "the algorithm's name is a plain word");
+    return sp->nalgorithm > 0 ||
+           fail(r, at, "space.algorithm", "the algorithm's name is needed here");
 }
 
 static bool read_statement(struct reader *r)
@@ -416,24 +458,30 @@ static bool read_header(struct reader *r)
         return fail(r, r->start, "space.header", "a space begins with `space NAME for OP`");
     }
     scan_part(r, at, r->end);
-    bool ok = scan_ident(&r->s, "space.header", name, sizeof name) && scan_expect(&r->s, "space.header", "for") && scan_ident(&r->s, "space.header", op, sizeof op);
+    bool ok = scan_ident(&r->s, "space.header", name, sizeof name) &&
+              scan_expect(&r->s, "space.header", "for") &&
+              scan_ident(&r->s, "space.header", op, sizeof op);
     r->sp->name = arena_strdup(r->sp->arena, name);
     r->sp->op = arena_strdup(r->sp->arena, op);
     if (ok && scan_accept(&r->s, "when")) {
         int64_t yes = 0;
         if (const_expr(r, &yes)) r->off = !yes;
     }
-    if (r->s.err.rc == RC_OK && r->s.tok.kind != TOK_END) scan_error(&r->s, &r->s.tok, "space.header", "`when` or the end of the line is needed here");
+    if (r->s.err.rc == RC_OK && r->s.tok.kind != TOK_END)
+        scan_error(&r->s, &r->s.tok, "space.header",
+                   "`when` or the end of the line is needed here");
     return keep_error(r);
 }
 
-enum rc space_read(struct space *sp, const char *file, const char *text, size_t len, bool *off, struct err *e)
+enum rc space_read(struct space *sp, const char *file, const char *text, size_t len, bool *off,
+                   struct err *e)
 {
     struct reader *r = ARENA_NEW(sp->arena, struct reader);
     r->sp = sp;
     r->tail = &sp->first;
     *off = false;
-    if (len > SPACE_MAX) return err_set(e, RC_INPUT, "space.length", "%.200s: a space has at most 64 KiB", file);
+    if (len > SPACE_MAX)
+        return err_set(e, RC_INPUT, "space.length", "%.200s: a space has at most 64 KiB", file);
     scan_init_with(&r->base, file, text, len, true, false); /* checks the bytes of the whole text */
     static const char *const bytes[] = {"scan.utf8", "scan.control", "scan.too_long"};
     for (size_t i = 0; i < QN_COUNT(bytes); i++) {
@@ -444,8 +492,11 @@ enum rc space_read(struct space *sp, const char *file, const char *text, size_t 
     err_clear(&r->base.err); /* a first token that is no token is a matter of its line */
     bool ok = read_header(r);
     while (ok && !r->off && next_line(r)) ok = read_statement(r);
-    if (ok && !r->off && r->nopen) ok = (r->line = r->open[r->nopen - 1].item->line, fail(r, r->start, "space.if", "this `if` has no `end`"));
-    if (ok && !r->off && sp->nalgorithm == 0) ok = fail(r, r->start, "space.algorithm", "a space names its `algorithm`");
+    if (ok && !r->off && r->nopen)
+        ok = (r->line = r->open[r->nopen - 1].item->line,
+              fail(r, r->start, "space.if", "this `if` has no `end`"));
+    if (ok && !r->off && sp->nalgorithm == 0)
+        ok = fail(r, r->start, "space.algorithm", "a space names its `algorithm`");
     *off = r->off;
     if (!ok && e) *e = r->base.err;
     return ok ? RC_OK : RC_INPUT;

@@ -1,12 +1,12 @@
-/* trace: a schedule as text. One step a line, words separated by one space; the first line names the
- * algorithm, the last may hold code-generation choices.
+/* trace: a schedule as text. One step a line, words separated by one space; the first line names
+ * the algorithm, the last may hold code-generation choices.
  *
  *     algorithm direct            # comments run from a # that begins a word to the line's end
  *     split y.k 32 mask y.ko y.ki
  *     codegen misched=off addr=hoist
  *
- * Reading checks what can be seen without a nest: the primitive exists, its arguments have the right
- * kinds. Invariants: parse(print(t)) prints the same text; a trace owns its words. */
+ * Reading checks what can be seen without a nest: the primitive exists, its arguments have the
+ * right kinds. Invariants: parse(print(t)) prints the same text; a trace owns its words. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +52,8 @@ bool prim_parse(const char *s, enum prim *out)
     return false;
 }
 
-/* ---- arguments ---------------------------------------------------------------------------------- */
+/* ---- arguments ----------------------------------------------------------------------------------
+ */
 
 bool policy_parse(const char *s, enum policy *out)
 {
@@ -96,23 +97,32 @@ bool name_valid(const char *s)
 static bool int_valid(const char *s)
 {
     size_t n = strlen(s);
-    if (n == 0 || n > 9 || (n > 1 && s[0] == '0')) return false; /* one spelling a number: traces are hashed */
+    if (n == 0 || n > 9 || (n > 1 && s[0] == '0'))
+        return false; /* one spelling a number: traces are hashed */
     for (size_t i = 0; i < n; i++)
         if (s[i] < '0' || s[i] > '9') return false;
     return true;
 }
 
-static bool word_is(const char *p, size_t n, const char *s) { return strlen(s) == n && memcmp(p, s, n) == 0; }
+static bool word_is(const char *p, size_t n, const char *s)
+{
+    return strlen(s) == n && memcmp(p, s, n) == 0;
+}
 
 static const char *arg_check(const char *kind, size_t n, const char *arg)
 {
     enum policy policy;
     enum scope scope;
     if (word_is(kind, n, "int")) return int_valid(arg) ? NULL : "a decimal number is needed here";
-    if (word_is(kind, n, "tail")) return policy_parse(arg, &policy) ? NULL : "the tail policies are exact guard peel mask shift pad";
-    if (word_is(kind, n, "scope")) return scope_parse(arg, &scope) ? NULL : "the scopes are reg stack scratch";
+    if (word_is(kind, n, "tail"))
+        return policy_parse(arg, &policy) ? NULL
+                                          : "the tail policies are exact guard peel mask shift pad";
+    if (word_is(kind, n, "scope"))
+        return scope_parse(arg, &scope) ? NULL : "the scopes are reg stack scratch";
     if (word_is(kind, n, "place") && strcmp(arg, ".") == 0) return NULL;
-    return name_valid(arg) ? NULL : "a name is letters, digits and _ with dots between, at most 60 characters";
+    return name_valid(arg)
+               ? NULL
+               : "a name is letters, digits and _ with dots between, at most 60 characters";
 }
 
 const char *args_check(enum prim prim, int n, const char *const *arg, int *bad)
@@ -129,7 +139,8 @@ const char *args_check(enum prim prim, int n, const char *const *arg, int *bad)
                 *bad = at;
                 if (at == n) return "dimension numbers are needed after `order`";
                 for (; at < n; at++)
-                    if (*bad = at, !int_valid(arg[at])) return "dimension numbers are needed after `order`";
+                    if (*bad = at, !int_valid(arg[at]))
+                        return "dimension numbers are needed after `order`";
             }
         } else {
             int most = mark == '+' ? n : at + 1;
@@ -145,7 +156,8 @@ const char *args_check(enum prim prim, int n, const char *const *arg, int *bad)
     return at < n ? (*bad = at, "the primitive takes fewer arguments") : NULL;
 }
 
-/* ---- building ----------------------------------------------------------------------------------- */
+/* ---- building -----------------------------------------------------------------------------------
+ */
 
 struct trace *trace_new(const char *algorithm)
 {
@@ -209,7 +221,8 @@ const char *trace_choice(const struct trace *t, const char *key, const char *fal
     return fallback;
 }
 
-/* ---- text --------------------------------------------------------------------------------------- */
+/* ---- text ---------------------------------------------------------------------------------------
+ */
 
 void step_print(struct buf *b, const struct step *s)
 {
@@ -248,7 +261,9 @@ struct reader {
 
 static enum rc read_error(struct reader *r, int word, const char *code, const char *why)
 {
-    int col = word < r->w.n ? r->w.col[word] : r->w.n ? r->w.col[r->w.n - 1] + (int)strlen(r->w.p[r->w.n - 1]) : 1;
+    int col = word < r->w.n ? r->w.col[word]
+              : r->w.n      ? r->w.col[r->w.n - 1] + (int)strlen(r->w.p[r->w.n - 1])
+                            : 1;
     return scan_error_at(r->e, r->file, r->text, r->len, r->w.line, col, code, "%s", why);
 }
 
@@ -282,15 +297,20 @@ static bool read_line(struct reader *r)
 
 static enum rc read_choices(struct reader *r, struct trace *t)
 {
-    if (r->w.n == 1) return read_error(r, 1, "trace.choice", "choices key=value are needed after `codegen`");
+    if (r->w.n == 1)
+        return read_error(r, 1, "trace.choice", "choices key=value are needed after `codegen`");
     for (int i = 1; i < r->w.n; i++) {
         char *eq = strchr(r->w.p[i], '=');
-        if (!eq || eq == r->w.p[i] || !eq[1]) return read_error(r, i, "trace.choice", "a choice is written key=value");
+        if (!eq || eq == r->w.p[i] || !eq[1])
+            return read_error(r, i, "trace.choice", "a choice is written key=value");
         *eq = 0;
         if (!name_valid(r->w.p[i]) || strlen(eq + 1) > NAME_MAX_LEN || strpbrk(eq + 1, "=\"\\"))
-            return read_error(r, i, "trace.choice", "a choice is written key=value, both short words");
-        if (trace_choice(t, r->w.p[i], NULL)) return read_error(r, i, "trace.choice", "this key is already chosen");
-        if (t->nchoice == (int)QN_COUNT(t->choice)) return read_error(r, i, "trace.choice", "too many choices");
+            return read_error(r, i, "trace.choice",
+                              "a choice is written key=value, both short words");
+        if (trace_choice(t, r->w.p[i], NULL))
+            return read_error(r, i, "trace.choice", "this key is already chosen");
+        if (t->nchoice == (int)QN_COUNT(t->choice))
+            return read_error(r, i, "trace.choice", "too many choices");
         trace_choose(t, r->w.p[i], eq + 1);
     }
     return RC_OK;
@@ -310,55 +330,70 @@ static enum rc read_step(struct reader *r, struct trace *t)
     }
     int n = r->w.n - 1, bad = 0;
     const char *const *arg = (const char *const *)(r->w.p + 1);
-    const char *why = n > STEP_ARGS ? (bad = STEP_ARGS, "too many arguments") : args_check(prim, n, arg, &bad);
+    const char *why =
+        n > STEP_ARGS ? (bad = STEP_ARGS, "too many arguments") : args_check(prim, n, arg, &bad);
     if (why) {
         char text[300];
         snprintf(text, sizeof text, "%s (%s %s)", why, prims[prim].name, prims[prim].args);
         return read_error(r, bad + 1, "trace.argument", text);
     }
-    if (t->n == TRACE_STEPS) return read_error(r, 0, "trace.length", "a trace has at most 512 steps");
+    if (t->n == TRACE_STEPS)
+        return read_error(r, 0, "trace.length", "a trace has at most 512 steps");
     trace_add(t, prim, n, arg);
     return RC_OK;
 }
 
 static enum rc read_trace(struct reader *r, struct trace **out)
 {
-    if (!read_line(r)) return scan_error_at(r->e, r->file, r->text, r->len, 1, 1, "trace.empty", "a trace begins with `algorithm NAME`");
-    if (strcmp(r->w.p[0], "algorithm") != 0) return read_error(r, 0, "trace.algorithm", "a trace begins with `algorithm NAME`");
-    if (r->w.n < 2 || !name_valid(r->w.p[1])) return read_error(r, 1, "trace.algorithm", "the algorithm's name is needed here");
+    if (!read_line(r))
+        return scan_error_at(r->e, r->file, r->text, r->len, 1, 1, "trace.empty",
+                             "a trace begins with `algorithm NAME`");
+    if (strcmp(r->w.p[0], "algorithm") != 0)
+        return read_error(r, 0, "trace.algorithm", "a trace begins with `algorithm NAME`");
+    if (r->w.n < 2 || !name_valid(r->w.p[1]))
+        return read_error(r, 1, "trace.algorithm", "the algorithm's name is needed here");
     struct trace *t = trace_new(r->w.p[1]);
     *out = t;
-    if (r->w.n - 2 > (int)QN_COUNT(t->param) || r->w.many) return read_error(r, 2, "trace.algorithm", "an algorithm has at most 8 parameters");
+    if (r->w.n - 2 > (int)QN_COUNT(t->param) || r->w.many)
+        return read_error(r, 2, "trace.algorithm", "an algorithm has at most 8 parameters");
     for (int i = 2; i < r->w.n; i++) {
-        if (strlen(r->w.p[i]) > NAME_MAX_LEN) return read_error(r, i, "trace.algorithm", "a parameter has at most 60 characters");
+        if (strlen(r->w.p[i]) > NAME_MAX_LEN)
+            return read_error(r, i, "trace.algorithm", "a parameter has at most 60 characters");
         trace_param(t, r->w.p[i]);
     }
     while (read_line(r)) {
-        if (t->nchoice) return read_error(r, 0, "trace.order", "the `codegen` line must be the last");
+        if (t->nchoice)
+            return read_error(r, 0, "trace.order", "the `codegen` line must be the last");
         enum rc rc = r->w.many ? read_error(r, LINE_WORDS - 1, "trace.argument", "too many words")
-                     : strcmp(r->w.p[0], "codegen") == 0 ? read_choices(r, t) : read_step(r, t);
+                     : strcmp(r->w.p[0], "codegen") == 0 ? read_choices(r, t)
+                                                         : read_step(r, t);
         if (rc != RC_OK) return rc;
     }
     return RC_OK;
 }
 
-enum rc trace_parse(const char *file, const char *text, size_t len, struct trace **out, struct err *e)
+enum rc trace_parse(const char *file, const char *text, size_t len, struct trace **out,
+                    struct err *e)
 {
     struct err own;
     struct reader r = {.file = file, .text = text, .len = len, .e = e ? e : &own};
     *out = NULL;
-    if (len > TRACE_MAX) return err_set(e, RC_INPUT, "trace.length", "%.200s: a trace has at most 64 KiB", file);
+    if (len > TRACE_MAX)
+        return err_set(e, RC_INPUT, "trace.length", "%.200s: a trace has at most 64 KiB", file);
     for (size_t i = 0, step; i < len; i += step) {
         uint32_t cp = 0;
         step = utf8_step(text + i, len - i, &cp);
         bool bad = step == 0 || (cp < 0x20 && cp != '\n' && cp != '\t' && cp != '\r') || cp == 0x7F;
-        if (bad) return err_set(e, RC_INPUT, "trace.bytes", "%.200s: byte %zu is not text", file, i);
+        if (bad)
+            return err_set(e, RC_INPUT, "trace.bytes", "%.200s: byte %zu is not text", file, i);
     }
     r.arena = arena_new();
     struct trace *t = NULL;
     enum rc rc = read_trace(&r, &t);
     arena_free(r.arena);
-    if (rc != RC_OK) trace_free(t);
-    else *out = t;
+    if (rc != RC_OK)
+        trace_free(t);
+    else
+        *out = t;
     return rc;
 }

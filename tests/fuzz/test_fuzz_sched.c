@@ -1,8 +1,8 @@
 /* The doors of sched: traces as they arrive from files, logs and workers, and .sched spaces.
  *
- * Whatever the bytes: an error with a position, or a trace that prints and parses back, and that a nest
- * either takes (then the verifier agrees) or refuses with a code. A space that reads gives traces or
- * nothing for random choices, and each of those prints and parses. */
+ * Whatever the bytes: an error with a position, or a trace that prints and parses back, and that a
+ * nest either takes (then the verifier agrees) or refuses with a code. A space that reads gives
+ * traces or nothing for random choices, and each of those prints and parses. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,21 +13,23 @@
 #include "lib/fuzz.h"
 #include "sched/sched.h"
 
-static const char NEST[] = "nest n\n"
-                           "in     x: f32[9, 4]\n"
-                           "const  w: f32[3, 4, 10]\n"
-                           "out    y: f32[9, 10]\n"
-                           "temp   acc: f32[9, 10]\n"
-                           "stage acc\n"
-                           "  for acc.p in 0..9\n"
-                           "    for acc.k in 0..10\n"
-                           "      for acc.r in 0..3 reduce\n"
-                           "        for acc.c in 0..4 reduce\n"
-                           "          acc[acc.p, acc.k] += (x[acc.p + acc.r - 1, acc.c] if 0 <= acc.p + acc.r - 1 & acc.p + acc.r - 1 < 9 else 0.0) * w[acc.r, acc.c, acc.k]\n"
-                           "stage y\n"
-                           "  for y.p in 0..9\n"
-                           "    for y.k in 0..10\n"
-                           "      y[y.p, y.k] = acc[y.p, y.k]\n";
+static const char NEST[] =
+    "nest n\n"
+    "in     x: f32[9, 4]\n"
+    "const  w: f32[3, 4, 10]\n"
+    "out    y: f32[9, 10]\n"
+    "temp   acc: f32[9, 10]\n"
+    "stage acc\n"
+    "  for acc.p in 0..9\n"
+    "    for acc.k in 0..10\n"
+    "      for acc.r in 0..3 reduce\n"
+    "        for acc.c in 0..4 reduce\n"
+    "          acc[acc.p, acc.k] += (x[acc.p + acc.r - 1, acc.c] if 0 <= acc.p + acc.r - 1 & acc.p "
+    "+ acc.r - 1 < 9 else 0.0) * w[acc.r, acc.c, acc.k]\n"
+    "stage y\n"
+    "  for y.p in 0..9\n"
+    "    for y.k in 0..10\n"
+    "      y[y.p, y.k] = acc[y.p, y.k]\n";
 
 static void check_returns(const struct trace *t)
 {
@@ -37,7 +39,8 @@ static void check_returns(const struct trace *t)
     buf_init(&a, 1 << 20);
     buf_init(&b, 1 << 20);
     trace_print(&a, t);
-    QN_CHECK(trace_parse("again", a.p, a.n, &back, &e) == RC_OK, "a printed trace does not parse: %s\n%s", e.msg, a.p);
+    QN_CHECK(trace_parse("again", a.p, a.n, &back, &e) == RC_OK,
+             "a printed trace does not parse: %s\n%s", e.msg, a.p);
     trace_print(&b, back);
     QN_CHECK(strcmp(a.p, b.p) == 0, "a trace changes on its way:\n%s\n%s", a.p, b.p);
     trace_free(back);
@@ -50,7 +53,8 @@ static int trace_one(const uint8_t *p, size_t n)
     struct trace *t;
     struct err e = {0};
     if (trace_parse("fuzz", (const char *)p, n, &t, &e) != RC_OK) {
-        QN_CHECK(e.rc == RC_INPUT && strncmp(e.code, "trace.", 6) == 0 && e.msg[0], "error without a code: %s", e.msg);
+        QN_CHECK(e.rc == RC_INPUT && strncmp(e.code, "trace.", 6) == 0 && e.msg[0],
+                 "error without a code: %s", e.msg);
         return 0;
     }
     check_returns(t);
@@ -89,13 +93,15 @@ static int space_one(const uint8_t *p, size_t n)
     enum rc rc = space_parse("fuzz", (const char *)p, n, f, &s, &e);
     mem_free(f);
     if (rc != RC_OK) {
-        QN_CHECK(e.rc == RC_INPUT && e.code[0] && strncmp(e.msg, "fuzz", 4) == 0, "error without a position: %s", e.msg);
+        QN_CHECK(e.rc == RC_INPUT && e.code[0] && strncmp(e.msg, "fuzz", 4) == 0,
+                 "error without a position: %s", e.msg);
         return 0;
     }
     rng_seed(&r, n);
     for (int i = 0; i < 8 && s; i++) {
         int choice[64];
-        for (int k = 0; k < space_knobs(s); k++) choice[k] = (int)rng_range(&r, 0, space_knob_values(s, k) - 1);
+        for (int k = 0; k < space_knobs(s); k++)
+            choice[k] = (int)rng_range(&r, 0, space_knob_values(s, k) - 1);
         struct trace *t = space_trace(s, choice);
         QN_CHECK((t != NULL) == space_allows(s, choice), "allowed and not allowed");
         if (t) check_returns(t);

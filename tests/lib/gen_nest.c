@@ -1,6 +1,6 @@
-/* gen_nest: a random operator as a naive nest. Each stage picks its loops, then a sum of products of
- * loads; a load of a new input picks its subscripts first and takes whatever extents they need, a load
- * of an earlier stage is guarded where it may leave it. See gen.h. */
+/* gen_nest: a random operator as a naive nest. Each stage picks its loops, then a sum of products
+ * of loads; a load of a new input picks its subscripts first and takes whatever extents they need,
+ * a load of an earlier stage is guarded where it may leave it. See gen.h. */
 #include <stdio.h>
 #include <string.h>
 
@@ -32,11 +32,13 @@ static int64_t pick(struct gen *g, int64_t lo, int64_t hi) { return rng_range(g-
 static bool chance(struct gen *g, double p) { return rng_chance(g->r, p); }
 static const struct expr *var_expr(struct gen *g, int i) { return expr_var(g->ir, g->var[i]); }
 
-/* ---- loops -------------------------------------------------------------------------------------- */
+/* ---- loops --------------------------------------------------------------------------------------
+ */
 
 static int64_t random_extent(struct gen *g, int64_t most)
 {
-    static const int64_t sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 16, 17, 19, 23, 29, 31, 32, 33};
+    static const int64_t sizes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11,
+                                    12, 13, 16, 17, 19, 23, 29, 31, 32, 33};
     int64_t e = sizes[pick(g, 0, QN_COUNT(sizes) - 1)];
     if (chance(g, 0.15)) e = 1 + (e > 8 ? e % 3 : 0);
     return e > most ? i64_max(1, most) : e;
@@ -81,7 +83,8 @@ static struct stmt *wrap_loops(struct gen *g, const char *stage, struct stmt *le
     return stmt_stage(g->ir, stage, leaf);
 }
 
-/* ---- loads -------------------------------------------------------------------------------------- */
+/* ---- loads --------------------------------------------------------------------------------------
+ */
 
 static const struct expr *random_subscript(struct gen *g, int var)
 {
@@ -92,7 +95,10 @@ static const struct expr *random_subscript(struct gen *g, int var)
     if (dice < 0.6) return v;
     if (dice < 0.85) { /* strided and shifted, as a convolution's */
         const struct expr *e = expr_mul(ir, v, expr_int(ir, pick(g, 1, 3)));
-        if (chance(g, 0.7)) e = expr_add(ir, e, expr_mul(ir, var_expr(g, (int)pick(g, 0, vars - 1)), expr_int(ir, pick(g, 1, 2))));
+        if (chance(g, 0.7))
+            e = expr_add(ir, e,
+                         expr_mul(ir, var_expr(g, (int)pick(g, 0, vars - 1)),
+                                  expr_int(ir, pick(g, 1, 2))));
         return expr_add(ir, e, expr_int(ir, pick(g, -2, 2)));
     }
     if (dice < 0.91) return expr_binary(ir, OP_DIV, v, expr_int(ir, pick(g, 2, 4)));
@@ -100,10 +106,12 @@ static const struct expr *random_subscript(struct gen *g, int var)
     return expr_int(ir, pick(g, 0, 2));
 }
 
-static const struct expr *bounds_cond(struct gen *g, const struct expr *e, const struct expr *extent)
+static const struct expr *bounds_cond(struct gen *g, const struct expr *e,
+                                      const struct expr *extent)
 {
     struct ir *ir = g->ir;
-    const struct expr *lo = expr_binary(ir, OP_LE, expr_int(ir, 0), e), *hi = expr_binary(ir, OP_LT, e, extent);
+    const struct expr *lo = expr_binary(ir, OP_LE, expr_int(ir, 0), e),
+                      *hi = expr_binary(ir, OP_LT, e, extent);
     const struct expr *cond = NULL;
     if (!env_proves(g->env, lo)) cond = lo;
     if (!env_proves(g->env, hi)) cond = expr_and(ir, cond, hi);
@@ -116,7 +124,8 @@ static const struct expr *small_const(struct gen *g, struct type t, int64_t lo, 
     return expr_const(g->ir, t, (double)pick(g, negative ? lo : 0, hi));
 }
 
-/* A new input (or constant) whose extents fit the subscripts; with luck smaller ones and a guard. */
+/* A new input (or constant) whose extents fit the subscripts; with luck smaller ones and a guard.
+ */
 static const struct expr *load_input(struct gen *g, struct type t, const int *order, int norder)
 {
     struct ir *ir = g->ir;
@@ -129,8 +138,10 @@ static const struct expr *load_input(struct gen *g, struct type t, const int *or
         if (range.hi == INT64_MAX || range.lo == INT64_MIN) { /* follows the dynamic extent */
             int64_t c = pick(g, 0, 2);
             e = expr_add(ir, var_expr(g, order[d % norder]), expr_int(ir, c));
-            if (g->size[order[d % norder]]) extent[d] = expr_int(ir, g->size[order[d % norder]] + c);
-            else extent[d] = expr_add(ir, g->dyn, expr_int(ir, c));
+            if (g->size[order[d % norder]])
+                extent[d] = expr_int(ir, g->size[order[d % norder]] + c);
+            else
+                extent[d] = expr_add(ir, g->dyn, expr_int(ir, c));
         } else {
             bool pad = chance(g, 0.45);
             if (range.lo < 0 && !pad) {
@@ -156,16 +167,19 @@ static const struct expr *load_input(struct gen *g, struct type t, const int *or
     if (rank > 1 && chance(g, 0.1)) { /* stored with the first two dimensions swapped */
         in->nlayout = rank;
         in->layout = ARENA_ARRAY(ir->arena, struct layout_term, rank);
-        for (int d = 0; d < rank; d++) in->layout[d] = (struct layout_term){d < 2 ? 1 - d : d, 1, 0};
+        for (int d = 0; d < rank; d++)
+            in->layout[d] = (struct layout_term){d < 2 ? 1 - d : d, 1, 0};
     }
     nest_add_tensor(g->n, in);
-    return cond ? expr_loadc(ir, in, cond, small_const(g, t, -2, 2), idx, rank) : expr_load(ir, in, idx, rank);
+    return cond ? expr_loadc(ir, in, cond, small_const(g, t, -2, 2), idx, rank)
+                : expr_load(ir, in, idx, rank);
 }
 
 static const struct expr *clamp(struct gen *g, const struct expr *e, int64_t most)
 {
     bool negative = dtype_is_float(e->type.dtype) || dtype_is_signed(e->type.dtype);
-    const struct expr *hi = expr_const(g->ir, e->type, (double)most), *lo = expr_const(g->ir, e->type, negative ? (double)-most : 0);
+    const struct expr *hi = expr_const(g->ir, e->type, (double)most),
+                      *lo = expr_const(g->ir, e->type, negative ? (double)-most : 0);
     return expr_binary(g->ir, OP_MAX, expr_binary(g->ir, OP_MIN, e, hi), lo);
 }
 
@@ -177,7 +191,8 @@ static const struct expr *load_made(struct gen *g, struct tensor *t, const int *
     for (int d = 0; d < t->rank; d++) {
         int64_t have, v = order[d % norder];
         bool fixed = expr_is_int(t->extent[d], &have);
-        for (int i = 0; i < norder && chance(g, 0.8); i++) /* rather a variable of the same extent */
+        for (int i = 0; i < norder && chance(g, 0.8);
+             i++) /* rather a variable of the same extent */
             if (g->extent[order[i]] == t->extent[d]) v = order[i];
         const struct expr *e = chance(g, 0.75) ? var_expr(g, (int)v) : random_subscript(g, (int)v);
         if (fixed && have == 1) e = expr_int(ir, 0);
@@ -185,14 +200,18 @@ static const struct expr *load_made(struct gen *g, struct tensor *t, const int *
         const struct expr *c = bounds_cond(g, e, t->extent[d]);
         if (c) cond = expr_and(ir, cond, c);
     }
-    const struct expr *load = cond ? expr_loadc(ir, t, cond, small_const(g, t->type, -2, 2), idx, t->rank) : expr_load(ir, t, idx, t->rank);
+    const struct expr *load =
+        cond ? expr_loadc(ir, t, cond, small_const(g, t->type, -2, 2), idx, t->rank)
+             : expr_load(ir, t, idx, t->rank);
     return clamp(g, load, 5);
 }
 
-static const struct expr *random_load(struct gen *g, struct type t, const int *order, int norder, bool old)
+static const struct expr *random_load(struct gen *g, struct type t, const int *order, int norder,
+                                      bool old)
 {
     if (old && g->nmade && !g->only_const) {
-        struct tensor *from = g->made[chance(g, 0.7) ? g->nmade - 1 : (int)pick(g, 0, g->nmade - 1)];
+        struct tensor *from =
+            g->made[chance(g, 0.7) ? g->nmade - 1 : (int)pick(g, 0, g->nmade - 1)];
         const struct expr *e = load_made(g, from, order, norder);
         return type_eq(e->type, t) ? e : expr_cast(g->ir, t, CAST_PLAIN, e);
     }
@@ -208,18 +227,27 @@ static const struct expr *random_value(struct gen *g, struct type t, bool last)
     int loads = (int)pick(g, 1, LOADS);
     const struct expr *value = NULL;
     for (int i = 0; i < loads; i++) {
-        const struct expr *e = random_load(g, t, order + (i && n > 1 ? 1 : 0), i && n > 1 ? n - 1 : n, i == 0 ? g->nmade > 0 : chance(g, 0.3));
-        if (!value) value = e;
-        else if (chance(g, 0.6)) value = expr_binary(g->ir, OP_MUL, value, e);
-        else if (chance(g, 0.5)) value = expr_binary(g->ir, OP_ADD, value, e);
-        else value = expr_binary(g->ir, chance(g, 0.5) ? OP_MAX : OP_MIN, value, e);
+        const struct expr *e =
+            random_load(g, t, order + (i && n > 1 ? 1 : 0), i && n > 1 ? n - 1 : n,
+                        i == 0 ? g->nmade > 0 : chance(g, 0.3));
+        if (!value)
+            value = e;
+        else if (chance(g, 0.6))
+            value = expr_binary(g->ir, OP_MUL, value, e);
+        else if (chance(g, 0.5))
+            value = expr_binary(g->ir, OP_ADD, value, e);
+        else
+            value = expr_binary(g->ir, chance(g, 0.5) ? OP_MAX : OP_MIN, value, e);
     }
-    if (chance(g, 0.15)) value = expr_select(g->ir, expr_binary(g->ir, OP_LT, small_const(g, t, 0, 1), value), value, small_const(g, t, -3, 3));
+    if (chance(g, 0.15))
+        value = expr_select(g->ir, expr_binary(g->ir, OP_LT, small_const(g, t, 0, 1), value), value,
+                            small_const(g, t, -3, 3));
     (void)last;
     return value;
 }
 
-/* ---- stages ------------------------------------------------------------------------------------- */
+/* ---- stages -------------------------------------------------------------------------------------
+ */
 
 static struct tensor *new_temp(struct gen *g, const char *name, struct type t, const char *suffix)
 {
@@ -232,7 +260,8 @@ static struct tensor *new_temp(struct gen *g, const char *name, struct type t, c
 
 static enum reduce random_reduce(struct gen *g, enum dtype d)
 {
-    static const enum reduce kinds[] = {RED_SUM, RED_SUM, RED_SUM, RED_MAX, RED_MIN, RED_PROD, RED_ANY, RED_ANY, RED_ARGMAX, RED_ARGMIN, RED_USER};
+    static const enum reduce kinds[] = {RED_SUM, RED_SUM, RED_SUM,    RED_MAX,    RED_MIN, RED_PROD,
+                                        RED_ANY, RED_ANY, RED_ARGMAX, RED_ARGMIN, RED_USER};
     enum reduce op = kinds[pick(g, 0, QN_COUNT(kinds) - 1)];
     if (op == RED_ANY && dtype_is_float(d)) return RED_SUM;
     return op;
@@ -253,10 +282,13 @@ static void user_parts(struct gen *g, struct stmt *u, const struct expr *value)
         u->u.update.value[i] = value;
         u->u.update.lhs[i] = v[i];
         u->u.update.rhs[i] = v[2 + i];
-        u->u.update.combine[i] = expr_binary(g->ir, i ? OP_MAX : OP_ADD, expr_var(g->ir, v[i]), expr_var(g->ir, v[2 + i]));
+        u->u.update.combine[i] = expr_binary(g->ir, i ? OP_MAX : OP_ADD, expr_var(g->ir, v[i]),
+                                             expr_var(g->ir, v[2 + i]));
     }
     u->u.update.identity[0] = expr_const(g->ir, t, 0);
-    u->u.update.identity[1] = dtype_is_float(t.dtype) ? expr_const(g->ir, t, -1e30) : expr_int_of(g->ir, t, dtype_is_signed(t.dtype) ? -100 : 0);
+    u->u.update.identity[1] = dtype_is_float(t.dtype)
+                                  ? expr_const(g->ir, t, -1e30)
+                                  : expr_int_of(g->ir, t, dtype_is_signed(t.dtype) ? -100 : 0);
 }
 
 static void reduce_stage(struct gen *g, const char *name, int rank, struct type t)
@@ -265,7 +297,8 @@ static void reduce_stage(struct gen *g, const char *name, int rank, struct type 
     begin_stage(g, name, rank, chance(g, 0.6) ? 1 : 2);
     enum reduce op = random_reduce(g, (enum dtype)t.dtype);
     struct type acc = t;
-    if (t.dtype == TYPE_S8 || t.dtype == TYPE_U8 || t.dtype == TYPE_S16) acc = chance(g, 0.7) ? type_of(TYPE_S32) : t;
+    if (t.dtype == TYPE_S8 || t.dtype == TYPE_U8 || t.dtype == TYPE_S16)
+        acc = chance(g, 0.7) ? type_of(TYPE_S32) : t;
     const struct expr *value = random_value(g, t, false), *idx[4];
     if (op == RED_PROD) value = clamp(g, value, g->points > 400 ? 1 : 2);
     if (!type_eq(acc, t)) value = expr_cast(ir, acc, CAST_PLAIN, value);
@@ -276,7 +309,8 @@ static void reduce_stage(struct gen *g, const char *name, int rank, struct type 
     g->info->reduces[op] = g->info->reduction = true;
     if (op == RED_ARGMAX || op == RED_ARGMIN) {
         const struct expr *at = var_expr(g, g->pure);
-        for (int i = 1; i < g->reduce; i++) at = expr_add(ir, expr_mul(ir, at, g->extent[g->pure + i]), var_expr(g, g->pure + i));
+        for (int i = 1; i < g->reduce; i++)
+            at = expr_add(ir, expr_mul(ir, at, g->extent[g->pure + i]), var_expr(g, g->pure + i));
         u->u.update.n = 2;
         u->u.update.tensor[1] = new_temp(g, name, type_of(TYPE_S32), "_at");
         u->u.update.value[1] = expr_cast(ir, type_of(TYPE_S32), CAST_PLAIN, at);
@@ -326,7 +360,8 @@ static void output_stage(struct gen *g, int rank, struct type t)
         const struct expr *load = clamp(g, expr_load(ir, last, idx, rank), 7);
         if (!type_eq(load->type, t)) load = expr_cast(ir, t, CAST_PLAIN, load);
         int order[4] = {0, 1, 2, 3};
-        if (chance(g, 0.4)) load = expr_binary(ir, OP_ADD, load, random_load(g, t, order, rank, false));
+        if (chance(g, 0.4))
+            load = expr_binary(ir, OP_ADD, load, random_load(g, t, order, rank, false));
         struct tensor *y = tensor_new(ir, "y", t, SCOPE_OUT, rank, g->extent);
         nest_add_tensor(g->n, y);
         block_append(ir, g->n->body, wrap_loops(g, "y", stmt_store(ir, y, idx, load)));
@@ -341,9 +376,11 @@ static void output_stage(struct gen *g, int rank, struct type t)
     g->info->rank = rank;
 }
 
-struct nest *gen_nest(struct ir *ir, struct rng *r, const struct gen_options *o, struct gen_info *info)
+struct nest *gen_nest(struct ir *ir, struct rng *r, const struct gen_options *o,
+                      struct gen_info *info)
 {
-    static const enum dtype dtypes[] = {TYPE_F32, TYPE_F32, TYPE_F32, TYPE_F64, TYPE_S32, TYPE_S8, TYPE_U8, TYPE_S16, TYPE_S64, TYPE_U32};
+    static const enum dtype dtypes[] = {TYPE_F32, TYPE_F32, TYPE_F32, TYPE_F64, TYPE_S32,
+                                        TYPE_S8,  TYPE_U8,  TYPE_S16, TYPE_S64, TYPE_U32};
     static const char *const names[] = {"a", "b", "c"};
     struct gen g = {.ir = ir, .r = r, .o = o, .info = info, .n = nest_new(ir, "random")};
     memset(info, 0, sizeof *info);
@@ -361,8 +398,10 @@ struct nest *gen_nest(struct ir *ir, struct rng *r, const struct gen_options *o,
     for (int i = 0; i < stages; i++) {
         int rank = (int)rng_range(r, 1, 4);
         g.only_const = !g.dyn && i == 0 && stages > 1 && rng_chance(r, 0.25);
-        if (rng_chance(r, i == 0 && stages > 1 ? 0.55 : 0.7)) reduce_stage(&g, names[i], rank, t);
-        else plain_stage(&g, names[i], rank, t);
+        if (rng_chance(r, i == 0 && stages > 1 ? 0.55 : 0.7))
+            reduce_stage(&g, names[i], rank, t);
+        else
+            plain_stage(&g, names[i], rank, t);
         g.only_const = false;
     }
     output_stage(&g, (int)rng_range(r, 1, 4), t);

@@ -1,6 +1,6 @@
-/* gen_trace: random schedules. Half of them propose anything anywhere, half follow the shape of a real
- * schedule (tile, move producers in, copy, mark). Every step is tried on a copy of the nest; what is
- * refused is counted and left out, so the trace that comes back is legal. See gen.h. */
+/* gen_trace: random schedules. Half of them propose anything anywhere, half follow the shape of a
+ * real schedule (tile, move producers in, copy, mark). Every step is tried on a copy of the nest;
+ * what is refused is counted and left out, so the trace that comes back is legal. See gen.h. */
 #include <stdio.h>
 #include <string.h>
 
@@ -24,12 +24,22 @@ struct maker {
 static int64_t pick(struct maker *m, int64_t lo, int64_t hi) { return rng_range(m->r, lo, hi); }
 static bool chance(struct maker *m, double p) { return rng_chance(m->r, p); }
 
-/* ---- trying ------------------------------------------------------------------------------------- */
+static void name_to(char *out, const char *name)
+{
+    size_t n = strlen(name);
+    QN_CHECK(n <= NAME_MAX_LEN, "the name %s", name);
+    memmove(out, name, n + 1);
+}
+
+/* ---- trying -------------------------------------------------------------------------------------
+ */
 
 /* Would the refused step have been right all the same? Only for refusals whose plan is complete. */
 static void force(struct maker *m, const struct step *s, enum reject code)
 {
-    if (code != REJECT_REORDER_OVERLAP && code != REJECT_SPLIT_SHIFT && code != REJECT_PARALLEL_OVERLAP) return;
+    if (code != REJECT_REORDER_OVERLAP && code != REJECT_SPLIT_SHIFT &&
+        code != REJECT_PARALLEL_OVERLAP)
+        return;
     if (!chance(m, 0.25)) return;
     struct ir *ir = ir_new();
     struct nest *n = nest_clone(ir, m->w);
@@ -73,10 +83,17 @@ static bool try_step(struct maker *m, enum prim prim, int n, const char *const *
     return false;
 }
 
-static bool try1(struct maker *m, enum prim prim, const char *a) { return try_step(m, prim, 1, (const char *[]){a}); }
-static bool try2(struct maker *m, enum prim prim, const char *a, const char *b) { return try_step(m, prim, 2, (const char *[]){a, b}); }
+static bool try1(struct maker *m, enum prim prim, const char *a)
+{
+    return try_step(m, prim, 1, (const char *[]){a});
+}
+static bool try2(struct maker *m, enum prim prim, const char *a, const char *b)
+{
+    return try_step(m, prim, 2, (const char *[]){a, b});
+}
 
-/* ---- what is there ------------------------------------------------------------------------------ */
+/* ---- what is there ------------------------------------------------------------------------------
+ */
 
 struct loops {
     struct stmt *p[LOOPS];
@@ -141,19 +158,24 @@ static const char *any_tensor(struct maker *m)
     return m->w->tensor[pick(m, 0, m->w->ntensor - 1)]->name;
 }
 
-/* ---- single proposals --------------------------------------------------------------------------- */
+/* ---- single proposals ---------------------------------------------------------------------------
+ */
 
-static bool split_loop(struct maker *m, const struct stmt *loop, int64_t factor, const char *policy, char *outer, char *inner)
+static bool split_loop(struct maker *m, const struct stmt *loop, int64_t factor, const char *policy,
+                       char *outer, char *inner)
 {
     const char *o = fresh(m, 8), *i = fresh(m, 9);
     const char *arg[] = {name_of(loop), number(m, 7, factor), policy, o, i};
     if (!try_step(m, PRIM_SPLIT, 5, arg)) return false;
-    if (outer) strcpy(outer, o);
-    if (inner) strcpy(inner, i);
+    if (outer) name_to(outer, o);
+    if (inner) name_to(inner, i);
     return true;
 }
 
-static const char *random_policy(struct maker *m) { return policy_names[pick(m, 0, POLICY_COUNT - 1)]; }
+static const char *random_policy(struct maker *m)
+{
+    return policy_names[pick(m, 0, POLICY_COUNT - 1)];
+}
 
 static int64_t random_factor(struct maker *m, const struct stmt *loop)
 {
@@ -176,7 +198,8 @@ static void propose_reorder(struct maker *m)
     struct stmt *band[LOOPS];
     int n = 0, want = (int)pick(m, 2, 4), k = 0;
     if (!loop) return;
-    for (struct stmt *s = loop; s->kind == ST_FOR && n < LOOPS; s = stmt_sole(s->u.loop.body)) band[n++] = s;
+    for (struct stmt *s = loop; s->kind == ST_FOR && n < LOOPS; s = stmt_sole(s->u.loop.body))
+        band[n++] = s;
     rng_shuffle(m->r, band, (size_t)n, sizeof band[0]);
     for (; k < want && k < n; k++) arg[k] = name_of(band[k]);
     if (k < 2 || chance(m, 0.05)) {
@@ -240,7 +263,8 @@ static void propose_vector(struct maker *m)
         try1(m, PRIM_VECTORIZE, name_of(loop));
         return;
     }
-    if (split_loop(m, loop, INT64_C(1) << pick(m, 1, 3), random_policy(m), NULL, inner)) try1(m, PRIM_VECTORIZE, inner);
+    if (split_loop(m, loop, INT64_C(1) << pick(m, 1, 3), random_policy(m), NULL, inner))
+        try1(m, PRIM_VECTORIZE, inner);
 }
 
 static void factor_reduction(struct maker *m, const char *stage);
@@ -250,27 +274,69 @@ static void propose_any(struct maker *m)
     struct stmt *loop = any_loop(m), *stage = any_stage(m);
     if (!loop || !stage) return;
     switch (pick(m, 0, 24)) {
-    case 0: case 1: case 2: case 3: case 4: case 5: case 6: propose_split(m); break;
-    case 7: case 8: case 9: propose_reorder(m); break;
-    case 10: case 11: propose_fuse(m); break;
-    case 12: case 13: try_step(m, PRIM_COMPUTE_AT, 3, (const char *[]){stage->u.stage.name, name_of(loop), chance(m, 0.7) ? "scratch" : "stack"}); break;
-    case 14: try1(m, PRIM_INLINE, stage->u.stage.name); break;
-    case 15: case 16: propose_copy(m, false); break;
-    case 17: propose_copy(m, true); break;
-    case 18: try1(m, PRIM_PACK, stage->u.stage.name); break;
-    case 19: propose_vector(m); break;
-    case 20: try1(m, PRIM_UNROLL, name_of(loop)); break;
-    case 21: try1(m, PRIM_PARALLEL, name_of(loop)); break;
-    case 22:
-        if (chance(m, 0.5)) factor_reduction(m, stage->u.stage.name);
-        else try2(m, PRIM_RFACTOR, name_of(loop), fresh(m, 0));
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+    case 5:
+    case 6:
+        propose_split(m);
         break;
-    case 23: try2(m, PRIM_ACCUMULATE, stage->u.stage.name, fresh(m, 0)); break;
-    default: try2(m, PRIM_PREFETCH, any_tensor(m), name_of(loop)); break;
+    case 7:
+    case 8:
+    case 9:
+        propose_reorder(m);
+        break;
+    case 10:
+    case 11:
+        propose_fuse(m);
+        break;
+    case 12:
+    case 13:
+        try_step(m, PRIM_COMPUTE_AT, 3,
+                 (const char *[]){stage->u.stage.name, name_of(loop),
+                                  chance(m, 0.7) ? "scratch" : "stack"});
+        break;
+    case 14:
+        try1(m, PRIM_INLINE, stage->u.stage.name);
+        break;
+    case 15:
+    case 16:
+        propose_copy(m, false);
+        break;
+    case 17:
+        propose_copy(m, true);
+        break;
+    case 18:
+        try1(m, PRIM_PACK, stage->u.stage.name);
+        break;
+    case 19:
+        propose_vector(m);
+        break;
+    case 20:
+        try1(m, PRIM_UNROLL, name_of(loop));
+        break;
+    case 21:
+        try1(m, PRIM_PARALLEL, name_of(loop));
+        break;
+    case 22:
+        if (chance(m, 0.5))
+            factor_reduction(m, stage->u.stage.name);
+        else
+            try2(m, PRIM_RFACTOR, name_of(loop), fresh(m, 0));
+        break;
+    case 23:
+        try2(m, PRIM_ACCUMULATE, stage->u.stage.name, fresh(m, 0));
+        break;
+    default:
+        try2(m, PRIM_PREFETCH, any_tensor(m), name_of(loop));
+        break;
     }
 }
 
-/* ---- schedules with a shape --------------------------------------------------------------------- */
+/* ---- schedules with a shape ---------------------------------------------------------------------
+ */
 
 /* Splits the pure loops of a stage's band and brings the outer halves outside. */
 static int tile_stage(struct maker *m, struct stmt *stage, char outer[][NAME_MAX_LEN + 4])
@@ -279,19 +345,20 @@ static int tile_stage(struct maker *m, struct stmt *stage, char outer[][NAME_MAX
     struct stmt *leaf = stage_leaf(stage);
     char name[32][NAME_MAX_LEN + 4], inner[NAMES][NAME_MAX_LEN + 4];
     int n = leaf ? own_loops(leaf, own, (int)QN_COUNT(own)) : 0, no = 0, ni = 0;
-    for (int i = 0; i < n; i++) strcpy(name[i], name_of(own[i]));
+    for (int i = 0; i < n; i++) name_to(name[i], name_of(own[i]));
     bool reduce[16];
     for (int i = 0; i < n; i++) reduce[i] = own[i]->u.loop.reduce;
     for (int i = 0; i < n; i++) {
         struct stmt *loop = nest_loop(m->w, name[i]);
         const char *policy = random_policy(m);
-        if (!reduce[i] && chance(m, 0.75) && split_loop(m, loop, random_factor(m, loop), policy, outer[no], inner[ni])) {
+        if (!reduce[i] && chance(m, 0.75) &&
+            split_loop(m, loop, random_factor(m, loop), policy, outer[no], inner[ni])) {
             no++;
             ni++;
         } else if (reduce[i] || chance(m, 0.5)) {
-            strcpy(inner[ni++], name[i]);
+            name_to(inner[ni++], name[i]);
         } else {
-            strcpy(outer[no++], name[i]);
+            name_to(outer[no++], name[i]);
         }
     }
     if (no + ni > STEP_ARGS || no + ni < 2) return no;
@@ -301,8 +368,8 @@ static int tile_stage(struct maker *m, struct stmt *stage, char outer[][NAME_MAX
     if (no > 1) rng_shuffle(m->r, arg, (size_t)no, sizeof arg[0]);
     if (try_step(m, PRIM_REORDER, no + ni, arg)) {
         char kept[NAMES][NAME_MAX_LEN + 4];
-        for (int i = 0; i < no; i++) strcpy(kept[i], arg[i]);
-        for (int i = 0; i < no; i++) strcpy(outer[i], kept[i]);
+        for (int i = 0; i < no; i++) name_to(kept[i], arg[i]);
+        for (int i = 0; i < no; i++) name_to(outer[i], kept[i]);
     }
     return no;
 }
@@ -319,29 +386,33 @@ static void shape_moved(struct maker *m, const char *name, bool reg)
         if (own[i]->u.loop.reduce) arg[k++] = name_of(own[i]);
     for (int i = 0; i < n; i++)
         if (!own[i]->u.loop.reduce) arg[k++] = name_of(own[i]);
-    strcpy(last, arg[n - 1]);
+    name_to(last, arg[n - 1]);
     if (n > 1 && (reg || chance(m, 0.8))) try_step(m, PRIM_REORDER, n, arg);
     struct stmt *loop = nest_loop(m->w, last);
     int64_t lanes = INT64_C(1) << pick(m, 1, 3), extent;
     bool known = loop_extent(loop, &extent);
-    if (known && !loop->u.loop.reduce && (!reg || extent % lanes == 0) && split_loop(m, loop, lanes, reg ? "exact" : random_policy(m), rest, vec)) {
+    if (known && !loop->u.loop.reduce && (!reg || extent % lanes == 0) &&
+        split_loop(m, loop, lanes, reg ? "exact" : random_policy(m), rest, vec)) {
         try1(m, PRIM_VECTORIZE, vec);
         if (reg) try1(m, PRIM_UNROLL, rest);
     }
     struct loops l = {.n = 0};
     stmt_walk(stage, find_loops, &l);
     for (int i = 0; i < l.n; i++)
-        if (l.p[i]->u.loop.kind == LOOP_SERIAL && !l.p[i]->u.loop.reduce && (reg || chance(m, 0.3))) try1(m, PRIM_UNROLL, name_of(l.p[i]));
+        if (l.p[i]->u.loop.kind == LOOP_SERIAL && !l.p[i]->u.loop.reduce && (reg || chance(m, 0.3)))
+            try1(m, PRIM_UNROLL, name_of(l.p[i]));
     if (chance(m, 0.4))
         for (int i = 0; i < l.n; i++)
             if (l.p[i]->u.loop.reduce && l.p[i]->u.loop.kind == LOOP_SERIAL) {
                 char inner[NAME_MAX_LEN + 4];
-                if (split_loop(m, l.p[i], pick(m, 2, 4), random_policy(m), NULL, inner)) try1(m, PRIM_UNROLL, inner);
+                if (split_loop(m, l.p[i], pick(m, 2, 4), random_policy(m), NULL, inner))
+                    try1(m, PRIM_UNROLL, inner);
                 break;
             }
 }
 
-/* Everything serial and pure below the loop is marked, so that a register tile below it can stand. */
+/* Everything serial and pure below the loop is marked, so that a register tile below it can stand.
+ */
 static void mark_below(struct maker *m, const char *at)
 {
     struct loops l = {.n = 0};
@@ -349,7 +420,8 @@ static void mark_below(struct maker *m, const char *at)
     if (!loop) return;
     stmt_walk(loop->u.loop.body, find_loops, &l);
     for (int i = 0; i < l.n; i++)
-        if (l.p[i]->u.loop.kind == LOOP_SERIAL && !l.p[i]->u.loop.reduce) try1(m, PRIM_UNROLL, name_of(l.p[i]));
+        if (l.p[i]->u.loop.kind == LOOP_SERIAL && !l.p[i]->u.loop.reduce)
+            try1(m, PRIM_UNROLL, name_of(l.p[i]));
 }
 
 static void vector_inside(struct maker *m)
@@ -358,7 +430,9 @@ static void vector_inside(struct maker *m)
     stmt_walk(m->w->body, find_loops, &l);
     struct stmt *loop = l.n ? l.p[l.n - 1] : NULL;
     char inner[NAME_MAX_LEN + 4];
-    if (loop && loop->u.loop.kind == LOOP_SERIAL && split_loop(m, loop, INT64_C(1) << pick(m, 1, 3), random_policy(m), NULL, inner)) try1(m, PRIM_VECTORIZE, inner);
+    if (loop && loop->u.loop.kind == LOOP_SERIAL &&
+        split_loop(m, loop, INT64_C(1) << pick(m, 1, 3), random_policy(m), NULL, inner))
+        try1(m, PRIM_VECTORIZE, inner);
 }
 
 /* Splits a reduce loop and makes one half a dimension of partial results. */
@@ -370,7 +444,10 @@ static void factor_reduction(struct maker *m, const char *stage)
     for (int i = n - 1; i >= 0; i--) {
         int64_t extent;
         if (!own[i]->u.loop.reduce || !loop_extent(own[i], &extent) || extent < 2) continue;
-        if (split_loop(m, own[i], chance(m, 0.8) ? pick(m, 2, i64_max(2, extent - 1)) : random_factor(m, own[i]), random_policy(m), half[0], half[1]))
+        if (split_loop(m, own[i],
+                       chance(m, 0.8) ? pick(m, 2, i64_max(2, extent - 1))
+                                      : random_factor(m, own[i]),
+                       random_policy(m), half[0], half[1]))
             try2(m, PRIM_RFACTOR, half[pick(m, 0, 1)], fresh(m, 0));
         return;
     }
@@ -381,10 +458,12 @@ static void propose_shape(struct maker *m)
     char outer[NAMES][NAME_MAX_LEN + 4], stage[GEN_STAGES * 2][NAME_MAX_LEN + 4];
     struct nest *w = m->w;
     int n = 0;
-    for (int i = 0; i < w->body->u.block.n && n < GEN_STAGES * 2; i++) strcpy(stage[n++], w->body->u.block.p[i]->u.stage.name);
+    for (int i = 0; i < w->body->u.block.n && n < GEN_STAGES * 2; i++)
+        name_to(stage[n++], w->body->u.block.p[i]->u.stage.name);
     for (int i = 0; i + 1 < n; i++) {
         if (chance(m, 0.5)) try1(m, PRIM_PACK, stage[i]);
-        const struct stmt *leaf = nest_stage(w, stage[i]) ? stage_leaf(nest_stage(w, stage[i])) : NULL;
+        const struct stmt *leaf =
+            nest_stage(w, stage[i]) ? stage_leaf(nest_stage(w, stage[i])) : NULL;
         if (leaf && chance(m, leaf->kind == ST_STORE ? 0.6 : 0.05)) try1(m, PRIM_INLINE, stage[i]);
         if (leaf && leaf->kind == ST_UPDATE && chance(m, 0.5)) factor_reduction(m, stage[i]);
         if (chance(m, 0.15)) try2(m, PRIM_ACCUMULATE, stage[i], fresh(m, 0));
@@ -407,9 +486,11 @@ static void propose_shape(struct maker *m)
     for (int i = (int)pick(m, 0, 3); i > 0; i--) propose_any(m);
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------------------------------
+ */
 
-/* Cuts the trace until its whole is accepted; register tiles that stayed half done are the usual reason. */
+/* Cuts the trace until its whole is accepted; register tiles that stayed half done are the usual
+ * reason. */
 static void settle(struct maker *m)
 {
     struct rejection r;
@@ -427,11 +508,18 @@ static void settle(struct maker *m)
     }
 }
 
-struct trace *gen_trace(const struct nest *naive, const struct gen_info *info, struct rng *r, struct gen_stats *stats)
+struct trace *gen_trace(const struct nest *naive, const struct gen_info *info, struct rng *r,
+                        struct gen_stats *stats)
 {
-    struct maker m = {.r = r, .ir = ir_new(), .t = trace_new("random"), .st = stats, .naive = naive, .info = info};
+    struct maker m = {.r = r,
+                      .ir = ir_new(),
+                      .t = trace_new("random"),
+                      .st = stats,
+                      .naive = naive,
+                      .info = info};
     m.w = nest_clone(m.ir, naive);
-    if (rng_chance(r, 0.55)) propose_shape(&m);
+    if (rng_chance(r, 0.55))
+        propose_shape(&m);
     else
         for (int i = (int)rng_range(r, 6, 18); i > 0; i--) propose_any(&m);
     settle(&m);

@@ -2,8 +2,9 @@
  *
  *   random operator × random legal trace: interp(scheduled) == interp(naive), bit for bit.
  *
- * QUERN_PROP_CASES sets the number of cases, QUERN_PROP_SEED the first seed; a failure prints the seed,
- * the naive nest, the trace and the scheduled nest. The table at the end shows what was covered. */
+ * QUERN_PROP_CASES sets the number of cases, QUERN_PROP_SEED the first seed; a failure prints the
+ * seed, the naive nest, the trace and the scheduled nest. The table at the end shows what was
+ * covered. */
 #include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,7 +22,8 @@ static int64_t env_int(const char *name, int64_t fallback)
     return s && *s ? strtoll(s, NULL, 10) : fallback;
 }
 
-static void show(const char *what, const struct nest *naive, const struct trace *t, const struct nest *n)
+static void show(const char *what, const struct nest *naive, const struct trace *t,
+                 const struct nest *n)
 {
     struct buf b;
     buf_init(&b, 1 << 20);
@@ -71,14 +73,17 @@ static bool one_case(uint64_t seed, struct gen_stats *stats)
     rng_seed(&r, seed);
     struct ir *ir = ir_new(), *ir2 = ir_new();
     struct nest *naive = gen_nest(ir, &r, &gen_default, &info), *n = nest_clone(ir2, naive);
-    bool ok = nest_verify(naive, NEST_NAIVE, &e) == RC_OK && gen_run(naive, seed, &info, &want, &e) == RC_OK;
+    bool ok = nest_verify(naive, NEST_NAIVE, &e) == RC_OK &&
+              gen_run(naive, seed, &info, &want, &e) == RC_OK;
     if (!ok) show(e.msg, naive, NULL, NULL);
     if (ok) {
         struct trace *t = gen_trace(naive, &info, &r, stats);
         gen_count(stats, naive, &info, t);
         ok = sched_apply(n, t, &rej) == RC_OK;
-        ok = ok && nest_verify(n, NEST_SCHEDULED, &e) == RC_OK && gen_run(n, seed, &info, &got, &e) == RC_OK;
-        bool long_run = !ok && strcmp(e.code, "interp.budget") == 0; /* a copy far larger than the tensor: slow, not wrong */
+        ok = ok && nest_verify(n, NEST_SCHEDULED, &e) == RC_OK &&
+             gen_run(n, seed, &info, &got, &e) == RC_OK;
+        bool long_run = !ok && strcmp(e.code, "interp.budget") ==
+                                   0; /* a copy far larger than the tensor: slow, not wrong */
         if (!ok && !long_run) show(e.msg, naive, t, n);
         if (ok && !gen_same(&want, &got)) {
             ok = false;
@@ -102,26 +107,38 @@ static bool one_case(uint64_t seed, struct gen_stats *stats)
 /* Cells no trace can reach: what is never accepted. */
 static bool unreachable_row(int row)
 {
-    return row == gen_row(&(struct step){.prim = PRIM_PREFETCH}) || row == gen_row(&(struct step){.prim = PRIM_TENSORIZE});
+    return row == gen_row(&(struct step){.prim = PRIM_PREFETCH}) ||
+           row == gen_row(&(struct step){.prim = PRIM_TENSORIZE});
 }
 
 static int64_t thin_cells(const struct gen_stats *s)
 {
-    static const enum dtype dtypes[] = {TYPE_F32, TYPE_F64, TYPE_S32, TYPE_S8, TYPE_U8, TYPE_S16, TYPE_S64, TYPE_U32};
+    static const enum dtype dtypes[] = {TYPE_F32, TYPE_F64, TYPE_S32, TYPE_S8,
+                                        TYPE_U8,  TYPE_S16, TYPE_S64, TYPE_U32};
     int64_t thin = 0;
     for (int r = 0; r < GEN_ROWS; r++) {
         if (unreachable_row(r)) continue;
         for (int i = 1; i <= 3; i++) {
-            bool needs_two = !(r < POLICY_COUNT) && i == 1; /* one elementwise stage has nothing to move or reduce */
-            if (!needs_two && s->by_stages[r][i] < CELL) thin++, printf("thin: %s, %d stages: %" PRId64 "\n", gen_row_name(r), i, s->by_stages[r][i]);
+            bool needs_two = !(r < POLICY_COUNT) &&
+                             i == 1; /* one elementwise stage has nothing to move or reduce */
+            if (!needs_two && s->by_stages[r][i] < CELL)
+                thin++, printf("thin: %s, %d stages: %" PRId64 "\n", gen_row_name(r), i,
+                               s->by_stages[r][i]);
         }
         for (int i = 1; i < GEN_RANKS; i++)
-            if (s->by_rank[r][i] < CELL) thin++, printf("thin: %s, rank %d: %" PRId64 "\n", gen_row_name(r), i, s->by_rank[r][i]);
+            if (s->by_rank[r][i] < CELL)
+                thin++, printf("thin: %s, rank %d: %" PRId64 "\n", gen_row_name(r), i,
+                               s->by_rank[r][i]);
         for (size_t i = 0; i < QN_COUNT(dtypes); i++)
-            if (s->by_dtype[r][dtypes[i]] < CELL) thin++, printf("thin: %s, %s: %" PRId64 "\n", gen_row_name(r), dtype_name(dtypes[i]), s->by_dtype[r][dtypes[i]]);
-        bool one_result = r == gen_row(&(struct step){.prim = PRIM_RFACTOR}) || r == gen_row(&(struct step){.prim = PRIM_ACCUMULATE});
+            if (s->by_dtype[r][dtypes[i]] < CELL)
+                thin++, printf("thin: %s, %s: %" PRId64 "\n", gen_row_name(r),
+                               dtype_name(dtypes[i]), s->by_dtype[r][dtypes[i]]);
+        bool one_result = r == gen_row(&(struct step){.prim = PRIM_RFACTOR}) ||
+                          r == gen_row(&(struct step){.prim = PRIM_ACCUMULATE});
         for (int i = 0; i < GEN_REDUCES; i++)
-            if (!(one_result && i >= RED_ARGMAX) && s->by_reduce[r][i] < CELL) thin++, printf("thin: %s, reduction %d: %" PRId64 "\n", gen_row_name(r), i, s->by_reduce[r][i]);
+            if (!(one_result && i >= RED_ARGMAX) && s->by_reduce[r][i] < CELL)
+                thin++, printf("thin: %s, reduction %d: %" PRId64 "\n", gen_row_name(r), i,
+                               s->by_reduce[r][i]);
     }
     return thin;
 }
@@ -137,9 +154,9 @@ START_TEST(scheduled_equals_naive)
     if (cases >= FULL_CASES) {
         int64_t steps = 0;
         for (int i = 0; i < 5; i++) steps += s->length[i];
-        ck_assert_int_le(2 * steps, s->cases);                /* median of at least 5 steps */
-        ck_assert_int_ge(10 * s->imperfect, 3 * s->splits);   /* 30 % of the splits do not divide */
-        ck_assert_int_ge(5 * s->refused, s->proposals);       /* 20 % of the proposals are refused */
+        ck_assert_int_le(2 * steps, s->cases);              /* median of at least 5 steps */
+        ck_assert_int_ge(10 * s->imperfect, 3 * s->splits); /* 30 % of the splits do not divide */
+        ck_assert_int_ge(5 * s->refused, s->proposals);     /* 20 % of the proposals are refused */
         ck_assert_int_eq(thin_cells(s), 0);
     }
     mem_free(s);

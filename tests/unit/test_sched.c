@@ -1,5 +1,5 @@
-/* sched, case by case: the golden nest of every primitive, a refusal for every code, and the texts of
- * traces and spaces. Cases live in tests/golden/sched: nests by name, then cases
+/* sched, case by case: the golden nest of every primitive, a refusal for every code, and the texts
+ * of traces and spaces. Cases live in tests/golden/sched: nests by name, then cases
  *
  *     === case NAME on NEST steps|trace        (steps: without the finish; trace: with it)
  *     split y.n 8 guard no ni
@@ -19,7 +19,8 @@
 
 enum { CASES_MAX = 128, TEXT_MAX = 1 << 18 };
 
-/* ---- golden files ------------------------------------------------------------------------------- */
+/* ---- golden files -------------------------------------------------------------------------------
+ */
 
 struct section {
     char kind[8], name[64], on[32], how[8];
@@ -49,7 +50,8 @@ static size_t split_sections(const char *text, struct section *out)
 }
 
 /* What a case gives, as text; remembers the code refused. */
-static void run_case(const struct section *nest, const struct section *c, struct buf *out, enum reject *code)
+static void run_case(const struct section *nest, const struct section *c, struct buf *out,
+                     enum reject *code)
 {
     struct ir *ir = ir_new();
     struct nest *n;
@@ -60,10 +62,12 @@ static void run_case(const struct section *nest, const struct section *c, struct
     buf_init(&text, TEXT_MAX);
     buf_puts(&text, "algorithm test\n");
     buf_put(&text, c->body, c->body_n);
-    ck_assert_msg(nest_parse(ir, nest->name, nest->body, nest->body_n, &n, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(nest_parse(ir, nest->name, nest->body, nest->body_n, &n, &e) == RC_OK, "%s",
+                  e.msg);
     ck_assert_msg(trace_parse(c->name, text.p, text.n, &t, &e) == RC_OK, "%s", e.msg);
     enum rc rc = RC_OK;
-    if (strcmp(c->how, "trace") == 0) rc = sched_apply(n, t, &r);
+    if (strcmp(c->how, "trace") == 0)
+        rc = sched_apply(n, t, &r);
     else
         for (int i = 0; i < t->n && rc == RC_OK; i++) {
             rc = sched_apply_step(n, &t->step[i], &r);
@@ -107,7 +111,8 @@ static void run_file(const char *file, bool *seen)
         buf_init(&got, TEXT_MAX);
         run_case(&s[j], &s[i], &got, &code);
         seen[code] = true;
-        buf_printf(&all, "=== case %s on %s %s\n%.*s---\n%s", s[i].name, s[i].on, s[i].how, (int)s[i].body_n, s[i].body, got.p);
+        buf_printf(&all, "=== case %s on %s %s\n%.*s---\n%s", s[i].name, s[i].on, s[i].how,
+                   (int)s[i].body_n, s[i].body, got.p);
         bool same = got.n == s[i].expect_n && memcmp(got.p, s[i].expect, got.n) == 0;
         ck_assert_msg(same || update, "%s: %s\n%s", file, s[i].name, got.p);
         buf_fini(&got);
@@ -121,7 +126,8 @@ START_TEST(primitives_give_their_golden_nests)
 {
     bool seen[REJECT_COUNT] = {false};
     run_file("prims.txt", seen);
-    for (int i = 1; i < REJECT_COUNT; i++) ck_assert_msg(!seen[i], "a golden case is refused: %s", reject_name((enum reject)i));
+    for (int i = 1; i < REJECT_COUNT; i++)
+        ck_assert_msg(!seen[i], "a golden case is refused: %s", reject_name((enum reject)i));
 }
 END_TEST
 
@@ -129,9 +135,12 @@ START_TEST(every_code_is_refused_somewhere)
 {
     bool seen[REJECT_COUNT] = {false};
     run_file("rejects.txt", seen);
-    ck_assert_msg(!seen[REJECT_NONE] || getenv("QUERN_GOLDEN_UPDATE"), "a case that must fail was accepted");
+    ck_assert_msg(!seen[REJECT_NONE] || getenv("QUERN_GOLDEN_UPDATE"),
+                  "a case that must fail was accepted");
     seen[REJECT_NONE] = seen[REJECT_BAD_ARGS] = true; /* the next test */
-    for (int i = 0; i < REJECT_COUNT; i++) ck_assert_msg(seen[i] || getenv("QUERN_GOLDEN_UPDATE"), "no case is refused with %s", reject_name((enum reject)i));
+    for (int i = 0; i < REJECT_COUNT; i++)
+        ck_assert_msg(seen[i] || getenv("QUERN_GOLDEN_UPDATE"), "no case is refused with %s",
+                      reject_name((enum reject)i));
 }
 END_TEST
 
@@ -152,7 +161,8 @@ END_TEST
 
 START_TEST(a_refusal_is_explained)
 {
-    static const char nest[] = "nest n\nin     x: f32[7]\nout    y: f32[7]\nstage y\n  for y.i in 0..7\n    y[y.i] = x[y.i]\n";
+    static const char nest[] = "nest n\nin     x: f32[7]\nout    y: f32[7]\nstage y\n  for y.i in "
+                               "0..7\n    y[y.i] = x[y.i]\n";
     static const char trace[] = "algorithm a\nsplit y.i 2 exact io ii\n";
     struct ir *ir = ir_new();
     struct nest *n;
@@ -165,7 +175,8 @@ START_TEST(a_refusal_is_explained)
     ck_assert_int_eq(sched_apply(n, t, &r), RC_INPUT);
     sched_explain(&b, n, t, &r);
     ck_assert_str_eq(b.p, "step 1: split y.i 2 exact io ii\n"
-                          "  refused (split_exact): `exact` needs a constant extent that the factor divides; use guard, peel, mask, shift or pad\n"
+                          "  refused (split_exact): `exact` needs a constant extent that the "
+                          "factor divides; use guard, peel, mask, shift or pad\n"
                           "  here: 2 into the extent of 'y.i'\n"
                           "  nest n\n"
                           "  in     x: f32[7]\n"
@@ -179,7 +190,8 @@ START_TEST(a_refusal_is_explained)
 }
 END_TEST
 
-/* ---- traces ------------------------------------------------------------------------------------- */
+/* ---- traces -------------------------------------------------------------------------------------
+ */
 
 START_TEST(traces_return)
 {
@@ -207,7 +219,8 @@ START_TEST(traces_return)
     buf_fini(&b);
     trace_free(t);
     trace_free(c);
-    static const char loose[] = "# a comment\n\n  algorithm\tdirect   # the default\r\n  unroll  y.q \n";
+    static const char loose[] =
+        "# a comment\n\n  algorithm\tdirect   # the default\r\n  unroll  y.q \n";
     ck_assert_int_eq(trace_parse("t", loose, strlen(loose), &t, NULL), RC_OK);
     buf_init(&b, 4096);
     trace_print(&b, t);
@@ -249,14 +262,16 @@ START_TEST(a_bad_trace_is_placed)
 {
     struct trace *t = NULL;
     struct err e = {0};
-    ck_assert_int_eq(trace_parse("t", bad_traces[_i].text, strlen(bad_traces[_i].text), &t, &e), RC_INPUT);
+    ck_assert_int_eq(trace_parse("t", bad_traces[_i].text, strlen(bad_traces[_i].text), &t, &e),
+                     RC_INPUT);
     ck_assert_str_eq(e.code, bad_traces[_i].code);
     ck_assert_msg(strstr(e.msg, bad_traces[_i].place) != NULL, "%s", e.msg);
     ck_assert_ptr_null(t);
 }
 END_TEST
 
-/* ---- spaces ------------------------------------------------------------------------------------- */
+/* ---- spaces -------------------------------------------------------------------------------------
+ */
 
 static void facts_make(struct facts *f)
 {
@@ -301,7 +316,8 @@ START_TEST(a_space_gives_traces)
     ck_assert_str_eq(space_op(s), "op");
     ck_assert_str_eq(space_algorithm(s), "direct");
     ck_assert_int_eq(space_knobs(s), 5);
-    int a = space_knob_find(s, "A"), bk = space_knob_find(s, "B"), c = space_knob_find(s, "C"), t = space_knob_find(s, "T");
+    int a = space_knob_find(s, "A"), bk = space_knob_find(s, "B"), c = space_knob_find(s, "C"),
+        t = space_knob_find(s, "T");
     ck_assert_int_eq(space_knob_values(s, a), 4);
     ck_assert_int_eq(space_knob_value(s, a, 3), 10);
     ck_assert_int_eq(space_knob_values(s, bk), 6); /* 1 2 3 4 6 12 */
@@ -316,7 +332,8 @@ START_TEST(a_space_gives_traces)
     ck_assert_ptr_nonnull(tr);
     buf_init(&b, 4096);
     trace_print(&b, tr);
-    ck_assert_str_eq(b.p, "algorithm direct m=2\nsplit y.n 12 shift y.no y.ni\nunroll y.ni\ncache x y.no scratch order 1 0\n"
+    ck_assert_str_eq(b.p, "algorithm direct m=2\nsplit y.n 12 shift y.no y.ni\nunroll y.ni\ncache "
+                          "x y.no scratch order 1 0\n"
                           "split y.k 3 guard k3 ki\ncodegen misched=off c=32\n");
     trace_free(tr);
     buf_reset(&b);
@@ -385,7 +402,8 @@ START_TEST(a_bad_space_is_placed)
     struct space *s = NULL;
     struct err e = {0};
     facts_make(&f);
-    ck_assert_int_eq(space_parse("s", bad_spaces[_i].text, strlen(bad_spaces[_i].text), &f, &s, &e), RC_INPUT);
+    ck_assert_int_eq(space_parse("s", bad_spaces[_i].text, strlen(bad_spaces[_i].text), &f, &s, &e),
+                     RC_INPUT);
     ck_assert_str_eq(e.code, bad_spaces[_i].code);
     ck_assert_msg(strstr(e.msg, bad_spaces[_i].place) != NULL, "%s", e.msg);
     ck_assert_ptr_null(s);
@@ -394,7 +412,8 @@ END_TEST
 
 START_TEST(a_choice_that_divides_by_zero_is_not_allowed)
 {
-    static const char text[] = HEAD "knob A in 1 0\nlet b = 8/A\nrequire A == 1 or A == 0\nsplit y {b} guard a b2\n";
+    static const char text[] =
+        HEAD "knob A in 1 0\nlet b = 8/A\nrequire A == 1 or A == 0\nsplit y {b} guard a b2\n";
     struct facts f;
     struct space *s;
     facts_make(&f);
@@ -405,19 +424,28 @@ START_TEST(a_choice_that_divides_by_zero_is_not_allowed)
 }
 END_TEST
 
-/* ---- derived spaces ----------------------------------------------------------------------------- */
+/* ---- derived spaces -----------------------------------------------------------------------------
+ */
 
 static const char *const shapes[] = {
     /* a dot product row by row */
-    "nest n\nin     x: f32[13, 29]\nconst  w: f32[29, 37]\nout    y: f32[13, 37]\ntemp   s: f32[13, 37]\nstage s\n  for s.i in 0..13\n    for s.j in 0..37\n      for s.k in 0..29 reduce\n"
-    "        s[s.i, s.j] += x[s.i, s.k] * w[s.k, s.j]\nstage y\n  for y.i in 0..13\n    for y.j in 0..37\n      y[y.i, y.j] = s[y.i, y.j]\n",
+    "nest n\nin     x: f32[13, 29]\nconst  w: f32[29, 37]\nout    y: f32[13, 37]\ntemp   s: "
+    "f32[13, 37]\nstage s\n  for s.i in 0..13\n    for s.j in 0..37\n      for s.k in 0..29 "
+    "reduce\n"
+    "        s[s.i, s.j] += x[s.i, s.k] * w[s.k, s.j]\nstage y\n  for y.i in 0..13\n    for y.j in "
+    "0..37\n      y[y.i, y.j] = s[y.i, y.j]\n",
     /* softmax: two reductions that every column reads */
-    "nest n\nin     x: f32[7, 50]\nout    y: f32[7, 50]\ntemp   m: f32[7]\ntemp   s: f32[7]\nstage m\n  for m.i in 0..7\n    for m.k in 0..50 reduce\n      m[m.i] max= x[m.i, m.k]\n"
-    "stage s\n  for s.i in 0..7\n    for s.k in 0..50 reduce\n      s[s.i] += exp(x[s.i, s.k] - m[s.i])\nstage y\n  for y.i in 0..7\n    for y.k in 0..50\n      y[y.i, y.k] = exp(x[y.i, y.k] - m[y.i]) / s[y.i]\n",
+    "nest n\nin     x: f32[7, 50]\nout    y: f32[7, 50]\ntemp   m: f32[7]\ntemp   s: f32[7]\nstage "
+    "m\n  for m.i in 0..7\n    for m.k in 0..50 reduce\n      m[m.i] max= x[m.i, m.k]\n"
+    "stage s\n  for s.i in 0..7\n    for s.k in 0..50 reduce\n      s[s.i] += exp(x[s.i, s.k] - "
+    "m[s.i])\nstage y\n  for y.i in 0..7\n    for y.k in 0..50\n      y[y.i, y.k] = exp(x[y.i, "
+    "y.k] - m[y.i]) / s[y.i]\n",
     /* a single point, a recurrence, a dynamic extent */
     "nest n\nin     x: s8[1]\nout    y: s8[1]\nstage y\n  for y.i in 0..1\n    y[y.i] = x[y.i]\n",
-    "nest n\nin     x: f32[9]\nout    y: f32[9]\nstage y\n  for y.t in 0..9 ordered\n    y[y.t] = x[y.t]\n",
-    "nest n\ndyn    N\nin     x: f32[N, 4]\nout    y: f32[N, 4]\nstage y\n  for y.n in 0..N\n    for y.c in 0..4\n      y[y.n, y.c] = x[y.n, y.c] * 2.0\n",
+    "nest n\nin     x: f32[9]\nout    y: f32[9]\nstage y\n  for y.t in 0..9 ordered\n    y[y.t] = "
+    "x[y.t]\n",
+    "nest n\ndyn    N\nin     x: f32[N, 4]\nout    y: f32[N, 4]\nstage y\n  for y.n in 0..N\n    "
+    "for y.c in 0..4\n      y[y.n, y.c] = x[y.n, y.c] * 2.0\n",
     "nest n\nin     x: f32[]\nout    y: f32[]\nstage y\n  y[] = x[] + 1.0\n",
 };
 
@@ -431,7 +459,8 @@ START_TEST(a_derived_space_is_legal)
     facts_make(&f);
     facts_put(&f, "target.vector_bits", 512);
     facts_put(&f, "threads", _i % 2 + 1);
-    ck_assert_msg(nest_parse(ir, "n", shapes[_i / 2], strlen(shapes[_i / 2]), &n, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(nest_parse(ir, "n", shapes[_i / 2], strlen(shapes[_i / 2]), &n, &e) == RC_OK,
+                  "%s", e.msg);
     ck_assert_msg(space_derive(n, "direct", &f, &s, &e) == RC_OK, "%s", e.msg);
     ck_assert_double_ge(space_size(s), 1);
     struct rng r;
@@ -439,7 +468,8 @@ START_TEST(a_derived_space_is_legal)
     rng_seed(&r, 11);
     for (int i = 0; i < 100; i++) {
         int choice[32];
-        for (int k = 0; k < space_knobs(s); k++) choice[k] = (int)rng_range(&r, 0, space_knob_values(s, k) - 1);
+        for (int k = 0; k < space_knobs(s); k++)
+            choice[k] = (int)rng_range(&r, 0, space_knob_values(s, k) - 1);
         struct trace *t = space_trace(s, choice);
         if (!t) continue;
         struct ir *own = ir_new();
@@ -450,7 +480,8 @@ START_TEST(a_derived_space_is_legal)
         trace_free(t);
     }
     ck_assert_int_gt(allowed, 20);
-    ck_assert_msg(legal * 10 >= allowed * 9, "%d of %d are legal\n%s", legal, allowed, space_text(s));
+    ck_assert_msg(legal * 10 >= allowed * 9, "%d of %d are legal\n%s", legal, allowed,
+                  space_text(s));
     space_free(s);
     ir_free(ir);
 }
