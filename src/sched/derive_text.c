@@ -51,16 +51,17 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
                s->lanes, v->extent);
     buf_printf(b, "knob TV%s in mask peel guard\n", w->id);
     if (!r) return;
-    buf_printf(b, "knob M%s in 1 2 3 4 5 6 7 8 10 12 14 28 where M%s <= %" PRId64 "\n", w->id,
+    buf_printf(b, "knob F%s in 1 2 3 4 5 6 7 8 10 12 14 28 where F%s <= %" PRId64 "\n", w->id,
                w->id, r->extent);
     bool races = s->parallel && !outer_others(s);
     buf_printf(b, "knob TM%s in %speel guard\n", w->id, r->dynamic || races ? "" : "shift ");
     buf_printf(b, "knob O%s in mv vm\n", w->id);
+    /* rows, held to what the registers leave */
     if (has_tile_guest(w->d, host))
-        buf_printf(b, "require M%s*V%s + V%s + 1 <= %" PRId64 "\n", w->id, w->id, w->id,
-                   w->d->vregs);
+        buf_printf(b, "let M%s = max(1, min(F%s, (%" PRId64 " - V%s)/V%s))\n", w->id, w->id,
+                   w->d->vregs - 1, w->id, w->id);
     else
-        buf_printf(b, "require M%s*V%s <= 32\n", w->id, w->id);
+        buf_printf(b, "let M%s = min(F%s, 32/V%s)\n", w->id, w->id, w->id);
 }
 
 static void write_unroll_knob(struct writer *w, const struct dstage *s, int index)

@@ -52,8 +52,8 @@ static void simplify_slot(const struct expr **slot, void *ctx)
     struct finish *f = ctx;
     bool start = f->shared-- > 0;
     if ((*slot)->op == OP_INT || (*slot)->op == OP_REAL) return;
-    if (start && !f->start) f->start = env_start(f->n, f->stmt, NULL);
-    if (!start && !f->env) f->env = env_without(f->n, f->stmt, NULL);
+    if (start && !f->start) f->start = env_uniform(f->n, f->stmt, true);
+    if (!start && !f->env) f->env = env_uniform(f->n, f->stmt, false);
     *slot = expr_simplify(f->n->ir, start ? f->start : f->env, *slot);
 }
 

@@ -317,13 +317,27 @@ bool leaf_safe_without(struct nest *n, struct stmt *leaf, const struct stmt *ski
     return b.ok;
 }
 
-static struct env *env_facts(struct nest *n, struct stmt *s, const struct stmt *skip, bool start)
+/* Which guards' facts to leave out besides `skip`. */
+enum { FACTS_ALL, FACTS_START = 1, FACTS_LANES = 2 };
+
+static bool uses_vector(struct stmt *s, const struct expr *e)
+{
+    for (s = s->parent; s; s = s->parent)
+        if (s->kind == ST_FOR && s->u.loop.kind == LOOP_VECTOR && expr_uses_var(e, s->u.loop.var))
+            return true;
+    return false;
+}
+
+static struct env *env_facts(struct nest *n, struct stmt *s, const struct stmt *skip, int without)
 {
     struct stmt *path[64];
     int depth = 0;
     for (struct stmt *at = s->parent; at; at = at->parent) {
         bool says = at->kind == ST_FOR || at->kind == ST_IF;
-        if (start && at->kind == ST_IF && uses_own_reduce(s, at->u.cond.cond)) continue;
+        if ((without & FACTS_START) && at->kind == ST_IF && uses_own_reduce(s, at->u.cond.cond))
+            continue;
+        if ((without & FACTS_LANES) && at->kind == ST_IF && uses_vector(s, at->u.cond.cond))
+            continue;
         if (says && at != skip && depth < (int)QN_COUNT(path)) path[depth++] = at;
     }
     struct env *env = env_new(n->ir);
@@ -340,11 +354,16 @@ static struct env *env_facts(struct nest *n, struct stmt *s, const struct stmt *
 
 struct env *env_without(struct nest *n, struct stmt *s, const struct stmt *skip)
 {
-    return env_facts(n, s, skip, false);
+    return env_facts(n, s, skip, FACTS_ALL);
 }
 struct env *env_start(struct nest *n, struct stmt *s, const struct stmt *skip)
 {
-    return env_facts(n, s, skip, true);
+    return env_facts(n, s, skip, FACTS_START);
+}
+
+struct env *env_uniform(struct nest *n, struct stmt *s, bool start)
+{
+    return env_facts(n, s, NULL, FACTS_LANES | (start ? FACTS_START : 0));
 }
 
 /* ---- the one edit -------------------------------------------------------------------------------

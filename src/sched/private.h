@@ -108,6 +108,9 @@ struct env *env_without(struct nest *n, struct stmt *s, const struct stmt *skip)
  * starts (ir I5), so nothing that the start shares with the update (subscripts, other guards) may
  * lean on them. */
 struct env *env_start(struct nest *n, struct stmt *s, const struct stmt *skip);
+/* What holds for all lanes: without the guards over vector loops. A subscript simplified by what
+ * one lane's guard says would no longer be a vector's. */
+struct env *env_uniform(struct nest *n, struct stmt *s, bool start);
 const struct expr *expr_lt(struct ir *ir, const struct expr *a, const struct expr *b);
 const struct expr *expr_ge0(struct ir *ir, const struct expr *a);
 const struct expr *expr_tidy(struct ir *ir, const struct expr *e); /* simplified without facts */
