@@ -132,6 +132,8 @@ enum rc work_verify(struct work *w, const char *trace, const struct compile_resu
 enum rc outcome_error(const struct work *w, const struct wire_outcome *o, struct err *e);
 /* Ideal time on the binding roof for `executed` FLOPs per call; 0 when not calibrated. */
 double work_roof_ns(struct work *w, double executed, const char **roof);
+/* The same with the FMA peak of particular rounds. */
+double work_roof_at(struct work *w, double executed, double peak_gflops, const char **roof);
 
 /* ---- emission --------------------------------------------------------------------------------- */
 

@@ -27,7 +27,7 @@ static double bandwidth(const struct session *s, double bytes, const char **name
     return 0;
 }
 
-static double roof_ns(struct work *w, double executed, double peak_gflops, const char **roof)
+double work_roof_at(struct work *w, double executed, double peak_gflops, const char **roof)
 {
     const char *level;
     double gbps = bandwidth(w->s, w->bytes, &level);
@@ -39,7 +39,7 @@ static double roof_ns(struct work *w, double executed, double peak_gflops, const
 
 double work_roof_ns(struct work *w, double executed, const char **roof)
 {
-    return roof_ns(w, executed, w->s->fma_gflops * w->threads, roof);
+    return work_roof_at(w, executed, w->s->fma_gflops * w->threads, roof);
 }
 
 enum rc work_race(struct work *w, int n, const struct wire_task *job, const struct compile_result *const *blobs, int tier,
@@ -87,7 +87,7 @@ void work_timing(struct work *w, const struct client_race *r, int entry, const s
     /* One FMA-loop step does fma_flops; x->fma is (kernel time) / (step time), paired by round. */
     double peak = x->fma > 0 ? r->fma_flops * x->fma / x->median_ns : r->peak_gflops;
     out->peak_gflops = peak;
-    double ideal = roof_ns(w, blob->flops, peak, &out->roof);
+    double ideal = work_roof_at(w, blob->flops, peak, &out->roof);
     out->roofline_pct = 100 * ideal / x->median_ns;
 }
 

@@ -23,6 +23,7 @@ struct binding {
     struct map *recorded; /* "phase:trace hash" -> row of an earlier life */
     int64_t deadline_ns, last_line_ns;
     bool line_open;
+    double fma_flops; /* of one step of the FMA loop in the last race */
     int races; /* the last try takes an interval as wide as it comes: a wide one is better than none */
     struct planted *planted; /* QUERN_PLANT (plant.h), NULL: none */
 };
@@ -173,6 +174,7 @@ static enum rc bind_race(void *ctx, int n, const char *const *trace, const struc
     if (rc == RC_OK) rc = work_race(b->w, n, job, blobs, 3, 61, n == 1 || b->races++ >= 2 ? 10 : 0.25, race, e);
     worker_pause(b->w->s->worker, false);
     if (rc == RC_OK) {
+        b->fma_flops = race->fma_flops;
         for (int i = 0; i < n; i++) race_row(b, race, i, &out[i]);
         *winner = race->world == VERDICT_OK ? race->race.winner : -1;
         *separated = race->race.separated;
@@ -242,8 +244,9 @@ static enum rc bind_record(void *ctx, int64_t step, enum tune_phase phase, const
     r.verify_ns = m->verify_ns;
     if (isfinite(m->ns) && m->ns > 0) {
         const char *roof = "";
-        double ideal = work_roof_ns(b->w, built->flops, &roof);
-        if (phase == TUNE_RACE && m->fma > 0) ideal = fmax(ideal, 0);
+        /* A race times the FMA loop in its own rounds: that peak counts, however busy the machine was. */
+        double ideal = phase == TUNE_RACE && m->fma > 0 ? work_roof_at(b->w, built->flops, b->fma_flops * m->fma / m->ns, &roof)
+                                                        : work_roof_ns(b->w, built->flops, &roof);
         r.gflops = b->w->flops / m->ns;
         r.executed_gflops = built->flops / m->ns;
         r.roofline_pct = 100 * ideal / m->ns;
