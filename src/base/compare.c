@@ -76,7 +76,7 @@ static void finish(struct compare *c, const struct sums *s)
             s.want2 += w * w;                                                                 \
             s.finite++;                                                                       \
         }                                                                                     \
-        double all = c->mode == CMP_REL_L2 ? 10 * c->tol * rms_of(&s) : 0;                    \
+        double all = c->mode == CMP_REL_L2 ? 30 * c->tol * rms_of(&s) : 0;                    \
         for (int64_t i = 0; i < n; i++) {                                                     \
             double limit = c->mode == CMP_BOUND ? bound[i] : all;                             \
             double err = element_err((double)got[i], (double)want[i]);                        \
