@@ -1,0 +1,341 @@
+/* Random operators x random legal traces as machine code and as C: the same bits as the naive nest interpreted.
+ *
+ * LLVM: QUERN_PROP_CASES cases (20,000, as many as fit the time in CI; all under QUERN_LONG=1) for this machine
+ * and for smaller targets that it can run. C: 200 cases (1,000), 50 to a shared object, gcc and clang in turn,
+ * vector and portable form in turn. Cases run in a child; a death is charged to the case it happened in.
+ * A failure prints seed, nest, trace and kernel, with the steps that do not matter left out. */
+#include <check.h>
+#include <dlfcn.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/proc.h"
+#include "lib/blob.h"
+
+enum { LLVM_CASES = 20000, LLVM_CI_S = 150, C_CASES = 1000, C_CI_CASES = 200, C_BATCH = 50, CASE_S = 20, CODES = 16 };
+
+static const char *const targets[] = {"host", "host", "x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
+static struct target *target[QN_COUNT(targets)];
+static int ntarget;
+
+struct shared {
+    struct gen_stats stats;
+    uint64_t seed;     /* of the case at work */
+    int64_t ran, bad, packed, parallel, dynamic, instructions;
+    int64_t by_target[QN_COUNT(targets)];
+    struct {
+        char code[48];
+        int64_t n;
+    } refused[CODES];
+    char why[512];
+};
+static struct shared *shared;
+
+static int64_t env_int(const char *name, int64_t fallback)
+{
+    const char *s = getenv(name);
+    return s && *s ? strtoll(s, NULL, 10) : fallback;
+}
+
+static void count_refusal(const char *code)
+{
+    int i = 0;
+    while (i < CODES - 1 && shared->refused[i].n && strcmp(shared->refused[i].code, code) != 0) i++;
+    snprintf(shared->refused[i].code, sizeof shared->refused[i].code, "%s", code);
+    shared->refused[i].n++;
+}
+
+/* Those of the list that this processor can run: "host" knows every feature it has. */
+static void load_targets(void)
+{
+    struct err e = {0};
+    for (size_t i = 0; i < QN_COUNT(targets); i++) {
+        ck_assert_msg(target_load(targets[i], &target[ntarget], &e) == RC_OK, "%s", e.msg);
+        if (strcmp(targets[i], "x86-64-v4") == 0 && !__builtin_cpu_supports("x86-64-v4")) continue;
+        if (strcmp(targets[i], "x86-64-v3") == 0 && !__builtin_cpu_supports("x86-64-v3")) continue;
+        ntarget++;
+    }
+}
+
+static void note(const struct blob_case *c, int at, const struct artefact *a)
+{
+    shared->ran++;
+    shared->by_target[at]++;
+    shared->packed += a->pack_at >= 0;
+    shared->dynamic += c->naive->ndyn > 0;
+    shared->instructions += a->instructions;
+    for (int i = 0; i < c->trace->n; i++)
+        if (c->trace->step[i].prim == PRIM_PARALLEL) {
+            shared->parallel++;
+            break;
+        }
+}
+
+/* One case through LLVM; false: shared->why. show: print the case if it is wrong. */
+static bool llvm_case(uint64_t seed, const uint64_t *mask, bool show)
+{
+    struct err e = {0};
+    struct blob_case c;
+    struct artefact a = {0};
+    int at = (int)(seed * 7 % (uint64_t)ntarget);
+    blob_entry *kernel, *pack;
+    bool ok = true;
+    enum blob_state s = blob_make(&c, seed, mask, &shared->stats, target[at], &e);
+    if (s == BLOB_READY) {
+        struct codegen_options o = {.misched = seed % 5 == 0, .addr_hoist = seed % 2 == 0};
+        enum rc rc = codegen_llvm(&c.k, target[at], &o, &a, &e);
+        if (rc == RC_FAIL && strcmp(e.code, "codegen.stack") == 0) s = BLOB_REFUSED;
+        else if (rc != RC_OK || !blob_map(&a, &kernel, &pack)) s = BLOB_BROKEN;
+    }
+    if (s == BLOB_REFUSED && !mask) count_refusal(e.code);
+    if (s == BLOB_BROKEN) {
+        snprintf(shared->why, sizeof shared->why, "target %s: %s: %.400s", target[at]->name, e.code, e.msg);
+        ok = false;
+    }
+    if (show) {
+        blob_show(&c);
+        fflush(stdout);
+    }
+    if (s == BLOB_READY) {
+        char why[256] = "";
+        ok = blob_run(&c, kernel, pack, (int)(seed % 4), why);
+        snprintf(shared->why, sizeof shared->why, "target %s: %s", target[at]->name, why);
+        if (!mask) note(&c, at, &a);
+    }
+    artefact_fini(&a);
+    blob_free(&c);
+    return ok;
+}
+
+/* ---- children ----------------------------------------------------------------------------------- */
+
+/* Runs seeds from..to in a child; the first that is wrong or dies, or `to`. */
+static uint64_t run_chunk(uint64_t from, uint64_t to, int64_t until_ns)
+{
+    fflush(stdout);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        for (uint64_t s = from; s < to && clock_ns() < until_ns; s++) {
+            shared->seed = s;
+            alarm(CASE_S);
+            if (!llvm_case(s, NULL, false)) _exit(1);
+        }
+        shared->seed = to;
+        _exit(0);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return to;
+    if (WIFSIGNALED(status)) snprintf(shared->why, sizeof shared->why, "died of signal %d", WTERMSIG(status));
+    return shared->seed;
+}
+
+static bool fails_with(uint64_t seed, const uint64_t *mask, bool show)
+{
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (!show && !freopen("/dev/null", "w", stderr)) _exit(2);
+        alarm(CASE_S);
+        _exit(llvm_case(seed, mask, show) ? 0 : 1);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    if (WIFSIGNALED(status)) snprintf(shared->why, sizeof shared->why, "died of signal %d", WTERMSIG(status));
+    return !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* Which steps of the trace does the failure need? Last ones first: they depend on the others. */
+static void report(uint64_t seed)
+{
+    uint64_t mask[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}; /* the first 64 are tried */
+    printf("FAILED seed %" PRIu64 ": %s\n", seed, shared->why);
+    for (int i = 63; i >= 0; i--) {
+        mask[i / 64] &= ~(UINT64_C(1) << (i % 64));
+        if (!fails_with(seed, mask, false)) mask[i / 64] |= UINT64_C(1) << (i % 64);
+    }
+    fails_with(seed, mask, true);
+    printf("smaller: %s\n", shared->why);
+}
+
+START_TEST(llvm_equals_interpreter)
+{
+    int64_t cases = env_int("QUERN_PROP_CASES", LLVM_CASES), until = INT64_MAX;
+    uint64_t seed = (uint64_t)env_int("QUERN_PROP_SEED", 1), from = seed, to = seed + (uint64_t)cases;
+    if (!getenv("QUERN_LONG")) until = clock_ns() + env_int("QUERN_PROP_SECONDS", LLVM_CI_S) * INT64_C(1000000000);
+    load_targets();
+    while (from < to && shared->bad < 3 && clock_ns() < until) {
+        uint64_t end = from + 500 < to ? from + 500 : to, at = run_chunk(from, end, until);
+        if (at < end) {
+            shared->bad++;
+            report(at);
+            at++;
+        }
+        from = at;
+    }
+    printf("LLVM: %" PRId64 " of %" PRId64 " cases ran (%" PRId64 " packed, %" PRId64 " parallel, %" PRId64 " with a dynamic extent), %" PRId64
+           " instructions each\n ", shared->ran, cases, shared->packed, shared->parallel, shared->dynamic,
+           shared->instructions / i64_max(1, shared->ran));
+    for (int i = 0; i < ntarget; i++) printf(" %s %" PRId64, target[i]->name, shared->by_target[i]);
+    printf("; refused:");
+    for (int i = 0; i < CODES; i++)
+        if (shared->refused[i].n) printf(" %s %" PRId64, shared->refused[i].code, shared->refused[i].n);
+    printf("\n");
+    ck_assert_int_eq((int)shared->bad, 0);
+    if (cases >= LLVM_CASES) ck_assert_int_ge(shared->ran, getenv("QUERN_LONG") ? cases * 95 / 100 : cases / 10);
+}
+END_TEST
+
+/* ---- C ------------------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *cc, *std;
+    enum c_form form;
+} ways[] = {
+    {"gcc", "-std=c11", C_VECTOR},
+    {"clang-19", "-std=c11", C_VECTOR},
+    {"gcc", "-std=c99", C_PORTABLE},
+    {"clang-19", "-std=c99", C_PORTABLE},
+};
+
+struct batch {
+    struct blob_case c[C_BATCH];
+    uint64_t seed[C_BATCH];
+    int n;
+    char dir[64];
+};
+
+static void write_kernel(struct batch *b, int way, uint64_t seed)
+{
+    struct blob_case *c = &b->c[b->n];
+    struct err e = {0};
+    struct buf text, head;
+    char symbol[16], path[128];
+    enum blob_state s = blob_make(c, seed, NULL, &shared->stats, target[0], &e);
+    buf_init(&text, 1 << 24);
+    buf_init(&head, 1 << 20);
+    snprintf(symbol, sizeof symbol, "k%d", b->n);
+    struct c_options o = {.form = ways[way].form, .prefix = "t_", .symbol = symbol, .banner = "/* a test */\n"};
+    if (s == BLOB_READY && codegen_c(&c->k, target[0], &o, &text, &head, &e) != RC_OK) s = BLOB_BROKEN;
+    if (s == BLOB_BROKEN) {
+        blob_show(c);
+        ck_abort_msg("seed %" PRIu64 ": %s: %s", seed, e.code, e.msg);
+    }
+    if (s == BLOB_READY) {
+        snprintf(path, sizeof path, "%s/t_k%d.c", b->dir, b->n);
+        ck_assert_int_eq(fs_write(path, text.p, text.n, &e), RC_OK);
+        snprintf(path, sizeof path, "%s/t_k%d.h", b->dir, b->n);
+        ck_assert_int_eq(fs_write(path, head.p, head.n, &e), RC_OK);
+        b->seed[b->n++] = seed;
+    } else {
+        blob_free(c);
+    }
+    buf_fini(&text);
+    buf_fini(&head);
+}
+
+static void compile_batch(const struct batch *b, int way)
+{
+    const char *argv[C_BATCH + 32] = {ways[way].cc, ways[way].std, "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-O1",
+                                      "-fPIC", "-shared", "-nostdlib", "-Wl,-z,defs", "-o", "all.so"};
+    char path[C_BATCH][24], *out = NULL;
+    int n = 15, code = 0;
+    struct err e = {0};
+    for (int i = 0; i < b->n; i++) {
+        snprintf(path[i], sizeof path[i], "t_k%d.c", i);
+        argv[n++] = path[i];
+    }
+    ck_assert_int_eq(proc_run(argv, b->dir, 300000, 1 << 16, &out, &code, &e), RC_OK);
+    ck_assert_msg(code == 0, "%s %s refuses seeds %" PRIu64 "..: %s\n%.3000s", ways[way].cc, ways[way].std, b->seed[0], b->dir, out);
+    mem_free(out);
+}
+
+static void remove_batch(struct batch *b)
+{
+    const char *argv[] = {"rm", "-rf", b->dir, NULL};
+    char *out = NULL;
+    int code;
+    struct err e = {0};
+    if (proc_run(argv, NULL, 10000, 4096, &out, &code, &e) == RC_OK) mem_free(out);
+    for (int i = 0; i < b->n; i++) blob_free(&b->c[i]);
+}
+
+static int run_batch(struct batch *b, int way)
+{
+    char path[128], name[32], why[256];
+    int bad = 0;
+    snprintf(path, sizeof path, "%s/all.so", b->dir);
+    void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    ck_assert_msg(lib != NULL, "%s", dlerror());
+    for (int i = 0; i < b->n; i++) {
+        blob_entry *kernel, *pack;
+        snprintf(name, sizeof name, "t_k%d", i);
+        *(void **)&kernel = dlsym(lib, name);
+        snprintf(name, sizeof name, "t_k%d_pack", i);
+        *(void **)&pack = dlsym(lib, name);
+        ck_assert_ptr_nonnull(kernel);
+        shared->seed = b->seed[i];
+        if (blob_run(&b->c[i], kernel, pack, (int)(b->seed[i] % 4), why)) continue;
+        printf("FAILED seed %" PRIu64 ", %s %s: %s\n", b->seed[i], ways[way].cc, ways[way].form == C_VECTOR ? "vector" : "portable", why);
+        if (bad++ == 0) blob_show(&b->c[i]);
+    }
+    dlclose(lib);
+    return bad;
+}
+
+START_TEST(c_equals_interpreter)
+{
+    int64_t cases = env_int("QUERN_PROP_C", getenv("QUERN_LONG") ? C_CASES : C_CI_CASES);
+    uint64_t seed = (uint64_t)env_int("QUERN_PROP_SEED", 1) + UINT64_C(1000000);
+    int64_t ran = 0, each[QN_COUNT(ways)] = {0};
+    int bad = 0;
+    load_targets();
+    bool all = getenv("QUERN_LONG") != NULL; /* every case all four ways, or one each */
+    for (int batch = 0; ran < cases && bad < 3; batch++) {
+        int64_t n = 0;
+        for (size_t w = 0; w < QN_COUNT(ways); w++) {
+            static struct batch b;
+            if (!all && (int)w != batch % (int)QN_COUNT(ways)) continue;
+            b.n = 0;
+            snprintf(b.dir, sizeof b.dir, "/tmp/qn-blob-XXXXXX");
+            ck_assert_ptr_nonnull(mkdtemp(b.dir));
+            for (uint64_t s = seed; b.n < C_BATCH && b.n < cases - ran; s++) write_kernel(&b, (int)w, s);
+            compile_batch(&b, (int)w);
+            bad += run_batch(&b, (int)w);
+            each[w] += b.n;
+            n = b.n;
+            remove_batch(&b);
+        }
+        seed += 1000;
+        ran += n;
+    }
+    printf("C: %" PRId64 " cases; gcc vector %" PRId64 ", clang vector %" PRId64 ", gcc portable %" PRId64 ", clang portable %" PRId64 "\n", ran,
+           each[0], each[1], each[2], each[3]);
+    ck_assert_int_eq(bad, 0);
+}
+END_TEST
+
+int main(void)
+{
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) return 1;
+    Suite *s = suite_create("prop.blob");
+    TCase *t = tcase_create("blob");
+    tcase_set_timeout(t, getenv("QUERN_LONG") ? 3600 : 500);
+    tcase_add_test(t, llvm_equals_interpreter);
+    tcase_add_test(t, c_equals_interpreter);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? 1 : 0;
+}
