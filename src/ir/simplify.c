@@ -2,6 +2,7 @@
  *
  *   ko in 0..4, ki in 0..16:   (ko*16 + ki)/16 -> ko        (ko*16 + ki)%16 -> ki
  *   p in 0..56, r in 0..3:     0 <= p + r & p + r < 58 -> true
+ *   1 <= i & i < 1 -> false
  *   min(i + 4, n) - i          -> min(4, n - i)
  *
  * One rule function per operator; each gets a node whose children are simple and returns an equal node.
@@ -364,6 +365,16 @@ static bool implies(const struct env *env, const struct expr *a, const struct ex
            linear_range(env, &l).lo >= 0;
 }
 
+/* Two comparisons l >= 0 and m >= 0: never both (for OP_AND), or always one of them (for OP_OR). */
+static bool settles(const struct env *env, enum op op, const struct expr *a, const struct expr *b)
+{
+    struct linear l, m;
+    bool less = (a->op == OP_LT || a->op == OP_LE) && (b->op == OP_LT || b->op == OP_LE);
+    if (!less || !linear_of_compare(a, &l) || !linear_of_compare(b, &m) || !linear_add(&l, &m, 1)) return false;
+    struct range r = linear_range(env, &l);
+    return op == OP_AND ? r.hi < 0 : r.lo >= -1;
+}
+
 static const struct expr *simple_logic(struct env *env, const struct expr *e)
 {
     const struct expr *part[CONJUNCTS], *r = NULL;
@@ -374,6 +385,7 @@ static const struct expr *simple_logic(struct env *env, const struct expr *e)
         bool needless = false;
         for (int j = 0; j < n && !needless; j++) {
             if (j == i || !part[j]) continue;
+            if (settles(env, op, part[i], part[j])) return expr_bool(env->ir, op == OP_OR);
             needless =
                 op == OP_AND ? implies(env, part[j], part[i]) : implies(env, part[i], part[j]);
         }
