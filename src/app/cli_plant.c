@@ -22,10 +22,7 @@ static enum rc read_one(struct planted *p, const char *path, struct err *e)
 {
     if (p->n == PLANTS) return err_set(e, RC_INPUT, "plant.file", "QUERN_PLANT names more than %d files", PLANTS);
     enum rc rc = fs_read(path, PLANT_BYTES, &p->blob[p->n].code, &p->blob[p->n].bytes, e);
-    if (rc != RC_OK) {
-        err_wrap(e, "QUERN_PLANT");
-        return err_set(e, RC_INPUT, "plant.file", "%s", strdupa(e->msg));
-    }
+    if (rc != RC_OK) return err_wrap(e, "QUERN_PLANT");
     const char *slash = strrchr(path, '/');
     snprintf(p->blob[p->n].name, sizeof p->blob[0].name, "%s", slash ? slash + 1 : path);
     hash_id(p->blob[p->n].hash, p->blob[p->n].code, p->blob[p->n].bytes);

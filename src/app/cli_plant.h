@@ -12,7 +12,7 @@
 
 struct planted;
 
-/* path NULL or "": *out NULL. RC_INPUT "plant.file" when one of the files cannot be read. */
+/* path NULL or "": *out NULL. RC_INPUT when a file cannot be read ("fs.*") or there are too many ("plant.file"). */
 enum rc planted_read(const char *path, struct planted **out, struct err *e);
 void planted_free(struct planted *p); /* NULL allowed */
 /* Replaces the code of r, if one is left to plant and r was built. */

@@ -73,10 +73,26 @@ enum rc session_db(struct session *s, enum db_mode mode, struct err *e)
     }
     rc = db_open(&s->db, s->o->db, mode, e);
     if (rc == RC_OK) {
-        struct db_session session = {.who = getenv("USER"), .generator = "quern " QN_VERSION, .toolchain = "LLVM 19"};
+        struct db_session session = {.generator = "quern " QN_VERSION, .toolchain = "LLVM 19"};
         db_session(s->db, &session);
     }
     return rc;
+}
+
+/* What stands beside every row of this session: the state of the machine, and nothing that names it or its user. */
+static void record_env(struct session *s)
+{
+    const struct wire_hello *h = client_hello(s->runner);
+    struct buf b;
+    double load = 0;
+    if (!s->db) return;
+    if (getloadavg(&load, 1) != 1) load = NAN;
+    buf_init(&b, 4096);
+    buf_printf(&b, "clock_ghz=%.3f\nfma_gflops=%.1f\nload=%.2f\ncpus=%" PRIu32 "\nkernel=%s\nlayers=%#" PRIx32 "\nclock_res_ns=%.0f\n",
+               s->clock_ghz, s->fma_gflops, load, h->cpus, h->kernel, h->layers, h->clock_res_ns);
+    struct db_session session = {.env = b.p};
+    db_session(s->db, &session);
+    buf_fini(&b);
 }
 
 enum rc session_calibrate(struct session *s, struct err *e)
@@ -99,6 +115,7 @@ enum rc session_calibrate(struct session *s, struct err *e)
         s->levels++;
     }
     s->calibrated = true;
+    record_env(s);
     return RC_OK;
 }
 

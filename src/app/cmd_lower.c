@@ -49,6 +49,10 @@ static enum rc show(struct work *w, const struct compile_result *r, const char *
     for (int i = 0; i < r->nstage && rc == RC_OK; i++) {
         if (!wanted(stage, r->stage[i].name)) continue;
         shown++;
+        if (i && !o->out && !o->json && shown > 1 && strcmp(r->stage[i].text, r->stage[i - 1].text) == 0) {
+            printf("==== %s ====\n(as stage %s)\n", r->stage[i].name, r->stage[i - 1].name);
+            continue;
+        }
         if (o->out)
             rc = write_stage(o->out, i, &r->stage[i], e);
         else

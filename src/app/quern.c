@@ -35,8 +35,8 @@ void say(const char *fmt, ...)
 
 bool on_tty(void)
 {
-    const char *term = getenv("TERM");
-    return isatty(2) && !(term && strcmp(term, "dumb") == 0);
+    const char *term = getenv("TERM"), *plain = getenv("NO_COLOR");
+    return isatty(2) && !(term && strcmp(term, "dumb") == 0) && !(plain && *plain);
 }
 
 void print_json(json_t *o)

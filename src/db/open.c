@@ -129,6 +129,7 @@ static enum rc open_read(struct db *d, const char *vfs, struct err *e)
         enum db_error which = errno == ENOENT || errno == ENOTDIR ? DB_E_MISSING : DB_E_CANTOPEN;
         return db_fail(e, which, "there is no log at '%s' (%s)", d->path, strerror(errno));
     }
+    if (!S_ISREG(st.st_mode)) return db_fail(e, DB_E_CANTOPEN, "'%s' is not a file", d->path);
     enum rc rc = db_check_fs(d->path, e);
     if (rc) return rc;
     d->private_copy = !db_folder_writable(d->path);
