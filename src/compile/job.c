@@ -7,6 +7,7 @@
  *   clamped or selected     rel-L2, but not on data made to cancel */
 #include "compile/job.h"
 
+#include <math.h>
 #include <string.h>
 
 static enum arch arch_of(const struct target *t)
@@ -58,6 +59,10 @@ static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t, c
         .reduce_k = (double)i64_max(1, r->depth),
     };
     if (!dtype_is_float(t->dtype) && !dtype_is_signed(t->dtype) && b->int_lo < 0) b->int_lo = 0;
+    if (t->ranged) { /* of integers too: 0..1 is the one value 0, and not "no range" */
+        b->real_lo = (double)t->lo;
+        b->real_hi = (double)nextafterf((float)t->hi, -INFINITY);
+    }
     return RC_OK;
 }
 

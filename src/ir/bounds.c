@@ -150,7 +150,7 @@ static struct range range_of_s64(const struct env *env, const struct expr *e)
         return (struct range){i64_max(a.lo, b.lo), i64_max(a.hi, b.hi)};
     case OP_SELECT: return range_union(expr_range(env, e->a[1]), expr_range(env, e->a[2]));
     case OP_CAST:
-        return e->u.i == CAST_PLAIN ? range_of_type((enum dtype)e->a[0]->type.dtype) : anything;
+        return e->u.i == CAST_PLAIN ? expr_range(env, e->a[0]) : anything;
     case OP_AND:
         b = expr_range(env, e->a[1]);
         return b.lo >= 0 ? (struct range){0, b.hi} : anything;
@@ -159,11 +159,21 @@ static struct range range_of_s64(const struct env *env, const struct expr *e)
     }
 }
 
+/* Index tensors hold narrow integers: of those, a clamp is understood. */
+static struct range range_of_narrow(const struct env *env, const struct expr *e)
+{
+    bool whole = dtype_is_int((enum dtype)e->type.dtype) && e->type.dtype != TYPE_U64;
+    if (!whole || (e->op != OP_MIN && e->op != OP_MAX)) return range_of_type((enum dtype)e->type.dtype);
+    struct range a = expr_range(env, e->a[0]), b = expr_range(env, e->a[1]);
+    if (e->op == OP_MIN) return (struct range){i64_min(a.lo, b.lo), i64_min(a.hi, b.hi)};
+    return (struct range){i64_max(a.lo, b.lo), i64_max(a.hi, b.hi)};
+}
+
 struct range expr_range(const struct env *env, const struct expr *e)
 {
     if (e->type.lanes != 1) return anything;
     if (e->op == OP_INT) return (struct range){e->u.i, e->u.i};
-    if (e->type.dtype != TYPE_S64) return range_of_type((enum dtype)e->type.dtype);
+    if (e->type.dtype != TYPE_S64) return range_of_narrow(env, e);
     if (e->op == OP_VAR) return range_of_s64(env, e);
     struct idmap *memo = &((struct env *)env)->ranges;
     const struct range *known = idmap_get(memo, e->id);

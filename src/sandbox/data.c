@@ -55,6 +55,7 @@ struct source {
     struct rng rng;
     int64_t lo, hi;
     double real_lo, real_hi;
+    bool real_given; /* the range of reals is a promise: extremes stay inside it too */
     uint64_t hot; /* position of the 1 in the present block */
 };
 
@@ -88,7 +89,7 @@ static double next_real(struct source *s, uint64_t i)
 {
     if (s->recipe == RECIPE_RANDOM)
         return s->real_lo + (s->real_hi - s->real_lo) * rng_unit(&s->rng);
-    if (s->recipe == RECIPE_EXTREMES)
+    if (s->recipe == RECIPE_EXTREMES && !s->real_given)
         return EXTREME[rng_range(&s->rng, 0, (int64_t)QN_COUNT(EXTREME) - 1)];
     return (double)next_int(s, i);
 }
@@ -97,7 +98,8 @@ static double next_real(struct source *s, uint64_t i)
 static void source_range(struct source *s, const struct wire_buffer *b, const struct dtype_info *t)
 {
     s->lo = b->int_lo, s->hi = b->int_hi;
-    if (s->lo == 0 && s->hi == 0) s->lo = t->kind == 'U' ? 0 : -4, s->hi = 4;
+    s->real_given = b->real_lo != 0 || b->real_hi != 0;
+    if (s->lo == 0 && s->hi == 0 && !s->real_given) s->lo = t->kind == 'U' ? 0 : -4, s->hi = 4;
     if (t->kind == 'F' || t->bits == 64) {
         if (t->kind == 'U' && s->lo < 0) s->lo = 0;
     } else {
@@ -109,7 +111,7 @@ static void source_range(struct source *s, const struct wire_buffer *b, const st
     }
     if (s->lo > s->hi) s->lo = s->hi;
     s->real_lo = b->real_lo, s->real_hi = b->real_hi;
-    if (s->real_lo == 0 && s->real_hi == 0) s->real_lo = -1, s->real_hi = 1;
+    if (!s->real_given) s->real_lo = -1, s->real_hi = 1;
 }
 
 static void fill_float(uint8_t *dst, const struct wire_buffer *b, struct source *s, bool square)
