@@ -217,6 +217,11 @@ int64_t worker_restarts(const struct worker *w)
     return w->restarts;
 }
 
+int worker_pid(const struct worker *w)
+{
+    return (int)w->proc.pid;
+}
+
 void worker_pause(struct worker *w, bool paused)
 {
     if (w->proc.pid > 0) kill(w->proc.pid, paused ? SIGSTOP : SIGCONT);

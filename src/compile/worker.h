@@ -26,6 +26,7 @@ int worker_fd(const struct worker *w); /* readable when a result may be there */
 /* RC_DEADLINE after timeout_ms without a result (0 = poll). compile_result_fini(result) is the caller's. */
 enum rc worker_receive(struct worker *w, uint64_t *id, struct compile_result *result, int timeout_ms, struct err *e);
 int64_t worker_restarts(const struct worker *w);
+int worker_pid(const struct worker *w);
 void worker_pause(struct worker *w, bool paused); /* SIGSTOP / SIGCONT around races */
 
 /* The other side: serves requests on descriptor 3 until it closes. */

@@ -1,0 +1,197 @@
+/* compile: texts in, machine code out; the worker process that may die; plans that are never empty. */
+#include <check.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compile/compile_int.h"
+#include "compile/job.h"
+#include "compile/worker.h"
+
+static const char op_text[] = "op axpy {\n  in x[N]: f32, y[N]: f32\n  out z[N]: f32\n  z[n] = x[n] * 2 + y[n]\n}\n";
+static const char trace_text[] = "algorithm direct\nsplit z.n 16 guard z.no z.ni\n";
+
+static void host_text(struct buf *b)
+{
+    struct target *t;
+    struct err e = {0};
+    buf_init(b, 1 << 16);
+    ck_assert_msg(target_load("host", &t, &e) == RC_OK, "%s", e.msg);
+    target_text(t, b);
+    target_free(t);
+}
+
+START_TEST(the_same_texts_give_the_same_blob)
+{
+    struct buf host;
+    struct compiler *c;
+    struct err e = {0};
+    struct compile_result a, b;
+    host_text(&host);
+    ck_assert_msg(compiler_new(&c, op_text, "axpy:N=100", host.p, &e) == RC_OK, "%s", e.msg);
+    compile_candidate(c, trace_text, COMPILE_BLOB | COMPILE_VERIFY, &a);
+    compile_candidate(c, trace_text, COMPILE_BLOB, &b);
+    ck_assert_msg(a.status == COMPILE_OK, "%s %s", a.code, a.msg);
+    ck_assert_str_eq(a.art.hash, b.art.hash);
+    ck_assert_uint_eq(a.art.blob_n, b.art.blob_n);
+    ck_assert_mem_eq(a.art.blob, b.art.blob, a.art.blob_n);
+    ck_assert_double_eq(a.flops, 200);
+    compile_result_fini(&a);
+    compile_result_fini(&b);
+    compiler_free(c);
+    buf_fini(&host);
+}
+END_TEST
+
+START_TEST(refusals_name_their_stage)
+{
+    struct buf host;
+    struct compiler *c;
+    struct err e = {0};
+    struct compile_result r;
+    host_text(&host);
+    ck_assert_int_eq(compiler_new(&c, op_text, "axpy:N=100", host.p, &e), RC_OK);
+    compile_candidate(c, "algorithm direct\nsplit z.m 16 guard z.no z.ni\n", COMPILE_BLOB, &r);
+    ck_assert_int_eq(r.status, COMPILE_REJECTED);
+    ck_assert_str_eq(r.code, "unknown_name");
+    ck_assert_ptr_nonnull(strstr(r.msg, "z.m"));
+    compile_result_fini(&r);
+    compile_candidate(c, "algorithm direct\nsplt z.n 16\n", COMPILE_BLOB, &r);
+    ck_assert_int_eq(r.status, COMPILE_REJECTED);
+    ck_assert_ptr_nonnull(strstr(r.msg, "split"));
+    compile_result_fini(&r);
+    compile_candidate(c, "algorithm winograd\n", COMPILE_BLOB, &r);
+    ck_assert_int_eq(r.status, COMPILE_FAILED);
+    compile_result_fini(&r);
+    compiler_free(c);
+    buf_fini(&host);
+}
+END_TEST
+
+START_TEST(stages_are_texts)
+{
+    struct buf host;
+    struct compiler *c;
+    struct err e = {0};
+    struct compile_result r;
+    static const char *const want[] = {"op", "nest", "scheduled", "kernel", "c", "c99", "ll", "s"};
+    host_text(&host);
+    ck_assert_int_eq(compiler_new(&c, op_text, "axpy:N=100", host.p, &e), RC_OK);
+    compile_candidate(c, trace_text, COMPILE_BLOB | COMPILE_LL | COMPILE_ASM | COMPILE_STAGES | COMPILE_C, &r);
+    ck_assert_int_eq(r.status, COMPILE_OK);
+    for (size_t i = 0; i < QN_COUNT(want); i++) {
+        int found = 0;
+        for (int k = 0; k < r.nstage; k++) found += strcmp(r.stage[k].name, want[i]) == 0 && strlen(r.stage[k].text) > 20;
+        ck_assert_msg(found == 1, "stage %s: %d", want[i], found);
+    }
+    /* And all of it survives the trip between two processes. */
+    struct buf b;
+    struct compile_result back;
+    buf_init(&b, 64 << 20);
+    result_encode(&b, &r);
+    ck_assert(result_decode(&back, b.p, b.n));
+    ck_assert_int_eq(back.nstage, r.nstage);
+    for (int k = 0; k < r.nstage; k++) ck_assert_str_eq(back.stage[k].text, r.stage[k].text);
+    ck_assert_mem_eq(back.art.blob, r.art.blob, r.art.blob_n);
+    ck_assert_double_eq(back.flops, r.flops);
+    compile_result_fini(&back);
+    for (size_t cut = 0; cut < b.n; cut += 1 + b.n / 97) { /* a short text is refused, never read past */
+        ck_assert(!result_decode(&back, b.p, cut));
+        compile_result_fini(&back);
+    }
+    buf_fini(&b);
+    compile_result_fini(&r);
+    compiler_free(c);
+    buf_fini(&host);
+}
+END_TEST
+
+START_TEST(a_dead_worker_is_blamed_once)
+{
+    struct buf host;
+    struct worker *w;
+    struct err e = {0};
+    setenv("QUERN_WORKER", QN_BIN_DIR "/quern-worker", 1);
+    host_text(&host);
+    ck_assert_msg(worker_start(&w, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(worker_task(w, op_text, "axpy:N=100", host.p, &e) == RC_OK, "%s", e.msg);
+    kill(worker_pid(w), SIGSTOP); /* so that all three are in its queue when it dies */
+    for (uint64_t i = 0; i < 3; i++) ck_assert_int_eq(worker_submit(w, i, trace_text, COMPILE_BLOB, &e), RC_OK);
+    kill(worker_pid(w), SIGKILL);
+    for (uint64_t i = 0; i < 3; i++) {
+        struct compile_result r;
+        uint64_t id;
+        ck_assert_msg(worker_receive(w, &id, &r, -1, &e) == RC_OK, "%s", e.msg);
+        ck_assert_uint_eq(id, i);
+        ck_assert_int_eq(r.status, i == 0 ? COMPILE_FAILED : COMPILE_OK);
+        if (i == 0) ck_assert_str_eq(r.code, "worker.died");
+        compile_result_fini(&r);
+    }
+    ck_assert_int_eq(worker_restarts(w), 1);
+    ck_assert_int_eq(worker_pending(w), 0);
+    worker_stop(w);
+    buf_fini(&host);
+}
+END_TEST
+
+START_TEST(a_bad_task_is_refused_by_the_worker)
+{
+    struct buf host;
+    struct worker *w;
+    struct err e = {0};
+    setenv("QUERN_WORKER", QN_BIN_DIR "/quern-worker", 1);
+    host_text(&host);
+    ck_assert_int_eq(worker_start(&w, &e), RC_OK);
+    ck_assert_int_eq(worker_task(w, op_text, "axpy:M=3", host.p, &e), RC_INPUT);
+    ck_assert_ptr_nonnull(strstr(e.msg, "M"));
+    ck_assert_int_eq(worker_task(w, op_text, "axpy:N=3", host.p, &e), RC_OK); /* and it lives on */
+    worker_stop(w);
+    buf_fini(&host);
+}
+END_TEST
+
+START_TEST(a_plan_is_never_empty)
+{
+    struct op_lib *lib;
+    struct target *t;
+    struct err e = {0};
+    int n;
+    ck_assert_int_eq(op_lib_new(QN_SOURCE_DIR "/schedules", false, &lib, &e), RC_OK);
+    ck_assert_int_eq(target_load("x86-64-v3", &t, &e), RC_OK);
+    static const char *const tokens[] = {"matmul:M=1,N=1,K=1", "matmul:M=7,N=13,K=5,b=plain", "conv2d:H=1,W=1,C=1,K=1,R=1,S=1",
+                                         "conv2d:H=9,W=7,C=3,K=5,R=3,S=3,pad=1,layout=nchw", "softmax:M=3,N=5", "delta2bbox:N=10"};
+    for (size_t i = 0; i < QN_COUNT(tokens); i++) {
+        struct task *task;
+        struct plan p;
+        ck_assert_msg(task_parse(tokens[i], lib, NULL, &task, &e) == RC_OK, "%s", e.msg);
+        ck_assert_msg(compile_plan(task, t, 1, QN_SOURCE_DIR "/schedules", &p, &e) == RC_OK, "%s: %s", tokens[i], e.msg);
+        ck_assert_int_ge(p.n, 1);
+        for (int k = 0; k < p.n; k++) ck_assert_double_ge(space_size(p.space[k]), 1);
+        plan_fini(&p);
+        task_free(task);
+    }
+    ck_assert_ptr_nonnull(op_lib_names(lib, &n));
+    target_free(t);
+    op_lib_free(lib);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("compile");
+    TCase *t = tcase_create("compile");
+    setenv("QUERN_DATA", QN_SOURCE_DIR, 1);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, the_same_texts_give_the_same_blob);
+    tcase_add_test(t, refusals_name_their_stage);
+    tcase_add_test(t, stages_are_texts);
+    tcase_add_test(t, a_dead_worker_is_blamed_once);
+    tcase_add_test(t, a_bad_task_is_refused_by_the_worker);
+    tcase_add_test(t, a_plan_is_never_empty);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
