@@ -233,7 +233,10 @@ void cc_preamble(struct cc *c, struct buf *out)
         buf_puts(out, "/* Loops stay loops: no call of memset or memcpy is made of them. */\n"
                       "#if defined(__clang__)\n#define QN_FN __attribute__((no_builtin, unused))\n"
                       "#elif defined(__GNUC__)\n#define QN_FN __attribute__((optimize(\"no-tree-loop-distribute-patterns\"), unused))\n"
-                      "#else\n#define QN_FN\n#endif\n#define QN_CONTRACT\n\n");
+                      "#else\n#define QN_FN\n#endif\n#define QN_CONTRACT\n"
+                      "/* Unrolled and instrumented, loops over lanes would take minutes to compile. */\n#define QN_LANES\n"
+                      "#if defined(__clang__)\n#if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)\n"
+                      "#undef QN_LANES\n#define QN_LANES _Pragma(\"clang loop unroll(disable)\")\n#endif\n#endif\n\n");
         return;
     }
     const char *arch = x86 ? "__x86_64__" : a64 ? "__aarch64__" : NULL;

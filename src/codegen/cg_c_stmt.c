@@ -51,6 +51,7 @@ void cc_function_end(struct cc *c, struct cc_fn *outer)
 const char *cc_lane_open(struct cc *c, int lanes, uint32_t *saved)
 {
     const char *l = cc_name(c, "l");
+    if (!c->vector) cc_line(c, "QN_LANES");
     cc_line(c, "for (int %s = 0; %s < %d; %s++) {", l, l, lanes, l);
     c->fn->depth++;
     cc_scope_push(c, saved);

@@ -42,15 +42,17 @@ static const char support[] =
     "static int test_random(int lo, int hi)\n{\n"
     "    test_state = test_state * 1664525u + 1013904223u;\n"
     "    return lo + (int)((test_state >> 8) % (uint32_t)(hi - lo + 1));\n}\n\n"
+    "static void *test_raw[256];\nstatic int test_raws = 0;\n\n"
     "/* n bytes aligned to 64 between two canaries */\n"
     "static unsigned char *test_new(size_t n)\n{\n"
     "    unsigned char *raw = (unsigned char *)malloc(n + 2 * CANARY + 64);\n"
-    "    if (raw == NULL) {\n        exit(2);\n    }\n"
+    "    if (raw == NULL || test_raws == 256) {\n        exit(2);\n    }\n    test_raw[test_raws++] = raw;\n"
     "    unsigned char *p = raw + CANARY + (64 - ((uintptr_t)(raw + CANARY) & 63)) % 64;\n"
     "    for (int i = 0; i < CANARY; i++) {\n        p[i - CANARY] = 0xa5;\n        p[n + (size_t)i] = 0xa5;\n    }\n    return p;\n}\n\n"
     "static int test_canary(const unsigned char *p, size_t n)\n{\n"
     "    for (int i = 0; i < CANARY; i++) {\n        if (p[i - CANARY] != 0xa5 || p[n + (size_t)i] != 0xa5) {\n            return 1;\n"
-    "        }\n    }\n    return 0;\n}\n\n";
+    "        }\n    }\n    return 0;\n}\n\n"
+    "static void test_free(void)\n{\n    while (test_raws > 0) {\n        free(test_raw[--test_raws]);\n    }\n}\n\n";
 
 /* Small integers in each type: -2..2, or 0..2 unsigned. */
 static void print_fill(struct buf *o, const struct tensor *t, int slot, const char *n)
@@ -160,7 +162,7 @@ static void print_run(struct cc *c, struct buf *o, const struct kernel *k, const
         slot++;
     }
     buf_printf(o, "    if (test_canary(scratch, scratch_bytes) != 0) {\n        printf(\"%s: wrote outside scratch\\n\");\n        bad = 1;\n    }\n"
-                  "    return bad;\n}\n\n", c->sym);
+                  "    test_free();\n    return bad;\n}\n\n", c->sym);
 }
 
 static void print_main(struct cc *c, struct buf *o, const struct nest *n)
