@@ -4,7 +4,13 @@
 
 #include "sched/space_int.h"
 
-enum { DERIVE_STAGES = 12, DERIVE_LOOPS = 16, DERIVE_COPIES = 6, SPACE_KNOBS_MAX = SPACE_KNOBS };
+enum {
+    DERIVE_STAGES = 12,
+    DERIVE_ALL = 2 * DERIVE_STAGES,
+    DERIVE_LOOPS = 16,
+    DERIVE_COPIES = 6,
+    SPACE_KNOBS_MAX = SPACE_KNOBS
+};
 
 enum role {
     ROLE_HOST,   /* stays at the root, tiled */
@@ -26,12 +32,17 @@ struct dstage {
     const char *name;
     enum role role;
     int host, reader, readers;
-    bool output, tile, parallel, detail; /* detail: unroll and vectorize inside */
-    bool plain, uses_vec, uses_row;      /* guests: how they are read */
+    bool output, may_tile, tile, parallel, detail; /* detail: unroll and vectorize inside */
+    bool plain, uses_vec, uses_row;                /* guests: how they are read */
     struct daxis axis[DERIVE_LOOPS];
+    int place; /* guests that follow neither: the innermost axis of the host they do */
     int nloop, nreduce, vec, row, last_reduce;
     int64_t lanes;
     int bits;
+    bool reg; /* guests: may live in registers */
+    bool acc, acc_detail,
+        acc_reg; /* hosts that reduce: accumulate in a register tile of their own */
+    bool made;   /* that tile's stage, which `accumulate` makes; reader is its host */
 };
 
 struct dcopy {
@@ -41,12 +52,12 @@ struct dcopy {
 };
 
 struct derive {
-    struct dstage stage[DERIVE_STAGES];
-    int n;
+    struct dstage stage[DERIVE_ALL];
+    int n, real; /* with and without the made ones */
     struct dcopy copy[DERIVE_COPIES];
     int ncopy;
     int64_t vector_bits, vregs, threads, dynamic;
-    bool regs, unrolls;
+    bool unrolls;
 };
 
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b);

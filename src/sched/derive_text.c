@@ -228,13 +228,12 @@ static void write_guest_loops(struct writer *w, const struct dstage *g, const st
 static void write_guest(struct writer *w, const struct dstage *g, const struct dstage *host,
                         int index)
 {
-    bool reg = g->plain && w->d->regs && w->d->unrolls && g->detail;
+    bool reg = g->plain && g->reg && w->d->unrolls && g->detail;
     struct buf verb;
     buf_init(&verb, 200);
     buf_printf(&verb, "compute_at %s", g->name);
     const char *scope = reg ? " reg" : " scratch", *only = NULL;
-    for (int i = 0; i < g->nloop && g->plain && !g->uses_vec && !g->uses_row; i++)
-        if (g->axis[i].host >= 0) only = host->axis[g->axis[i].host].name;
+    if (!g->uses_vec && !g->uses_row && g->place >= 0) only = host->axis[g->place].name;
     if (only)
         buf_printf(w->b, "%s %s%s\n", verb.p, only, scope);
     else if (g->uses_vec && g->uses_row)
@@ -284,6 +283,9 @@ static void write_host(struct writer *w, int index)
             buf_printf(b, "parallel %s\n", s->axis[0].name);
         return;
     }
+    for (int i = 0; i < d->n; i++)
+        if (d->stage[i].made && d->stage[i].host == index)
+            buf_printf(b, "accumulate %s %s\n", s->name, d->stage[i].name);
     write_knobs(w, s, index);
     write_unroll_knob(w, s, index);
     for (int i = 0; i < d->n; i++)

@@ -178,8 +178,27 @@ struct plain_reads {
     const struct dstage *guest, *host;
     const struct tensor *t;
     int map[REGION_RANK]; /* dimension of the guest -> axis of the host; -1 none; -2 unset */
-    bool plain;
+    bool plain, divides;
+    uint64_t used; /* axes of the host in the subscripts, by bit */
 };
+
+static uint64_t axes_used(const struct dstage *host, const struct expr *e)
+{
+    uint64_t used = 0;
+    for (int i = 0; i < host->nloop && e->op == OP_VAR; i++)
+        if (strcmp(host->axis[i].name, e->u.var->name) == 0 && !host->axis[i].reduce)
+            used |= UINT64_C(1) << i;
+    for (int i = 0; i < e->n; i++) used |= axes_used(host, e->a[i]);
+    return used;
+}
+
+static bool has_division(const struct expr *e)
+{
+    if (e->op == OP_DIV || e->op == OP_MOD) return true;
+    for (int i = 0; i < e->n; i++)
+        if (has_division(e->a[i])) return true;
+    return false;
+}
 
 static void plain_read(const struct expr *e, void *ctx)
 {
@@ -192,6 +211,8 @@ static void plain_read(const struct expr *e, void *ctx)
             if (strcmp(r->host->axis[i].name, x->u.var->name) == 0 && !r->host->axis[i].reduce)
                 axis = i;
         if (axis < 0 || (r->map[d] != -2 && r->map[d] != axis)) r->plain = false;
+        r->divides |= has_division(x);
+        r->used |= axes_used(r->host, x);
         r->map[d] = axis;
     }
 }
@@ -211,20 +232,70 @@ static void map_guest(struct derive *d, struct dstage *s)
     const struct dstage *host = &d->stage[s->host];
     struct tensor *target[UPDATE_TARGETS] = {NULL};
     leaf_targets(s->leaf, target);
-    struct plain_reads r = {s, host, target[0], {0}, true};
+    struct plain_reads r = {s, host, target[0], {0}, true, false, 0};
     for (int i = 0; i < REGION_RANK; i++) r.map[i] = -2;
     /* through an inlined stage in between the subscripts are not seen: treated as not plain */
     stmt_walk(host->stmt, plain_stmt, &r);
     s->plain = r.plain && s->reader == s->host;
-    for (int i = 0; i < s->nloop && s->plain; i++) {
-        s->axis[i].host = s->axis[i].reduce || s->axis[i].dim < 0 ? -1 : r.map[s->axis[i].dim];
-        s->uses_vec |= s->axis[i].host >= 0 && s->axis[i].host == host->vec;
-        s->uses_row |= s->axis[i].host >= 0 && s->axis[i].host == host->row;
+    if (s->reader != s->host) stmt_walk(d->stage[s->reader].stmt, plain_stmt, &r);
+    if (r.divides) { /* neighbouring points share what they read: computed once, not once a tile */
+        s->role = ROLE_HOST;
+        return;
     }
-    if (!s->plain) s->uses_vec = s->uses_row = true;
-    bool follows = !s->plain;
-    for (int i = 0; i < s->nloop; i++) follows |= s->axis[i].host >= 0;
-    if (!follows) s->role = ROLE_HOST; /* the same for every tile: computed once */
+    for (int i = 0; i < s->nloop && s->plain; i++)
+        s->axis[i].host = s->axis[i].reduce || s->axis[i].dim < 0 ? -1 : r.map[s->axis[i].dim];
+    if (s->reader != s->host) r.used = UINT64_MAX; /* seen only through the stage in between */
+    if (r.used == 0) s->role = ROLE_HOST;          /* the same for every tile: computed once */
+    s->uses_vec = host->vec >= 0 && (r.used >> host->vec & 1);
+    s->uses_row = host->row >= 0 && (r.used >> host->row & 1);
+    s->place = -1;
+    for (int i = 0; i < host->nloop; i++)
+        if (r.used >> i & 1) s->place = i;
+}
+
+/* ---- register tiles of reductions that stay ----------------------------------------------------
+ */
+
+/* A host that reduces is split by `accumulate`: the sum is computed in registers inside a tile of
+ * what is then a copy. The new stage and its loops have the host's names with `.acc` behind the
+ * stage's. */
+static void make_accumulators(struct derive *d, struct arena *a)
+{
+    d->n = d->real;
+    for (int i = 0; i < d->real; i++) {
+        struct dstage *s = &d->stage[i];
+        bool reduces = s->leaf->kind == ST_UPDATE && s->leaf->u.update.n == 1;
+        if (s->role != ROLE_HOST || !s->tile || !s->acc || !reduces || !stage_untouched(s->stmt))
+            continue;
+        struct dstage *g = &d->stage[d->n++];
+        *g = *s;
+        g->name = arena_printf(a, "%s.acc", s->name);
+        g->role = ROLE_GUEST;
+        g->host = g->reader = i;
+        g->made = g->plain = g->uses_vec = true;
+        g->uses_row = s->row >= 0;
+        g->detail = s->acc_detail;
+        g->reg = s->acc_reg;
+        size_t prefix = strlen(s->name);
+        s->nloop = 0;
+        for (int k = 0; k < g->nloop; k++) {
+            struct daxis *x = &g->axis[k];
+            const char *old = x->name;
+            bool named = strncmp(old, s->name, prefix) == 0 && old[prefix] == '.';
+            x->name = arena_printf(a, "%s.%s", g->name, named ? old + prefix + 1 : old);
+            x->host = -1;
+            if (x->reduce) continue;
+            x->host = s->nloop;
+            if (s->vec == k)
+                s->vec = s->nloop;
+            else if (s->row == k)
+                s->row = s->nloop;
+            s->axis[s->nloop] = *x;
+            s->axis[s->nloop++].name = old;
+        }
+        s->nreduce = 0;
+        s->last_reduce = -1;
+    }
 }
 
 /* ---- copies -------------------------------------------------------------------------------------
@@ -286,26 +357,45 @@ static struct dstage *stage_of_name(struct derive *d, const char *name)
     return best;
 }
 
+/* The finished schedule was refused: the register tile it names cannot be one. */
+static bool weaken_tile(struct derive *d, const struct rejection *r)
+{
+    char name[NAME_MAX_LEN + 1] = "";
+    sscanf(r->detail, "%*[^']'%60[^']", name);
+    if (r->detail[0] == '\'') sscanf(r->detail, "'%60[^']", name);
+    struct dstage *st = stage_of_name(d, name);
+    if (st && st->made && d->stage[st->host].acc_reg)
+        return d->stage[st->host].acc_reg = false, true;
+    if (st && st->reg) return st->reg = false, true;
+    return d->unrolls ? d->unrolls = false, true : false;
+}
+
 /* Takes away what asked for the refused step; false if nothing is left to take. */
 static bool weaken(struct derive *d, const struct trace *t, const struct rejection *r)
 {
     const struct step *s = r->step >= 0 ? &t->step[r->step] : NULL;
     struct dstage *st = s ? stage_of_name(d, s->arg[0]) : NULL;
-    if (!s) { /* the finished schedule: a register tile that cannot be one */
-        if (d->regs) return d->regs = false, true;
-        return d->unrolls ? d->unrolls = false, true : false;
-    }
+    if (!s) return weaken_tile(d, r);
     if (s->prim == PRIM_CACHE || s->prim == PRIM_PACK)
         for (int i = 0; i < d->ncopy; i++)
             if (d->copy[i].on && strcmp(d->copy[i].t->name, s->arg[0]) == 0)
                 return d->copy[i].on = false, true;
     if (!st) return false;
+    if (st->made) { /* lives in its host's flags: it is made anew each round */
+        struct dstage *host = &d->stage[st->host];
+        if (host->acc_detail)
+            host->acc_detail = false;
+        else
+            host->acc = false;
+        return true;
+    }
+    if (s->prim == PRIM_ACCUMULATE && st->acc) return st->acc = false, true;
     if (s->prim == PRIM_PARALLEL && st->parallel) return st->parallel = false, true;
     if (s->prim == PRIM_INLINE && st->role == ROLE_INLINE) return st->role = ROLE_GUEST, true;
     if ((s->prim == PRIM_COMPUTE_AT || s->prim == PRIM_PACK) && st->role != ROLE_HOST)
         return st->role = ROLE_HOST, true;
     if (st->detail) return st->detail = false, true;
-    if (st->tile) return st->tile = false, true;
+    if (st->may_tile) return st->may_tile = false, true;
     return false;
 }
 
@@ -333,15 +423,22 @@ static int probe(struct derive *d, const struct nest *naive, const struct space 
     return legal;
 }
 
-static void plan_all(struct derive *d)
+static void plan_all(struct derive *d, struct arena *a)
 {
+    d->n = d->real;
+    for (int i = 0; i < d->n; i++) {
+        pick_axes(d, &d->stage[i]);
+        d->stage[i].tile = d->stage[i].tile && d->stage[i].may_tile;
+    }
     find_hosts(d);
     for (int i = 0; i < d->n; i++)
         if (d->stage[i].role == ROLE_GUEST || d->stage[i].role == ROLE_INLINE)
             if (!d->stage[d->stage[i].host].tile && d->stage[i].role == ROLE_GUEST)
                 d->stage[i].role = ROLE_HOST;
     find_hosts(d);
-    for (int i = 0; i < d->n; i++) map_guest(d, &d->stage[i]);
+    for (int i = d->n - 1; i >= 0; i--) map_guest(d, &d->stage[i]);
+    find_hosts(d); /* some guests have become hosts */
+    make_accumulators(d, a);
 }
 
 static void derive_init(struct derive *d, const struct nest *naive, const struct facts *f)
@@ -351,7 +448,7 @@ static void derive_init(struct derive *d, const struct nest *naive, const struct
     d->vregs = facts_get(f, "target.vregs", &v) && v >= 4 ? v : 16;
     d->threads = facts_get(f, "threads", &v) ? v : 1;
     d->dynamic = 1024;
-    d->regs = d->unrolls = true;
+    d->unrolls = true;
     for (int i = 0; i < naive->body->u.block.n && d->n < DERIVE_STAGES; i++) {
         struct stmt *s = naive->body->u.block.p[i];
         struct stmt *leaf = s->kind == ST_STAGE ? stage_leaf(s) : NULL;
@@ -360,11 +457,16 @@ static void derive_init(struct derive *d, const struct nest *naive, const struct
                                            .leaf = leaf,
                                            .name = s->u.stage.name,
                                            .parallel = d->threads > 1,
-                                           .detail = true};
+                                           .detail = true,
+                                           .may_tile = true,
+                                           .acc = true,
+                                           .acc_detail = true,
+                                           .reg = true,
+                                           .acc_reg = true};
     }
+    d->real = d->n;
     for (int i = 0; i < d->n; i++) give_role(d, &d->stage[i]);
-    for (int i = 0; i < d->n; i++) pick_axes(d, &d->stage[i]);
-    plan_all(d);
+    plan_all(d, naive->ir->arena);
     find_copies(d);
 }
 
@@ -380,8 +482,8 @@ enum rc space_derive(const struct nest *naive, const char *algorithm, const stru
     for (int round = 0; round < ROUNDS; round++) {
         bool weakened = false;
         buf_reset(&text);
-        if (round == ROUNDS - 1) d->n = 0; /* the naive nest itself */
-        plan_all(d);
+        if (round == ROUNDS - 1) d->real = 0; /* the naive nest itself */
+        plan_all(d, naive->ir->arena);
         derive_text(d, algorithm, &text);
         rc = space_parse("(derived)", text.p, text.n, none, out,
                          e); /* numbers stand in the text: no fact can clash */
