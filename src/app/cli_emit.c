@@ -123,7 +123,7 @@ enum rc emit_texts(struct session *s, const struct emission *em, struct emitted 
         symbol_of(task, out->symbol);
         banner(&text, em, op_hash);
         struct c_options o = {.form = em->form[0] == 'v' ? C_VECTOR : C_PORTABLE, .prefix = em->prefix, .symbol = out->symbol,
-                              .banner = text.p};
+                              .banner = text.p, .source = naive};
         rc = codegen_c(&k, target, &o, &out->c, &out->h, e);
         if (rc == RC_OK) rc = codegen_c_test(naive, &k, target, &o, &out->test, e);
     }
