@@ -8,6 +8,7 @@
 #include "tune/search.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -267,6 +268,17 @@ static struct point *next_seed(struct search *s)
     return NULL;
 }
 
+/* Nothing a space proposes is legal (an extent of zero, say): the operator as it is written always is. */
+static struct point *bare(struct search *s)
+{
+    bool fresh;
+    char text[128];
+    snprintf(text, sizeof text, "algorithm %s\n", space_algorithm(s->spaces[0]));
+    s->bare = true;
+    struct point *p = point_of(s, mem_strdup(text), -1, NULL, &fresh);
+    return p->measured ? NULL : p;
+}
+
 /* One more point in the present phase, or NULL when the phase has none to give now. */
 static struct point *next_point(struct search *s, int in_batch)
 {
@@ -280,8 +292,10 @@ static struct point *next_point(struct search *s, int in_batch)
         if (in_batch >= 8) return NULL; /* small batches: a better centre makes the rest stale */
         if (in_batch == 0 && s->around_at == s->around.n) settle(s);
         return s->around_at < s->around.n ? s->around.p[s->around_at++] : NULL;
-    case SEARCH_EXPLORE:
-        return mutate(s);
+    case SEARCH_EXPLORE: {
+        struct point *p = mutate(s);
+        return p || s->ranked.n || s->bare || in_batch ? p : bare(s);
+    }
     case SEARCH_END:
         break;
     }
@@ -328,7 +342,6 @@ int search_batch(struct search *s, struct point **out)
         }
         if (n == 0) next_phase(s);
     }
-    s->proposed += n;
     return n;
 }
 

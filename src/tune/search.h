@@ -45,7 +45,7 @@ struct search {
     VEC(struct point *) begun;  /* starts of descents so far */
     const char *const *seeds;
     int nseed;
-    int64_t proposed, dry; /* batches without a new point */
+    bool bare; /* the unscheduled operator was proposed */
 };
 
 void search_init(struct search *s, struct space *const *spaces, int nspace, const char *const *seeds, int nseed,

@@ -304,7 +304,8 @@ enum rc tune_run(struct space *const *spaces, int nspace, const char *const *see
         while (rc == RC_OK && !l.interrupted && !out_of_budget(&l)) {
             int n = search_batch(&l.search, batch);
             if (n == 0) break;
-            if (strcmp(o->effort, "full") != 0 && l.search.phase == SEARCH_EXPLORE && o->trials <= 96) break;
+            bool explores = l.search.phase == SEARCH_EXPLORE && l.search.ranked.n > 0;
+            if (strcmp(o->effort, "full") != 0 && explores && o->trials <= 96) break;
             rc = run_batch(&l, batch, (int)i64_min(n, o->trials - out->steps), e);
         }
         if (rc == RC_OK && l.interrupted) {
