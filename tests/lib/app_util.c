@@ -197,16 +197,25 @@ char *app_read(const char *name)
     return text;
 }
 
-int64_t app_sql(const char *sql)
+char *app_sql_text(const char *sql)
 {
     sqlite3 *s;
     sqlite3_stmt *st;
     ck_assert_int_eq(sqlite3_open_v2(app_db, &s, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
     sqlite3_busy_timeout(s, 5000);
     ck_assert_msg(sqlite3_prepare_v2(s, sql, -1, &st, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(s));
-    ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
-    int64_t v = sqlite3_column_int64(st, 0);
+    ck_assert_msg(sqlite3_step(st) == SQLITE_ROW, "%s: %s", sql, sqlite3_errmsg(s));
+    const char *text = (const char *)sqlite3_column_text(st, 0);
+    char *out = mem_strdup(text ? text : "");
     sqlite3_finalize(st);
     sqlite3_close(s);
+    return out;
+}
+
+int64_t app_sql(const char *sql)
+{
+    char *text = app_sql_text(sql);
+    int64_t v = strtoll(text, NULL, 10);
+    mem_free(text);
     return v;
 }

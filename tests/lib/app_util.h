@@ -50,6 +50,7 @@ void app_write(const char *name, const char *text); /* a file in the folder */
 char *app_read(const char *name);
 /* One number out of the log with plain SQLite. */
 int64_t app_sql(const char *sql);
+char *app_sql_text(const char *sql); /* the same for a text */
 
 #define app_has(text, part) ck_assert_msg(strstr(text, part) != NULL, "no '%s' in:\n%s", part, text)
 #define app_lacks(text, part) ck_assert_msg(strstr(text, part) == NULL, "'%s' in:\n%s", part, text)

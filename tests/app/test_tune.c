@@ -1,0 +1,340 @@
+/* tune, end to end with real processes: a search and its second life, best, log, emit and its check; stops of every
+ * kind; two searches on one log. Counts come from plain SQL, so that quern's own word is not what is tested. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/rng.h"
+#include "lib/app_util.h"
+
+#define MATMUL "matmul:M=48,N=40,K=24"
+#define CONV "conv2d:N=1,H=10,W=10,C=8,K=16,R=3,S=3,pad=1"
+
+/* ---- a search and what follows it ------------------------------------------------------------- */
+
+static void search(const char *task)
+{
+    struct app_result r;
+    app_expect(0, &r, "tune %s --trials 24 --json", task);
+    json_t *o = app_json(&r, 0);
+    ck_assert_int_eq(app_lines(r.out), 1);
+    int candidates = (int)app_number(o, "candidates"), measurements = (int)app_number(o, "measurements");
+    ck_assert_int_ge(candidates, 4);
+    ck_assert_int_le(candidates, 24);
+    ck_assert_int_le(measurements, candidates);
+    ck_assert_int_ge(measurements, candidates / 2);
+    ck_assert_double_gt(app_number(o, "median_ns"), 0);
+    ck_assert_double_le(app_number(o, "ci_lo_ns"), app_number(o, "median_ns"));
+    ck_assert_double_ge(app_number(o, "ci_hi_ns"), app_number(o, "median_ns"));
+    ck_assert_double_gt(app_number(o, "gflops"), 0);
+    ck_assert_double_gt(app_number(o, "roofline_pct"), 0);
+    ck_assert_double_lt(app_number(o, "roofline_pct"), 115);
+    ck_assert_uint_eq(strlen(app_text(o, "record")), 32);
+    /* Every candidate is a row, and each `ok` one carries its check. */
+    ck_assert_int_ge(app_sql("SELECT count(*) FROM record WHERE phase = 'screen'"), candidates);
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM record WHERE verdict = 'ok' AND (tier < 1 OR max_err IS NULL)"), 0);
+    ck_assert_int_ge(app_sql("SELECT count(*) FROM record WHERE phase = 'race' AND verdict = 'ok' AND tier = 3"), 1);
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM run WHERE state = 'finished'"), 1);
+
+    char *record = strdup(app_text(o, "record"));
+    int64_t rows = app_sql("SELECT count(*) FROM record");
+    app_expect(0, &r, "tune %s --trials 24 --json", task);
+    o = app_json(&r, 0);
+    ck_assert_int_eq((int)app_number(o, "measurements"), 0);
+    ck_assert_int_eq((int)app_number(o, "candidates"), 0);
+    ck_assert_str_eq(app_text(o, "record"), record);
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM record"), rows);
+    app_expect(0, &r, "tune %s --trials 24", task);
+    app_has(r.out, "nothing was measured");
+
+    app_expect(0, &r, "best %s --json", task);
+    o = app_json(&r, 0);
+    ck_assert_str_eq(app_text(o, "rung"), "exact");
+    ck_assert_str_eq(app_text(o, "record"), record);
+    app_write("best.sched", app_text(o, "schedule"));
+    app_expect(0, &r, "verify %s --schedule best.sched", task);
+    app_expect(0, &r, "verify %s --schedule best --seeds 2", task);
+    app_expect(0, &r, "log why %.8s", record);
+    app_has(r.out, record);
+    app_has(r.out, "quern verify");
+    app_has(r.out, "clock_ghz=");
+    free(record);
+}
+
+START_TEST(matmul_to_the_end) { search(MATMUL); }
+END_TEST
+START_TEST(conv2d_to_the_end) { search(CONV); }
+END_TEST
+
+START_TEST(emit_and_check)
+{
+    struct app_result r;
+    static const char *const forms[] = {"vector", "portable"};
+    app_expect(0, &r, "tune " MATMUL " --trials 8");
+    for (int i = 0; i < 2; i++) {
+        const char *file = "c/app_matmul_K24_M48_N40.c";
+        app_expect(0, &r, "emit " MATMUL " -o c --prefix app_ --license MIT --form %s", forms[i]);
+        char *text = app_read(file);
+        app_has(text, "SPDX-License-Identifier: MIT");
+        app_has(text, "\n * measured: ");
+        app_lacks(text, "not measured");
+        app_lacks(text, app_dir);
+        /* without any log: the same bytes */
+        app_expect(0, &r, "emit --check %s --db none.db", file);
+        app_expect(0, &r, "verify %s", file);
+        app_has(r.out, "ok  ");
+        /* one digit of the code changed */
+        char *line = strstr(text, "\n#include");
+        ck_assert_ptr_nonnull(line);
+        int number = 1;
+        for (const char *p = text; p <= line; p++) number += *p == '\n';
+        line[2] = 'I';
+        app_write(file, text);
+        app_expect(3, &r, "emit --check %s", file);
+        char where[100];
+        snprintf(where, sizeof where, "%s:%d: differs", file, number);
+        app_has(r.err, where);
+        app_expect(3, &r, "emit --check %s --json", file);
+        ck_assert_str_eq(app_text(app_json(&r, 0), "error"), "emit.differs");
+    }
+}
+END_TEST
+
+START_TEST(several_tasks_into_one_folder)
+{
+    struct app_result r;
+    app_expect(0, &r, "emit " MATMUL " " CONV " -o c --prefix net_ --json");
+    ck_assert_int_eq(app_lines(r.out), 2);
+    char *umbrella = app_read("c/net_kernels.h");
+    app_has(umbrella, "#include \"net_matmul_K24_M48_N40.h\"");
+    app_has(umbrella, "#include \"net_conv2d_C8_H10_K16_R3_S3_W10_pad1.h\"");
+    app_expect(0, &r, "emit --check c/net_matmul_K24_M48_N40.c c/net_conv2d_C8_H10_K16_R3_S3_W10_pad1.c");
+}
+END_TEST
+
+START_TEST(logs_travel)
+{
+    struct app_result r;
+    app_expect(0, &r, "tune " MATMUL " --trials 6");
+    app_expect(0, &r, "log export --all");
+    app_write("all.jsonl", r.out);
+    int lines = app_lines(r.out);
+    ck_assert_int_eq(lines, (int)app_sql("SELECT count(*) FROM record"));
+    app_expect(0, &r, "log import all.jsonl --db other.db --json");
+    ck_assert_int_eq((int)app_number(app_json(&r, 0), "accepted"), lines);
+    app_expect(0, &r, "log import all.jsonl --db other.db --json");
+    ck_assert_int_eq((int)app_number(app_json(&r, 0), "already_here"), lines);
+    /* imported rows are never best */
+    app_expect(0, &r, "best " MATMUL " --db other.db --json");
+    ck_assert_str_eq(app_text(app_json(&r, 0), "rung"), "estimate");
+    app_expect(0, &r, "log query --all --db other.db");
+    app_has(r.out, "(imported)");
+    app_expect(0, &r, "log export --all --db other.db");
+    char *again = r.out;
+    ck_assert_int_eq(app_lines(again), lines);
+}
+END_TEST
+
+/* ---- stops ------------------------------------------------------------------------------------ */
+
+/* Rows of the open run that count, written so far; -1 while there is no log. */
+static int64_t counted(void)
+{
+    if (access(app_db, F_OK) != 0 || access("log.db-wal", F_OK) != 0) return -1;
+    return app_sql("SELECT count(*) FROM sqlite_master WHERE name = 'attempt'") ? app_sql("SELECT count(*) FROM attempt WHERE counted = 1") : -1;
+}
+
+/* Waits until the search has saved n rows, or has ended. */
+static void wait_rows(struct app_job j, int64_t n)
+{
+    for (int i = 0; i < 6000 && !app_ended(j) && counted() < n; i++) app_nap(10);
+}
+
+static void no_row_twice(void)
+{
+    /* a candidate of a run is screened once, whatever happened in between */
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM (SELECT 1 FROM record WHERE world = 0 AND phase != 'race'"
+                             " GROUP BY run, trace_hash HAVING count(*) > 1)"), 0);
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM (SELECT 1 FROM record WHERE world = 0 AND run != ''"
+                             " GROUP BY run, step HAVING count(*) > 1)"), 0);
+    ck_assert_int_eq(app_sql("SELECT count(*) - count(DISTINCT hex(id)) FROM attempt"), 0);
+}
+
+#define LONG_TUNE "tune " CONV " --effort default --trials 30 --seed 3"
+
+static void interrupt(int sig)
+{
+    struct app_result r;
+    struct app_job j = app_start(LONG_TUNE);
+    wait_rows(j, 5);
+    kill(j.pid, sig);
+    app_finish(j, &r);
+    ck_assert_int_eq(r.code, 130);
+    app_has(r.err, "everything measured is saved; go on with\n  quern tune conv2d:C=8,H=10,K=16,R=3,S=3,W=10,pad=1 --effort default --trials 30 --seed 3");
+    int64_t before = app_sql("SELECT count(*) FROM record");
+    ck_assert_int_ge(before, 1);
+    app_expect(0, &r, LONG_TUNE " --json"); /* as the message says */
+    app_has(r.err, "going on with an earlier run");
+    json_t *o = app_json(&r, 0);
+    ck_assert_int_ge((int)app_number(o, "replayed"), 1);
+    no_row_twice();
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM run"), 1);
+}
+
+START_TEST(ctrl_c) { interrupt(SIGINT); }
+END_TEST
+START_TEST(sigterm) { interrupt(SIGTERM); }
+END_TEST
+
+/* The screened schedules of the only run, in step order: the search's proposals. */
+static char *proposals(void)
+{
+    return app_sql_text("SELECT group_concat(trace_hash, ' ') FROM (SELECT trace_hash FROM record"
+                        " WHERE phase != 'race' AND world = 0 ORDER BY step)");
+}
+
+START_TEST(an_interrupted_draft_proposes_the_same)
+{
+    struct app_result r;
+    /* The draft does not depend on times, so two runs of it must agree; the stop lies in it. */
+    app_expect(0, &r, "tune " CONV " --trials 12 --seed 5");
+    char *whole = proposals();
+    ck_assert_int_eq(unlink(app_db), 0);
+    unlink("log.db-wal");
+    unlink("log.db-shm");
+    struct app_job j = app_start("tune " CONV " --trials 12 --seed 5");
+    wait_rows(j, 3);
+    kill(j.pid, SIGKILL);
+    app_finish(j, &r);
+    app_expect(0, &r, "tune " CONV " --trials 12 --seed 5");
+    ck_assert_str_eq(proposals(), whole);
+}
+END_TEST
+
+/* Processes whose parent is gone and that still run in our build folder: none may stay. */
+static int orphans(const char *name)
+{
+    char line[300];
+    snprintf(line, sizeof line, "pgrep -P 1 -f '^%s/%s' | wc -l > orphans", QN_BIN_DIR, name);
+    if (fork() == 0) {
+        execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+        _exit(99);
+    }
+    app_nap(300);
+    return access("orphans", R_OK) == 0 ? (int)strtol(app_read("orphans"), NULL, 10) : 0;
+}
+
+START_TEST(kill_9_again_and_again)
+{
+    struct app_result r;
+    struct rng rng;
+    rng_seed(&rng, 11);
+    int64_t saved = 0;
+    int kills = 0;
+    for (int life = 0; life < 8; life++) {
+        struct app_job j = app_start("tune " CONV " --trials 97 --seed 3 --json");
+        wait_rows(j, saved + rng_range(&rng, 4, 14));
+        app_nap((int)rng_range(&rng, 0, 60));
+        bool ended = app_ended(j);
+        if (!ended) kill(j.pid, SIGKILL), kills++;
+        app_finish(j, &r);
+        if (ended) {
+            ck_assert_msg(r.code == 0, "%s", r.err);
+            break;
+        }
+        int64_t now = app_sql("SELECT count(*) FROM record");
+        ck_assert_int_ge(now, saved); /* nothing saved is lost */
+        saved = now;
+        no_row_twice();
+    }
+    if (kills == 8) app_expect(0, &r, "tune " CONV " --trials 97 --seed 3 --json");
+    ck_assert_int_ge(kills, 3);
+    no_row_twice();
+    app_expect(0, &r, "log check");
+    app_expect(0, &r, "tune " CONV " --trials 97 --seed 3 --json");
+    ck_assert_int_eq((int)app_number(app_json(&r, 0), "measurements"), 0);
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM run"), 1);
+    ck_assert_int_eq(orphans("quern-worker"), 0);
+    ck_assert_int_eq(orphans("quern-runner"), 0);
+}
+END_TEST
+
+/* ---- two at once ------------------------------------------------------------------------------ */
+
+START_TEST(two_tunes_of_one_task)
+{
+    struct app_result a, b;
+    struct app_job j = app_start("tune " CONV " --trials 30");
+    wait_rows(j, 1);
+    app_expect(0, &b, "tune " CONV " --trials 30 --json");
+    if (!app_ended(j) || strstr(b.out, "left to process")) {
+        char why[80];
+        snprintf(why, sizeof why, "left to process %d", (int)j.pid);
+        app_has(app_text(app_json(&b, 0), "why"), why);
+        ck_assert_int_eq((int)app_number(app_json(&b, 0), "measurements"), 0);
+    }
+    app_finish(j, &a);
+    ck_assert_msg(a.code == 0, "%s", a.err);
+    no_row_twice();
+}
+END_TEST
+
+START_TEST(two_tunes_and_readers_and_a_kill)
+{
+    struct app_result a, b, r;
+    struct app_job one = app_start("tune " CONV " --trials 30"), two = app_start("tune " MATMUL " --trials 30");
+    int asked = 0;
+    bool killed = false;
+    while (!app_ended(one) || !app_ended(two)) {
+        app_run(&r, "best %s --json", asked % 2 ? MATMUL : CONV);
+        ck_assert_msg(r.code == 0, "%s", r.err);
+        ck_assert_str_eq(r.err, "");
+        app_run(&r, "log query --all");
+        ck_assert_msg(r.code == 0 || r.code == 7, "%s", r.err); /* 7: no log yet */
+        if (r.code == 7) app_has(r.err, "there is no log yet");
+        asked++;
+        if (!killed && counted() >= 6) {
+            kill(one.pid, SIGKILL);
+            killed = true;
+        }
+    }
+    app_finish(one, &a);
+    app_finish(two, &b);
+    ck_assert_int_ge(asked, 3);
+    ck_assert_msg(b.code == 0, "%s", b.err);
+    app_lacks(b.err, "busy");
+    app_lacks(b.err, "locked");
+    app_expect(0, &r, "log check");
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check != 'ok'"), 0);
+    app_expect(0, &r, "tune " CONV " --trials 30"); /* the killed one's claim is in nobody's way */
+    app_lacks(r.out, "left to process");
+    no_row_twice();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("app.tune");
+    TCase *t = tcase_create("tune");
+    tcase_add_checked_fixture(t, app_setup, app_teardown);
+    tcase_set_timeout(t, 180);
+    tcase_add_test(t, matmul_to_the_end);
+    tcase_add_test(t, conv2d_to_the_end);
+    tcase_add_test(t, emit_and_check);
+    tcase_add_test(t, several_tasks_into_one_folder);
+    tcase_add_test(t, logs_travel);
+    tcase_add_test(t, ctrl_c);
+    tcase_add_test(t, sigterm);
+    tcase_add_test(t, an_interrupted_draft_proposes_the_same);
+    tcase_add_test(t, kill_9_again_and_again);
+    tcase_add_test(t, two_tunes_of_one_task);
+    tcase_add_test(t, two_tunes_and_readers_and_a_kill);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? 1 : 0;
+}
