@@ -29,6 +29,8 @@ void cc_open(struct cc *c, const struct kernel *k, const struct target *t, const
     c->vector = o->form == C_VECTOR;
     c->avx512 = strncmp(t->triple, "x86_64", 6) == 0 && t->features && strstr(t->features, "+avx512vl") &&
                 strstr(t->features, "+avx512bw");
+    c->sse41 = c->vector && strncmp(t->triple, "x86_64", 6) == 0 && t->features &&
+               (strstr(t->features, "+sse4.1") || strstr(t->features, "+sse4.2") || strstr(t->features, "+avx"));
     size_t max = (size_t)256 << 20;
     buf_init(&c->types, max);
     buf_init(&c->helpers, max);

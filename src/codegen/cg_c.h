@@ -54,6 +54,7 @@ struct cc {
     struct env *env;
     struct err *e;
     bool failed, vector, avx512, packing;
+    bool sse41; /* C_VECTOR on an x86 that rounds in one instruction, so that the compiler's builtins call nothing */
     struct buf types, helpers, tables, funcs; /* sections of the file, in that order */
     struct map *used;   /* identifiers taken */
     struct map *have;   /* helpers and types already printed */
@@ -123,7 +124,14 @@ const char *cc_load_element(struct cc *c, const struct tensor *t, const char *at
 void cc_store(struct cc *c, const struct stmt *s, const struct expr *mask);
 const char *cc_reg(struct cc *c, const struct tensor *t, const struct expr *at);
 
+/* cg_c_vfn.c: calls of helper functions over vectors of float types that fit a register */
+const char *cc_vfn_round(struct cc *c, enum op op, struct type t, const char *x); /* FLOOR CEIL ROUND TRUNC */
+const char *cc_vfn_to_s32(struct cc *c, struct type from, const char *x);
+const char *cc_vfn_min_max(struct cc *c, bool max, struct type t, const char *x, const char *y);
+const char *cc_vfn_horizontal(struct cc *c, enum op op, struct type t, const char *x); /* HSUM HMAX HMIN */
+
 /* cg_c_vec.c: C_VECTOR only */
+bool cc_fits_register(struct cc *c, struct type t);
 bool cc_is_vector_type(struct cc *c, struct type t); /* has a GNU vector type here */
 const char *cc_vector_type(struct cc *c, struct type t);      /* v_f32x16 */
 const char *cc_unaligned_type(struct cc *c, struct type t);   /* u_f32x16 */

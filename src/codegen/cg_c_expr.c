@@ -246,10 +246,10 @@ static const char *float_node(struct cc *c, const struct expr *e, const char *co
     case OP_MAX: return call_float(c, d, "max", v[0], v[1]);
     case OP_ABS: return call_float(c, d, "abs", v[0], NULL);
     case OP_SQRT: return narrow(c, d, call_float(c, d, c->vector ? "hsqrt" : "sqrt", v[0], NULL));
-    case OP_FLOOR: return narrow(c, d, call_float(c, d, "floor", v[0], NULL));
-    case OP_CEIL: return narrow(c, d, call_float(c, d, "ceil", v[0], NULL));
-    case OP_ROUND: return narrow(c, d, call_float(c, d, "round", v[0], NULL));
-    case OP_TRUNC: return narrow(c, d, call_float(c, d, "trunc", v[0], NULL));
+    case OP_FLOOR: case OP_CEIL: case OP_ROUND: case OP_TRUNC: {
+        static const char *const soft[] = {"floor", "ceil", "round", "trunc"}, *const hard[] = {"hfloor", "hceil", "hround", "htrunc"};
+        return narrow(c, d, call_float(c, d, c->sse41 ? hard[e->op - OP_FLOOR] : soft[e->op - OP_FLOOR], v[0], NULL));
+    }
     default: return cc_fail(c, "c.op", "%s cannot be said in C; it is expanded before", op_name((enum op)e->op));
     }
 }
@@ -285,6 +285,10 @@ static int64_t most_of(enum dtype d)
 static const char *float_to_int(struct cc *c, enum dtype to, int mode, const char *x, bool f64)
 {
     bool even = mode == CAST_ROUND_EVEN || mode == CAST_SAT_ROUND_EVEN, away = mode == CAST_ROUND_AWAY || mode == CAST_SAT_ROUND_AWAY;
+    if (!f64 && to == TYPE_S32 && !away) {
+        cc_need(c, "qn_to_s32");
+        return cc_fmt(c, "qn_to_s32(%s)", cc_bare(c, even ? call_float(c, TYPE_F32, c->sse41 ? "hround" : "round", x, NULL) : x));
+    }
     if (!f64) x = cc_fmt(c, "(double)%s", x);
     const char *v = x;
     if (even) v = call_float(c, TYPE_F64, "round", x, NULL);
@@ -365,6 +369,12 @@ static const char *horizontal(struct cc *c, const struct expr *e)
     int lanes = e->a[0]->type.lanes;
     const char *outer = c->lane, *type = cc_value_type(d), *t = cc_name(c, "h"), *n = cc_name(c, "n");
     if (c->guarded) return cc_fail(c, "c.form", "a horizontal operation stands under a guard");
+    if (c->vector && dtype_is_float(d) && cc_is_vector_type(c, e->a[0]->type) && cc_fits_register(c, e->a[0]->type)) {
+        c->lane = NULL;
+        const char *x = cc_vector(c, e->a[0]);
+        c->lane = outer;
+        return cc_vfn_horizontal(c, (enum op)e->op, e->a[0]->type, x);
+    }
     cc_line(c, "%s %s[%d];", type, t, lanes);
     uint32_t saved;
     c->lane = cc_lane_open(c, lanes, &saved);

@@ -53,7 +53,7 @@ static struct type int_like(struct type t, bool is_signed)
     return type_vec(is_signed ? s[bytes_of(t)] : u[bytes_of(t)], t.lanes);
 }
 
-static bool fits_register(struct cc *c, struct type t) { return t.lanes * bytes_of(t) * 8 <= c->t->vector_bits; }
+bool cc_fits_register(struct cc *c, struct type t) { return t.lanes * bytes_of(t) * 8 <= c->t->vector_bits; }
 
 /* A new vector variable with this value. */
 static const char *hold(struct cc *c, struct type t, const char *text)
@@ -79,7 +79,7 @@ static const char *splat(struct cc *c, struct type t, const char *x)
 {
     const char *type = cc_vector_type(c, t), *elem = cc_value_type((enum dtype)t.dtype);
     struct buf b;
-    if (fits_register(c, t)) {
+    if (cc_fits_register(c, t)) {
         const char *name = cc_fmt(c, "qn_splat_%s", type + 2);
         if (!map_get(c->have, name)) {
             map_put(c->have, name, c);
@@ -288,7 +288,7 @@ static const char *narrow_window(struct cc *c, const struct tensor *t, struct ty
 static const char *window(struct cc *c, const struct tensor *t, struct type type, const char *at, int span, const int *sel)
 {
     int lanes = type.lanes, chunks = (span + lanes - 1) / lanes;
-    if (span < lanes || !fits_register(c, type)) return narrow_window(c, t, type, at, sel);
+    if (span < lanes || !cc_fits_register(c, type)) return narrow_window(c, t, type, at, sel);
     const char *out = NULL;
     for (int k = 0; k < chunks; k++) {
         int start = k == chunks - 1 ? span - lanes : k * lanes, used = 0, mask[LANES_MAX];
@@ -311,8 +311,13 @@ static const char *load(struct cc *c, const struct expr *e)
     int sel[LANES_MAX], lanes = e->type.lanes, span = 0;
     access_classify(c->ir, e->a[0], &a);
     if (a.kind == ACCESS_CONTIGUOUS) return wide_load(c, t, e->type, cc_expr(c, a.base));
+    int64_t first = 0, far = 0;
+    const struct expr *at_ramp = e->a[0];
+    if (a.kind == ACCESS_GATHER && at_ramp->op == OP_RAMP && expr_is_int(at_ramp->a[1], &far) && llabs(far) < 1 << 20) {
+        for (int i = 0; i < lanes; i++) sel[i] = (int)(far * i);
+        return narrow_window(c, t, e->type, cc_expr(c, at_ramp->a[0]), sel);
+    }
     if (a.kind != ACCESS_STRIDED && a.kind != ACCESS_PERMUTE) return NULL;
-    int64_t first = 0;
     if (a.kind == ACCESS_PERMUTE) {
         span = a.span;
         memcpy(sel, a.perm, sizeof(int) * (size_t)lanes);
@@ -394,6 +399,10 @@ static const char *pick(struct cc *c, struct type t, const char *mask, const cha
 
 static const char *min_max(struct cc *c, const struct expr *e)
 {
+    if (dtype_is_float((enum dtype)e->type.dtype) && cc_fits_register(c, e->type)) {
+        const char *a = cc_vector(c, e->a[0]);
+        return cc_vfn_min_max(c, e->op == OP_MAX, e->type, a, cc_vector(c, e->a[1]));
+    }
     struct type it = int_like(e->type, true);
     const char *x = cc_vector(c, e->a[0]), *y = cc_vector(c, e->a[1]);
     if (!is_identifier(x)) x = hold(c, e->type, x);
@@ -416,6 +425,11 @@ static const char *convert(struct cc *c, const struct expr *e)
     struct type from = e->a[0]->type;
     bool real_from = dtype_is_float((enum dtype)from.dtype), real_to = dtype_is_float((enum dtype)e->type.dtype);
     bool saturates = e->u.i != CAST_PLAIN && !real_to;
+    bool even = e->u.i == CAST_ROUND_EVEN || e->u.i == CAST_SAT_ROUND_EVEN, cut = e->u.i == CAST_PLAIN || e->u.i == CAST_SAT;
+    if (from.dtype == TYPE_F32 && e->type.dtype == TYPE_S32 && (even || cut) && cc_is_vector_type(c, from) && cc_fits_register(c, from)) {
+        const char *x = cc_vector(c, e->a[0]);
+        return cc_vfn_to_s32(c, from, even ? cc_vfn_round(c, OP_ROUND, from, x) : x);
+    }
     if (!cc_is_vector_type(c, from) || saturates || (real_from && !real_to)) return NULL;
     const char *x = cc_vector(c, e->a[0]);
     return type_eq(from, e->type) ? x : cc_fmt(c, "__builtin_convertvector(%s, %s)", x, cc_vector_type(c, e->type));
@@ -463,6 +477,11 @@ static const char *node(struct cc *c, const struct expr *e)
     case OP_MIN: case OP_MAX: return min_max(c, e);
     case OP_NEG: case OP_NOT: return unary_text(c, e);
     case OP_ABS: return real ? unary_text(c, e) : NULL;
+    case OP_FLOOR: case OP_CEIL: case OP_ROUND: case OP_TRUNC: {
+        if (!cc_fits_register(c, e->type)) return NULL;
+        const char *x = cc_vector(c, e->a[0]);
+        return cc_vfn_round(c, (enum op)e->op, e->type, x);
+    }
     case OP_SELECT: return select_vector(c, e);
     case OP_CAST: return convert(c, e);
     case OP_BITCAST:

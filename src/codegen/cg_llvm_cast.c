@@ -167,6 +167,18 @@ static LLVMValueRef round_away(struct cg *c, LLVMValueRef v)
 
 static bool mode_saturates(int mode) { return mode == CAST_SAT || mode == CAST_SAT_ROUND_EVEN || mode == CAST_SAT_ROUND_AWAY; }
 
+/* llvm.fptosi.sat of f32 lanes to s32 takes them apart one by one on x86: 2^31 - 1 is no f32. */
+static LLVMValueRef lanes_to_s32(struct cg *c, LLVMValueRef v)
+{
+    LLVMTypeRef f = LLVMTypeOf(v), i = like(c->i32, v);
+    LLVMValueRef above = LLVMBuildFCmp(c->b, LLVMRealOGE, v, cg_real(c, f, 0x1p31), "");
+    LLVMValueRef below = LLVMBuildFCmp(c->b, LLVMRealOLE, v, cg_real(c, f, -0x1p31), "");
+    LLVMValueRef fits = LLVMBuildFCmp(c->b, LLVMRealOLT, cg_call1(c, "llvm.fabs", v), cg_real(c, f, 0x1p31), "");
+    LLVMValueRef r = LLVMBuildFPToSI(c->b, cg_select(c, fits, v, cg_real(c, f, 0)), i, "");
+    r = cg_select(c, above, cg_int(c, i, INT32_MAX), r);
+    return cg_select(c, below, cg_int(c, i, INT32_MIN), r);
+}
+
 static LLVMValueRef float_to_int(struct cg *c, LLVMValueRef v, enum dtype to, int mode)
 {
     LLVMTypeRef from = LLVMTypeOf(v), dest = like(cg_dtype(c, to), v);
@@ -178,6 +190,7 @@ static LLVMValueRef float_to_int(struct cg *c, LLVMValueRef v, enum dtype to, in
         v = cg_round(c, OP_TRUNC, v);
     if (to == TYPE_B1)
         return LLVMBuildFCmp(c->b, mode == CAST_PLAIN ? LLVMRealUNE : LLVMRealONE, v, cg_real(c, from, 0), "");
+    if (c->x86 && to == TYPE_S32 && from == like(c->f32, v) && lanes_of(v) > 1) return lanes_to_s32(c, v);
     LLVMTypeRef types[2] = {dest, from};
     return cg_call(c, dtype_is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat", types, 2, &v, 1);
 }

@@ -120,11 +120,29 @@ static LLVMValueRef reg_slot(struct cg *c, const struct tensor *t, const struct 
 
 /* ---- wide accesses ---------------------------------------------------------------------------- */
 
-/* Lane i = element sel[i] of the `span` elements at p, by wide loads of at most `lanes` and shuffles. */
+/* All `span` elements at p at once, where the target has masks: lanes above span are not touched. */
+static LLVMValueRef load_short(struct cg *c, const struct tensor *t, LLVMValueRef p, int span, int lanes)
+{
+    LLVMValueRef on[LANES_MAX];
+    LLVMTypeRef wide = cg_wide(mem_scalar(c, t), lanes), types[2] = {wide, c->ptr};
+    for (int i = 0; i < lanes; i++) on[i] = LLVMConstInt(c->i1, i < span, 0);
+    LLVMValueRef args[4] = {p, LLVMConstInt(c->i32, align_of(t), 0), LLVMConstVector(on, (unsigned)lanes), LLVMConstNull(wide)};
+    return cg_call(c, "llvm.masked.load", types, 2, args, 4);
+}
+
+/* Lane i = element sel[i] of the `span` elements at p, by wide loads of at most `lanes` and shuffles. Loads are of
+ * powers of two: others would be taken apart. */
 static LLVMValueRef load_window(struct cg *c, const struct tensor *t, LLVMValueRef p, int span, int lanes, const int *sel)
 {
     LLVMTypeRef scalar = mem_scalar(c, t);
-    int width = span < lanes ? span : lanes, chunks = (span + width - 1) / width;
+    if (span < lanes && (span & (span - 1)) && c->t->masks && dtype_bytes((enum dtype)t->type.dtype) >= 4) {
+        LLVMValueRef mask[LANES_MAX], v = load_short(c, t, p, span, lanes);
+        for (int i = 0; i < lanes; i++) mask[i] = LLVMConstInt(c->i32, (unsigned)sel[i], 0);
+        return LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(mask, (unsigned)lanes), "");
+    }
+    int width = span < lanes ? span : lanes;
+    while (width & (width - 1)) width &= width - 1;
+    int chunks = (span + width - 1) / width;
     LLVMValueRef out = NULL;
     for (int k = 0; k < chunks; k++) {
         int start = k == chunks - 1 ? span - width : k * width, used = 0;
@@ -142,6 +160,11 @@ static LLVMValueRef load_window(struct cg *c, const struct tensor *t, LLVMValueR
         if (!out) {
             out = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(mask, (unsigned)lanes), "");
             continue;
+        }
+        if (width < lanes) {
+            LLVMValueRef longer[LANES_MAX];
+            for (int i = 0; i < lanes; i++) longer[i] = i < width ? LLVMConstInt(c->i32, (unsigned)i, 0) : LLVMGetPoison(c->i32);
+            v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(longer, (unsigned)lanes), "");
         }
         out = LLVMBuildShuffleVector(c->b, out, v, LLVMConstVector(mask, (unsigned)lanes), "");
     }
@@ -218,6 +241,44 @@ static LLVMValueRef load_vector(struct cg *c, const struct expr *e, const struct
 
 /* ---- guarded loads ---------------------------------------------------------------------------- */
 
+/* From which lanes run to which elements of the window they want: element i is wanted if any lane with sel = i
+ * runs. One shuffle for the first lane of each element, one for the second, ... */
+static LLVMValueRef window_mask(struct cg *c, LLVMValueRef mask, const int *sel, int lanes)
+{
+    LLVMValueRef none = LLVMConstNull(LLVMTypeOf(mask)), out = NULL, pick[LANES_MAX];
+    bool used[LANES_MAX] = {false};
+    for (int left = lanes; left > 0;) {
+        for (int i = 0; i < lanes; i++) {
+            int j = 0;
+            while (j < lanes && (used[j] || sel[j] != i)) j++;
+            if (j < lanes) used[j] = true, left--;
+            pick[i] = LLVMConstInt(c->i32, (unsigned)j, 0); /* lane `lanes` is the first of `none` */
+        }
+        LLVMValueRef some = LLVMBuildShuffleVector(c->b, mask, none, LLVMConstVector(pick, (unsigned)lanes), "");
+        out = out ? LLVMBuildOr(c->b, out, some, "") : some;
+    }
+    return out;
+}
+
+/* A strided or permuted window that fits one vector: one masked load and one shuffle instead of a gather. */
+static LLVMValueRef load_masked_window(struct cg *c, const struct expr *e, const struct access_info *a, LLVMValueRef mask, LLVMValueRef other)
+{
+    const struct tensor *t = e->u.tensor;
+    int sel[LANES_MAX], lanes = e->type.lanes;
+    int64_t first = 0;
+    LLVMValueRef pick[LANES_MAX];
+    window_of(a, lanes, sel, &first);
+    LLVMTypeRef types[2] = {cg_mem_type(c, e->type), c->ptr};
+    LLVMValueRef p = cg_address(c, t, a->base);
+    if (c->failed) return NULL;
+    LLVMValueRef args[4] = {element_at(c, t, p, first), LLVMConstInt(c->i32, align_of(t), 0), window_mask(c, mask, sel, lanes),
+                            LLVMConstNull(types[0])};
+    LLVMValueRef v = cg_call(c, "llvm.masked.load", types, 2, args, 4);
+    for (int i = 0; i < lanes; i++) pick[i] = LLVMConstInt(c->i32, (unsigned)sel[i], 0);
+    v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(types[0]), LLVMConstVector(pick, (unsigned)lanes), "");
+    return cg_select(c, mask, v, other);
+}
+
 static LLVMValueRef load_masked(struct cg *c, const struct expr *e, const struct expr *at)
 {
     struct access_info a;
@@ -225,6 +286,8 @@ static LLVMValueRef load_masked(struct cg *c, const struct expr *e, const struct
     if (c->failed) return NULL;
     other = cg_to_memory(c, other, e->type);
     access_classify(c->ir, at, &a);
+    bool window = (a.kind == ACCESS_STRIDED || a.kind == ACCESS_PERMUTE) && a.span <= e->type.lanes && e->type.lanes <= LANES_MAX;
+    if (window && c->t->masks && dtype_bytes((enum dtype)e->u.tensor->type.dtype) >= 4) return load_masked_window(c, e, &a, mask, other);
     if (a.kind != ACCESS_CONTIGUOUS) return gather(c, e, at, mask, other);
     LLVMTypeRef types[2] = {cg_mem_type(c, e->type), c->ptr};
     LLVMValueRef args[4] = {cg_address(c, e->u.tensor, a.base), LLVMConstInt(c->i32, align_of(e->u.tensor), 0), mask, other};
