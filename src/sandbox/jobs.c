@@ -49,7 +49,7 @@ void job_verify(struct nursery *n, struct arena *a, const struct wire_verify *m,
     if (!allowed(n, a, &r->outcome)) return;
     job_init(n, &job, a, &m->limits, m->seed);
     struct task *t = cache_task(&n->cache, &m->task, &job, &r->outcome);
-    if (t) verify_tier(&job, t, &m->blob, m->tier ? m->tier : 1, 0, &r->outcome);
+    if (t) verify_tier(&job, t, &m->blob, m->tier ? m->tier : 1, 0, 0, &r->outcome);
     r->wall_ns = (uint64_t)(clock_ns() - t0);
 }
 

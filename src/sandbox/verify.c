@@ -279,15 +279,15 @@ bool verify_timed(struct job *job, struct task *t, struct kid *kid, struct wire_
 }
 
 bool verify_tier(struct job *job, struct task *t, const struct wire_blob *blob, int tier,
-                 size_t first, struct wire_outcome *o)
+                 size_t first, int slot, struct wire_outcome *o)
 {
     if (!verify_blob(job, t, blob, o)) return false;
     const struct check_case *c;
     for (size_t i = first; (c = check_at(&t->t, tier, i)); i++) {
         struct child_spec spec;
         struct kid kid;
-        if (!verify_prepare(job, t, blob, c, false, 0, &spec, o)) return false;
-        if (!kid_start(job->k, &kid, &spec, 0, o)) return false;
+        if (!verify_prepare(job, t, blob, c, false, slot, &spec, o)) return false;
+        if (!kid_start(job->k, &kid, &spec, slot, o)) return false;
         bool ok = verify_answer(job, t, &kid, 0, c, o);
         kid_stop(&kid);
         if (!ok) return false;

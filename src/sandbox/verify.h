@@ -40,7 +40,7 @@ bool verify_answer(struct job *job, struct task *t, struct kid *kid, int stage,
 bool verify_timed(struct job *job, struct task *t, struct kid *kid, struct wire_outcome *o);
 /* All checks of a tier, each in its own child. Leaves *o as the verdict. */
 bool verify_tier(struct job *job, struct task *t, const struct wire_blob *blob, int tier,
-                 size_t first, struct wire_outcome *o);
+                 size_t first, int slot, struct wire_outcome *o);
 /* Is the blob loadable and within the memory limit? */
 bool verify_blob(struct job *job, const struct task *t, const struct wire_blob *blob,
                  struct wire_outcome *o);

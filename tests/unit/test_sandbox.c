@@ -284,6 +284,26 @@ START_TEST(races_find_the_fast_one)
 }
 END_TEST
 
+/* Entries of a race are verified beside others that sleep with their outputs mapped: each in its own slot. */
+START_TEST(races_verify_each_entry_alone)
+{
+    const char *names[] = {"slow", "slow", "good", "slow", "good"};
+    for (int tries = 0; tries < 4; tries++) {
+        struct wire_race_open open = race_of(names, 5);
+        struct race_config cfg = {.max_rounds = 3, .noisy_width = 100};
+        struct client_race out;
+        struct err e = {0};
+        open.tier = 3;
+        ck_assert_int_eq(client_race(CLIENT, &open, &cfg, 60000, &out, &e), RC_OK);
+        for (int i = 0; i < 5; i++) {
+            ck_assert_msg(out.outcomes[i].verdict == VERDICT_OK, "entry %d: %s", i, out.outcomes[i].text);
+            ck_assert_int_eq(out.outcomes[i].tier, 3);
+        }
+        client_race_free(&out);
+    }
+}
+END_TEST
+
 START_TEST(races_disqualify_pretenders)
 {
     static const char *const names[] = {"good", "skips"};
@@ -576,6 +596,7 @@ int main(void)
         tcase_add_test(run, too_much_memory);
         tcase_add_test(run, jobs_that_make_no_sense);
         tcase_add_test(run, races_find_the_fast_one);
+        tcase_add_test(run, races_verify_each_entry_alone);
         tcase_add_test(run, races_disqualify_pretenders);
         tcase_add_test(run, calibration_is_plausible);
         tcase_add_test(run, the_runner_may_die);
