@@ -1,3 +1,6 @@
+/* blob: cases, guarded memory and the run itself. See blob.h.
+ *
+ * Invariant: a case follows from its seed and mask alone; every buffer has its own slot, ending at a guard. */
 #include "lib/blob.h"
 
 #include <stdio.h>

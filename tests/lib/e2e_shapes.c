@@ -1,3 +1,6 @@
+/* e2e_shapes: how tasks are drawn. See e2e_shapes.h.
+ *
+ * Invariant: the generator is asked the same questions in the same order, so a seed keeps its task. */
 #include "lib/e2e_shapes.h"
 
 #include <math.h>

@@ -39,6 +39,43 @@ START_TEST(found_before)
 }
 END_TEST
 
+static struct e2e_work *padded(struct e2e *x, int64_t left, int64_t right)
+{
+    struct e2e_shape s = {.op = "conv2d"};
+    e2e_put(&s, "H", 9, 1);
+    e2e_put(&s, "W", 11, 1);
+    e2e_put(&s, "C", 5, 1);
+    e2e_put(&s, "K", 7, 1);
+    e2e_put(&s, "R", 1, 1);
+    e2e_put(&s, "S", 3, 1);
+    e2e_put(&s, "pad_l", left, 0);
+    e2e_put(&s, "pad_r", right, 0);
+    struct e2e_work *w = e2e_work_new(x, &s, 1, 1);
+    e2e_submit(x, w);
+    e2e_collect(x, w);
+    return w;
+}
+
+/* A kernel of the same shapes that pads on the other side must not pass. */
+START_TEST(planted_error_is_found)
+{
+    struct e2e *x = e2e_open();
+    struct e2e_work *a = padded(x, 1, 0), *b = padded(x, 0, 1);
+    ck_assert_int_eq(a->n, E2E_EACH);
+    ck_assert_int_eq(b->n, E2E_EACH);
+    for (int i = 0; i < E2E_EACH; i++) {
+        struct compile_result r = a->c[i].r;
+        a->c[i].r = b->c[i].r;
+        b->c[i].r = r;
+    }
+    ck_assert_int_eq(e2e_verify(x, a), E2E_EACH);
+    for (int i = 0; i < E2E_EACH; i++) ck_assert_int_eq(a->c[i].outcome.verdict, VERDICT_WRONG_RESULT);
+    e2e_work_free(a);
+    e2e_work_free(b);
+    e2e_close(x);
+}
+END_TEST
+
 START_TEST(every_schedule_is_right)
 {
     bool patient = getenv("QUERN_LONG") != NULL;
@@ -63,6 +100,7 @@ int main(void)
     TCase *t = tcase_create("tier2");
     tcase_set_timeout(t, getenv("QUERN_LONG") ? 3600 : 400);
     tcase_add_loop_test(t, found_before, 0, QN_COUNT(found));
+    tcase_add_test(t, planted_error_is_found);
     tcase_add_test(t, every_schedule_is_right);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
