@@ -113,6 +113,29 @@ bool app_ended(struct app_job j)
     return waitid(P_PID, (id_t)j.pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == j.pid;
 }
 
+pid_t app_child(pid_t parent, const char *name)
+{
+    char **names, path[300], *text, program[1024], want[32];
+    size_t n;
+    pid_t found = 0;
+    snprintf(program, sizeof program, "%s/%s", QN_BIN_DIR, name);
+    snprintf(want, sizeof want, "\nPPid:\t%d\n", (int)parent);
+    if (fs_list("/proc", "", &names, &n, NULL) != RC_OK) return 0;
+    for (size_t i = 0; i < n && !found; i++) {
+        if (names[i][0] < '1' || names[i][0] > '9') continue;
+        snprintf(path, sizeof path, "/proc/%.20s/cmdline", names[i]);
+        if (fs_read(path, 1 << 16, &text, NULL, NULL) != RC_OK) continue;
+        bool ours = strcmp(text, program) == 0;
+        mem_free(text);
+        snprintf(path, sizeof path, "/proc/%.20s/status", names[i]);
+        if (!ours || fs_read(path, 1 << 16, &text, NULL, NULL) != RC_OK) continue;
+        if (strstr(text, want)) found = (pid_t)strtol(names[i], NULL, 10);
+        mem_free(text);
+    }
+    fs_list_free(names, n);
+    return found;
+}
+
 void app_finish(struct app_job j, struct app_result *r)
 {
     char name[64];

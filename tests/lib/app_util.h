@@ -40,6 +40,8 @@ struct app_job app_start(const char *line, ...) QN_PRINTF(1, 2);
 void app_finish(struct app_job j, struct app_result *r); /* waits */
 bool app_ended(struct app_job j);
 void app_nap(int ms);
+/* The process `name` (quern-worker, quern-runner) of this build whose parent is `parent`; 0: none. */
+pid_t app_child(pid_t parent, const char *name);
 
 /* The n-th line of stdout as JSON; asserts that it is. */
 json_t *app_json(const struct app_result *r, int n);
