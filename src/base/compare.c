@@ -16,6 +16,7 @@ static void start(struct compare *c)
     c->worst_at = -1;
     c->max_err = 0;
     c->worst_bound = 0;
+    c->worst = 0;
     c->rel_l2 = 0;
 }
 
@@ -42,7 +43,7 @@ static void add_element(struct compare *c, struct sums *s, int64_t i, double err
     if (c->worst_at < 0 ? ratio > 0 : worse) {
         c->worst_at = i;
         c->worst_bound = bound;
-        s->worst_ratio = ratio;
+        s->worst_ratio = c->worst = ratio;
     }
     if (err > c->max_err) c->max_err = err;
     s->err2 += err * err;
@@ -59,7 +60,9 @@ static void finish(struct compare *c, const struct sums *s)
         c->rel_l2 = 0;
     else
         c->rel_l2 = s->want2 > 0 ? sqrt(s->err2 / s->want2) : INFINITY;
-    if (c->mode == CMP_REL_L2 && !(c->rel_l2 <= c->tol) && c->bad == 0) c->bad = 1;
+    if (c->mode != CMP_REL_L2) return;
+    if (!(c->rel_l2 <= c->tol) && c->bad == 0) c->bad = 1;
+    if (c->tol > 0 && c->rel_l2 / c->tol > c->worst) c->worst = c->rel_l2 / c->tol;
 }
 
 /* The two float types differ only in the type and in how bits are read. */
@@ -106,5 +109,6 @@ void compare_raw(struct compare *c, const void *got, const void *want, size_t si
         if (memcmp(g + at, w + at, size) == 0) continue;
         if (c->bad++ == 0) c->worst_at = i;
         c->max_err = 1;
+        c->worst = INFINITY;
     }
 }

@@ -118,10 +118,7 @@ static void worsen(struct wire_outcome *o, const struct compare *c, const char *
 {
     if (!(c->max_err <= o->max_err)) o->max_err = c->max_err;
     if (c->rel_l2 > o->rel_l2) o->rel_l2 = c->rel_l2;
-    double ratio = c->mode == CMP_REL_L2 && c->tol > 0          ? c->rel_l2 / c->tol
-                   : c->mode == CMP_BOUND && c->worst_bound > 0 ? c->max_err / c->worst_bound
-                                                                : 0;
-    if (c->bad > 0 && ratio <= 1) ratio = INFINITY;
+    double ratio = c->bad > 0 && c->worst <= 1 ? INFINITY : c->worst;
     if (ratio < o->worst) return;
     o->worst = ratio;
     o->bound = c->worst_bound;
