@@ -63,6 +63,15 @@ static const char *hold(struct cc *c, struct type t, const char *text)
     return name;
 }
 
+/* A loaded vector that is used again: gcc would load it again, as a memory operand of each use. */
+static const char *keep(struct cc *c, struct type t, const char *text)
+{
+    const char *name = cc_name(c, "t");
+    cc_line(c, "%s %s = %s;", cc_vector_type(c, t), name, cc_bare(c, text));
+    cc_line(c, "QN_KEEP(%s);", name);
+    return name;
+}
+
 static bool is_identifier(const char *s)
 {
     for (; *s; s++)
@@ -500,7 +509,7 @@ const char *cc_vector(struct cc *c, const struct expr *e)
     bool named = cc_worth_naming(c, e), table = e->op == OP_LOAD && e->u.tensor->scope == SCOPE_TABLE && !cc_same_form((enum dtype)e->type.dtype);
     const char *text = table ? NULL : node(c, e);
     if (!text) text = by_lanes(c, e, e->type, false);
-    if (named && !is_identifier(text)) text = hold(c, e->type, text);
+    if (named && !is_identifier(text)) text = e->op == OP_LOAD && cc_fits_register(c, e->type) ? keep(c, e->type, text) : hold(c, e->type, text);
     if (named) cc_remember(c, e, text, CC_VECTOR);
     return text;
 }
