@@ -1,6 +1,7 @@
 /* blob: cases, guarded memory and the run itself. See blob.h.
  *
- * Invariant: a case follows from its seed and mask alone; every buffer has its own slot, ending at a guard. */
+ * Invariant: a case follows from its seed and mask alone; every buffer has its own slot, ending at
+ * a guard. */
 #include "lib/blob.h"
 
 #include <stdio.h>
@@ -11,7 +12,8 @@
 enum { PAGE = 4096, SLOTS = 28, POISON = 0xA5 };
 static const size_t slot_bytes = (size_t)128 << 20, code_bytes = (size_t)1 << 20;
 
-/* ---- the case ----------------------------------------------------------------------------------- */
+/* ---- the case -----------------------------------------------------------------------------------
+ */
 
 static void leave_out(struct trace *t, const uint64_t *mask)
 {
@@ -21,8 +23,8 @@ static void leave_out(struct trace *t, const uint64_t *mask)
     t->n = n;
 }
 
-enum blob_state blob_make(struct blob_case *c, uint64_t seed, const uint64_t *mask, struct gen_stats *stats,
-                          const struct target *t, struct err *e)
+enum blob_state blob_make(struct blob_case *c, uint64_t seed, const uint64_t *mask,
+                          struct gen_stats *stats, const struct target *t, struct err *e)
 {
     struct rng r;
     struct rejection why;
@@ -69,7 +71,8 @@ void blob_show(const struct blob_case *c)
     buf_fini(&b);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------
+ */
 
 static uint8_t *pool, *code;
 
@@ -80,7 +83,9 @@ static void map_once(void)
     pool = mmap(NULL, each * SLOTS, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     code = mmap(NULL, code_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     QN_CHECK(pool != MAP_FAILED && code != MAP_FAILED, "no memory");
-    for (int i = 0; i < SLOTS; i++) QN_CHECK(mprotect(pool + each * (size_t)i + PAGE, slot_bytes, PROT_READ | PROT_WRITE) == 0, "mprotect");
+    for (int i = 0; i < SLOTS; i++)
+        QN_CHECK(mprotect(pool + each * (size_t)i + PAGE, slot_bytes, PROT_READ | PROT_WRITE) == 0,
+                 "mprotect");
 }
 
 /* n bytes at one end of a slot; the rest of the last page they touch holds the poison. */
@@ -113,10 +118,12 @@ bool blob_map(const struct artefact *a, blob_entry **kernel, blob_entry **pack)
     return true;
 }
 
-/* ---- running ------------------------------------------------------------------------------------ */
+/* ---- running ------------------------------------------------------------------------------------
+ */
 
 /* Iterations backwards, workers in turn: nothing may depend on the order. */
-static void run_backwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg, int64_t n)
+static void run_backwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker),
+                          void *arg, int64_t n)
 {
     const int *threads = ctx;
     for (int64_t i = n - 1; i >= 0; i--) body(arg, i, i % *threads);
@@ -130,16 +137,20 @@ struct bufs {
     int n, declared;
 };
 
-static void add_buffer(struct bufs *b, const struct blob_case *c, const struct nest *n, const struct tensor *t, bool right)
+static void add_buffer(struct bufs *b, const struct blob_case *c, const struct nest *n,
+                       const struct tensor *t, bool right)
 {
     bool packed = t->scope == SCOPE_PACKED;
     int i = b->n++;
     QN_CHECK(i < SLOTS - 1, "too many buffers");
     b->t[i] = t;
     b->elements[i] = gen_elements(n, t, c->info.dyn);
-    b->bytes[i] = (size_t)b->elements[i] * (size_t)dtype_bytes((enum dtype)t->type.dtype) * t->type.lanes;
-    b->p[i] = place(i, b->bytes[i], packed ? 64 : (size_t)dtype_bytes((enum dtype)t->type.dtype), right);
-    if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST) gen_fill(t, c->seed, b->p[i], b->elements[i]);
+    b->bytes[i] =
+        (size_t)b->elements[i] * (size_t)dtype_bytes((enum dtype)t->type.dtype) * t->type.lanes;
+    b->p[i] =
+        place(i, b->bytes[i], packed ? 64 : (size_t)dtype_bytes((enum dtype)t->type.dtype), right);
+    if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST)
+        gen_fill(t, c->seed, b->p[i], b->elements[i]);
 }
 
 static bool compare(const struct blob_case *c, const struct bufs *b, char why[256])
@@ -160,13 +171,16 @@ static bool compare(const struct blob_case *c, const struct bufs *b, char why[25
         gen_drop_signs(t, p, b->elements[i]);
         for (size_t k = 0; k < b->bytes[i]; k++)
             if (p[k] != want[k]) {
-                snprintf(why, 256, "%s[%zu] of %lld differs", t->name, k / (size_t)dtype_bytes((enum dtype)t->type.dtype), (long long)b->elements[i]);
+                snprintf(why, 256, "%s[%zu] of %lld differs", t->name,
+                         k / (size_t)dtype_bytes((enum dtype)t->type.dtype),
+                         (long long)b->elements[i]);
                 return false;
             }
         for (uint8_t *q = p + b->bytes[i]; (uintptr_t)q % PAGE != 0; q++)
             if (*q != POISON) return snprintf(why, 256, "%s: written past its end", t->name), false;
         for (uint8_t *q = p; (uintptr_t)q % PAGE != 0; q--)
-            if (q[-1] != POISON) return snprintf(why, 256, "%s: written before its start", t->name), false;
+            if (q[-1] != POISON)
+                return snprintf(why, 256, "%s: written before its start", t->name), false;
         out++;
     }
     return true;
@@ -182,7 +196,8 @@ bool blob_run(struct blob_case *c, blob_entry *kernel, blob_entry *pack, int thr
     /* The naive nest knows the shapes; packed buffers follow in the kernel's order. */
     for (int i = 0; i < c->naive->ntensor; i++) {
         const struct tensor *t = c->naive->tensor[i];
-        if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST || t->scope == SCOPE_OUT) add_buffer(&b, c, c->naive, t, right);
+        if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST || t->scope == SCOPE_OUT)
+            add_buffer(&b, c, c->naive, t, right);
     }
     b.declared = b.n;
     for (int i = 0; i < n->ntensor; i++)
@@ -190,7 +205,9 @@ bool blob_run(struct blob_case *c, blob_entry *kernel, blob_entry *pack, int thr
     size_t scratch = (size_t)(c->k.scratch_a + c->k.scratch_b * i64_max(threads, 1));
     if (scratch > slot_bytes) return true;
     void *room = place(SLOTS - 1, scratch, 64, true);
-    if (pack && pack(b.p, c->info.dyn, room, threads ? &par : NULL) != 0) return snprintf(why, 256, "pack returned nonzero"), false;
-    if (kernel(b.p, c->info.dyn, room, threads ? &par : NULL) != 0) return snprintf(why, 256, "the kernel returned nonzero"), false;
+    if (pack && pack(b.p, c->info.dyn, room, threads ? &par : NULL) != 0)
+        return snprintf(why, 256, "pack returned nonzero"), false;
+    if (kernel(b.p, c->info.dyn, room, threads ? &par : NULL) != 0)
+        return snprintf(why, 256, "the kernel returned nonzero"), false;
     return compare(c, &b, why);
 }

@@ -1,10 +1,12 @@
-/* e2e: tasks of an operator end to end: token -> plan -> uniform schedules -> compile worker -> quern-runner.
+/* e2e: tasks of an operator end to end: token -> plan -> uniform schedules -> compile worker ->
+ * quern-runner.
  *
  *   struct e2e *x = e2e_open();
- *   struct e2e_work *w = e2e_work_new(x, &shape, threads, seed);     three schedules drawn, nothing compiled yet
- *   e2e_submit(x, w);                                                the worker compiles ...
- *   e2e_verify(x, previous);                                         ... while the runner checks the last task
- *   e2e_collect(x, w);                                               refused schedules are counted and drawn again
+ *   struct e2e_work *w = e2e_work_new(x, &shape, threads, seed);     three schedules drawn, nothing
+ * compiled yet e2e_submit(x, w);                                                the worker compiles
+ * ... e2e_verify(x, previous);                                         ... while the runner checks
+ * the last task e2e_collect(x, w);                                               refused schedules
+ * are counted and drawn again
  *
  * Invariant: a work depends on its shape and seed alone, so a failure's seed brings it back. */
 #ifndef T_E2E_H
@@ -15,7 +17,14 @@
 #include "compile/worker.h"
 #include "measure/client.h"
 
-enum { E2E_KEYS = 24, E2E_EACH = 3, E2E_TRIES = 60, E2E_CODES = 40, E2E_SPACES = 24, E2E_KNOBS = 32 };
+enum {
+    E2E_KEYS = 24,
+    E2E_EACH = 3,
+    E2E_TRIES = 60,
+    E2E_CODES = 40,
+    E2E_SPACES = 24,
+    E2E_KNOBS = 32
+};
 
 /* A task as numbers, so that it can be made smaller. */
 struct e2e_shape {
@@ -35,7 +44,8 @@ void e2e_token(const struct e2e_shape *s, struct buf *out);
 
 /* What one trace does to its nest. */
 struct e2e_traits {
-    bool vectorized, tail, vector_tail; /* some split leaves a rest; the vectorised loop's own does */
+    bool vectorized, tail,
+        vector_tail; /* some split leaves a rest; the vectorised loop's own does */
     bool packed, cached, parallel, unrolled;
 };
 void e2e_traits_of(const struct task *task, const struct trace *t, struct e2e_traits *out);
@@ -70,7 +80,7 @@ struct e2e *e2e_open(void); /* fails the Check test if it cannot */
 void e2e_close(struct e2e *x);
 
 struct e2e_candidate {
-    int space;                /* of the work's */
+    int space; /* of the work's */
     int choice[E2E_KNOBS];
     char *trace;
     struct e2e_traits traits;
@@ -93,14 +103,17 @@ struct e2e_work {
     struct e2e_candidate c[E2E_EACH];
 };
 
-struct e2e_work *e2e_work_new(struct e2e *x, const struct e2e_shape *shape, int threads, uint64_t seed);
+struct e2e_work *e2e_work_new(struct e2e *x, const struct e2e_shape *shape, int threads,
+                              uint64_t seed);
 void e2e_work_free(struct e2e_work *w);
 void e2e_submit(struct e2e *x, struct e2e_work *w);
 void e2e_collect(struct e2e *x, struct e2e_work *w);
 /* Tier 2 for every candidate; how many are wrong. Their `why` says how. */
 int e2e_verify(struct e2e *x, struct e2e_work *w);
-/* One trace of one task, outside any work: VERDICT_OK, the verdict, or VERDICT_ILLEGAL if it is refused. */
-enum verdict e2e_check(struct e2e *x, const char *token, const char *trace, int threads, char why[512]);
+/* One trace of one task, outside any work: VERDICT_OK, the verdict, or VERDICT_ILLEGAL if it is
+ * refused. */
+enum verdict e2e_check(struct e2e *x, const char *token, const char *trace, int threads,
+                       char why[512]);
 /* Prints token, trace, seed, and what is left of both after making them smaller. */
 void e2e_report(struct e2e *x, const struct e2e_work *w, const struct e2e_candidate *c);
 

@@ -1,4 +1,5 @@
-/* e2e_run: drawing schedules, compiling them in the worker, checking them in the runner. See e2e.h. */
+/* e2e_run: drawing schedules, compiling them in the worker, checking them in the runner. See e2e.h.
+ */
 #include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,13 +44,15 @@ void e2e_close(struct e2e *x)
     mem_free(x);
 }
 
-/* ---- drawing ------------------------------------------------------------------------------------ */
+/* ---- drawing ------------------------------------------------------------------------------------
+ */
 
 static struct e2e_space *row_of(struct e2e *x, const struct e2e_work *w, int space)
 {
     char name[48];
     struct e2e_stats *s = &x->stats;
-    snprintf(name, sizeof name, "%s%s", w->derived[space] ? "derived " : "", w->derived[space] ? space_algorithm(w->space[space]) : space_name(w->space[space]));
+    snprintf(name, sizeof name, "%s%s", w->derived[space] ? "derived " : "",
+             w->derived[space] ? space_algorithm(w->space[space]) : space_name(w->space[space]));
     for (int i = 0; i < s->nspace; i++)
         if (strcmp(s->space[i].name, name) == 0) return &s->space[i];
     ck_assert_int_lt(s->nspace, E2E_SPACES);
@@ -69,7 +72,8 @@ static void count_code(struct e2e_stats *s, const char *code)
 static bool has_space(const struct e2e_work *w, const char *algorithm, bool derived)
 {
     for (int i = 0; i < w->nspace; i++)
-        if (w->derived[i] == derived && strcmp(space_algorithm(w->space[i]), algorithm) == 0) return true;
+        if (w->derived[i] == derived && strcmp(space_algorithm(w->space[i]), algorithm) == 0)
+            return true;
     return false;
 }
 
@@ -90,7 +94,8 @@ static struct trace *draw(struct e2e_work *w, struct e2e_candidate *c)
     const struct space *s = w->space[c->space];
     ck_assert_int_le(space_knobs(s), E2E_KNOBS);
     for (int i = 0; i < CHOICES_MAX; i++) {
-        for (int k = 0; k < space_knobs(s); k++) c->choice[k] = (int)rng_range(&w->rng, 0, space_knob_values(s, k) - 1);
+        for (int k = 0; k < space_knobs(s); k++)
+            c->choice[k] = (int)rng_range(&w->rng, 0, space_knob_values(s, k) - 1);
         struct trace *t = space_trace(s, c->choice);
         if (t) return t;
     }
@@ -115,7 +120,8 @@ static bool draw_candidate(struct e2e *x, struct e2e_work *w, struct e2e_candida
     return false;
 }
 
-struct e2e_work *e2e_work_new(struct e2e *x, const struct e2e_shape *shape, int threads, uint64_t seed)
+struct e2e_work *e2e_work_new(struct e2e *x, const struct e2e_shape *shape, int threads,
+                              uint64_t seed)
 {
     struct e2e_work *w = mem_new(sizeof *w);
     struct err e = {0};
@@ -162,7 +168,8 @@ void e2e_work_free(struct e2e_work *w)
     mem_free(w);
 }
 
-/* ---- compiling ---------------------------------------------------------------------------------- */
+/* ---- compiling ----------------------------------------------------------------------------------
+ */
 
 static void submit(struct e2e *x, uint64_t id, const char *trace, int want)
 {
@@ -183,7 +190,8 @@ static void keep(struct e2e *x, struct e2e_work *w, struct e2e_candidate *c)
 {
     struct e2e_space *row = row_of(x, w, c->space);
     bool pads = false;
-    for (int i = 0; i < w->shape.n; i++) pads |= strncmp(w->shape.key[i].name, "pad", 3) == 0 && w->shape.key[i].v > 0;
+    for (int i = 0; i < w->shape.n; i++)
+        pads |= strncmp(w->shape.key[i].name, "pad", 3) == 0 && w->shape.key[i].v > 0;
     c->compiled = true;
     row->kept++;
     row->vectorized += c->traits.vectorized;
@@ -240,7 +248,8 @@ void e2e_collect(struct e2e *x, struct e2e_work *w)
             settle(x, w, (int)id, &r);
             continue;
         }
-        ck_assert_msg(r.status == COMPILE_OK, "seed %" PRIu64 ", %s, reference: %s %s", w->seed, w->token, r.code, r.msg);
+        ck_assert_msg(r.status == COMPILE_OK, "seed %" PRIu64 ", %s, reference: %s %s", w->seed,
+                      w->token, r.code, r.msg);
         w->reference = r;
     }
     int n = 0;
@@ -249,10 +258,13 @@ void e2e_collect(struct e2e *x, struct e2e_work *w)
     x->stats.stages_ns[1] += clock_ns() - start;
 }
 
-/* ---- checking ----------------------------------------------------------------------------------- */
+/* ---- checking -----------------------------------------------------------------------------------
+ */
 
-static enum verdict verify_one(struct e2e *x, const struct task *task, const char *trace, const struct compile_result *reference,
-                               const struct compile_result *r, int threads, struct wire_outcome *out, char why[512])
+static enum verdict verify_one(struct e2e *x, const struct task *task, const char *trace,
+                               const struct compile_result *reference,
+                               const struct compile_result *r, int threads,
+                               struct wire_outcome *out, char why[512])
 {
     struct err e = {0};
     struct arena *a = arena_new();
@@ -262,7 +274,8 @@ static enum verdict verify_one(struct e2e *x, const struct task *task, const cha
     struct trace *t;
     char params[256] = "";
     FINE(trace_parse("(trace)", trace, strlen(trace), &t, &e), e);
-    for (int i = 0, at = 0; i < t->nparam; i++) at += snprintf(params + at, sizeof params - (size_t)at, "%s%s", i ? " " : "", t->param[i]);
+    for (int i = 0, at = 0; i < t->nparam; i++)
+        at += snprintf(params + at, sizeof params - (size_t)at, "%s%s", i ? " " : "", t->param[i]);
     enum rc rc = job_recipe(task, t->algorithm, params, &recipe, &e);
     trace_free(t);
     if (rc == RC_OK) rc = job_task(&m.task, task, &recipe, reference, x->target, a, &e);
@@ -270,7 +283,8 @@ static enum verdict verify_one(struct e2e *x, const struct task *task, const cha
     if (rc == RC_OK) rc = client_call(x->client, WIRE_VERIFY, &m, 120000, &reply, &e);
     FINE(rc, e);
     *out = reply.result->outcome;
-    snprintf(why, 512, "%s: %.450s", verdict_name((enum verdict)out->verdict), out->text ? out->text : "");
+    snprintf(why, 512, "%s: %.450s", verdict_name((enum verdict)out->verdict),
+             out->text ? out->text : "");
     out->text = out->where = out->buffer = NULL;
     arena_free(a);
     return (enum verdict)out->verdict;
@@ -286,14 +300,16 @@ int e2e_verify(struct e2e *x, struct e2e_work *w)
             bad += c->why[0] != 0;
             continue;
         }
-        bad += verify_one(x, w->task, c->trace, &w->reference, &c->r, w->threads, &c->outcome, c->why) != VERDICT_OK;
+        bad += verify_one(x, w->task, c->trace, &w->reference, &c->r, w->threads, &c->outcome,
+                          c->why) != VERDICT_OK;
         if (c->outcome.verdict == VERDICT_OK) c->why[0] = 0;
     }
     x->stats.stages_ns[2] += clock_ns() - start;
     return bad;
 }
 
-enum verdict e2e_check(struct e2e *x, const char *token, const char *trace, int threads, char why[512])
+enum verdict e2e_check(struct e2e *x, const char *token, const char *trace, int threads,
+                       char why[512])
 {
     struct err e = {0};
     struct task *task;
@@ -327,7 +343,8 @@ enum verdict e2e_check(struct e2e *x, const char *token, const char *trace, int 
     return v;
 }
 
-/* ---- a run -------------------------------------------------------------------------------------- */
+/* ---- a run --------------------------------------------------------------------------------------
+ */
 
 static int finish(struct e2e *x, struct e2e_work *w, int reported)
 {
@@ -347,7 +364,8 @@ int e2e_run(struct e2e *x, e2e_shape_fn *make, uint64_t seed, int64_t tasks, dou
     struct e2e_work *before = NULL;
     int bad = 0;
     int64_t start = clock_ns();
-    for (int64_t i = 0; i < tasks && bad < 3 && (double)(clock_ns() - start) < budget_s * 1e9; i++) {
+    for (int64_t i = 0; i < tasks && bad < 3 && (double)(clock_ns() - start) < budget_s * 1e9;
+         i++) {
         struct e2e_shape shape = {.n = 0};
         struct rng r;
         int threads = 1;

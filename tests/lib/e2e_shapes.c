@@ -1,6 +1,7 @@
 /* e2e_shapes: how tasks are drawn. See e2e_shapes.h.
  *
- * Invariant: the generator is asked the same questions in the same order, so a seed keeps its task. */
+ * Invariant: the generator is asked the same questions in the same order, so a seed keeps its task.
+ */
 #include "lib/e2e_shapes.h"
 
 #include <math.h>
@@ -11,38 +12,57 @@ static int64_t pick(struct rng *r, const int64_t *p, int n) { return p[rng_range
 /* 1..130: mostly below 32, a third primes, now and then anything. */
 static int64_t size(struct rng *r)
 {
-    static const int64_t primes[] = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127};
+    static const int64_t primes[] = {2,  3,  5,  7,   11,  13,  17,  19,  23, 29, 31,
+                                     37, 41, 43, 47,  53,  59,  61,  67,  71, 73, 79,
+                                     83, 89, 97, 101, 103, 107, 109, 113, 127};
     double dice = rng_unit(r);
     if (dice < 0.45) return rng_range(r, 1, 32);
     if (dice < 0.75) return pick(r, primes, (int)QN_COUNT(primes));
     return rng_range(r, 1, 130);
 }
 
-static double log_uniform(struct rng *r, double lo, double hi) { return lo * pow(hi / lo, rng_unit(r)); }
+static double log_uniform(struct rng *r, double lo, double hi)
+{
+    return lo * pow(hi / lo, rng_unit(r));
+}
 
-/* ---- conv2d ------------------------------------------------------------------------------------- */
+/* ---- conv2d -------------------------------------------------------------------------------------
+ */
 
 struct conv {
     int64_t n, c, k, h, w, r, s, sh, sw, dh, dw, pad[4], g;
 };
 
-static int64_t out_h(const struct conv *v) { return (v->h + v->pad[0] + v->pad[2] - v->dh * (v->r - 1) - 1) / v->sh + 1; }
-static int64_t out_w(const struct conv *v) { return (v->w + v->pad[1] + v->pad[3] - v->dw * (v->s - 1) - 1) / v->sw + 1; }
+static int64_t out_h(const struct conv *v)
+{
+    return (v->h + v->pad[0] + v->pad[2] - v->dh * (v->r - 1) - 1) / v->sh + 1;
+}
+static int64_t out_w(const struct conv *v)
+{
+    return (v->w + v->pad[1] + v->pad[3] - v->dw * (v->s - 1) - 1) / v->sw + 1;
+}
 
 static bool fits(const struct conv *v)
 {
-    return v->h + v->pad[0] + v->pad[2] > v->dh * (v->r - 1) && v->w + v->pad[1] + v->pad[3] > v->dw * (v->s - 1);
+    return v->h + v->pad[0] + v->pad[2] > v->dh * (v->r - 1) &&
+           v->w + v->pad[1] + v->pad[3] > v->dw * (v->s - 1);
 }
 
 static double macs(const struct conv *v)
 {
-    return (double)v->n * (double)out_h(v) * (double)out_w(v) * (double)v->k * (double)(v->c / v->g) * (double)v->r * (double)v->s;
+    return (double)v->n * (double)out_h(v) * (double)out_w(v) * (double)v->k *
+           (double)(v->c / v->g) * (double)v->r * (double)v->s;
 }
 
 static void draw_conv(struct rng *r, struct conv *v)
 {
     static const int64_t taps[] = {1, 1, 2, 3, 3, 3, 5, 7}, groups[] = {2, 3, 4, 5, 8};
-    *v = (struct conv){.n = rng_chance(r, 0.15) ? rng_range(r, 2, 3) : 1, .c = size(r), .k = size(r), .h = size(r), .w = size(r), .g = 1};
+    *v = (struct conv){.n = rng_chance(r, 0.15) ? rng_range(r, 2, 3) : 1,
+                       .c = size(r),
+                       .k = size(r),
+                       .h = size(r),
+                       .w = size(r),
+                       .g = 1};
     v->r = pick(r, taps, (int)QN_COUNT(taps));
     v->s = rng_chance(r, 0.7) ? v->r : pick(r, taps, (int)QN_COUNT(taps));
     v->sh = rng_chance(r, 0.55) ? 1 : rng_range(r, 1, 3);
@@ -114,7 +134,8 @@ void e2e_conv_small(struct rng *r, struct e2e_shape *s, int *threads)
     *threads = 1;
 }
 
-/* ---- matmul ------------------------------------------------------------------------------------- */
+/* ---- matmul -------------------------------------------------------------------------------------
+ */
 
 static void matmul_shape(struct rng *r, struct e2e_shape *s, double most)
 {

@@ -1,7 +1,8 @@
 /* e2e_shrink: a failing task and trace made smaller while they still fail. See e2e.h.
  *
- * A key goes to its minimum, to half, to one less; the trace stays as it is, or is drawn again from the
- * smaller task's space with the same knob values. Then steps of the trace are left out one by one. */
+ * A key goes to its minimum, to half, to one less; the trace stays as it is, or is drawn again from
+ * the smaller task's space with the same knob values. Then steps of the trace are left out one by
+ * one. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,8 +60,11 @@ static int nearest(const struct space *from, int k, int choice, const struct spa
     for (int i = 0; i < space_knob_values(to, j); i++) {
         buf_reset(&b);
         space_knob_text(to, j, i, &b);
-        if (strcmp(a.p, b.p) == 0) best = i;
-        else if (!space_knob_is_word(to, j) && llabs(space_knob_value(to, j, i) - want) < llabs(space_knob_value(to, j, best) - want)) best = i;
+        if (strcmp(a.p, b.p) == 0)
+            best = i;
+        else if (!space_knob_is_word(to, j) && llabs(space_knob_value(to, j, i) - want) <
+                                                   llabs(space_knob_value(to, j, best) - want))
+            best = i;
     }
     buf_fini(&a);
     buf_fini(&b);
@@ -79,11 +83,15 @@ static char *redraw(struct shrink *s, const struct e2e_shape *shape)
     buf_init(&b, 1 << 20);
     e2e_token(shape, &b);
     if (task_parse(b.p, s->x->lib, NULL, &task, NULL) == RC_OK) {
-        if (compile_plan(task, s->x->target, s->w->threads, derived ? NULL : s->x->dir, &plan, NULL) == RC_OK) {
+        if (compile_plan(task, s->x->target, s->w->threads, derived ? NULL : s->x->dir, &plan,
+                         NULL) == RC_OK) {
             for (int i = 0; i < plan.n && !out; i++) {
                 const struct space *to = plan.space[i];
                 int choice[E2E_KNOBS] = {0};
-                if (strcmp(space_algorithm(to), space_algorithm(from)) != 0 || derived != (*space_text(to) != 0) || strcmp(space_name(to), space_name(from)) != 0) continue;
+                if (strcmp(space_algorithm(to), space_algorithm(from)) != 0 ||
+                    derived != (*space_text(to) != 0) ||
+                    strcmp(space_name(to), space_name(from)) != 0)
+                    continue;
                 for (int k = 0; k < space_knobs(from); k++) {
                     int j = space_knob_find(to, space_knob_name(from, k));
                     if (j >= 0) choice[j] = nearest(from, k, s->c->choice[k], to, j);
@@ -124,7 +132,8 @@ static bool smaller_keys(struct shrink *s)
     bool any = false;
     for (int k = 0; k < s->shape.n; k++) {
         int64_t v = s->shape.key[k].v;
-        any |= try_value(s, k, s->shape.key[k].min) || try_value(s, k, v / 2) || try_value(s, k, v - 1);
+        any |= try_value(s, k, s->shape.key[k].min) || try_value(s, k, v / 2) ||
+               try_value(s, k, v - 1);
     }
     return any;
 }
@@ -139,7 +148,8 @@ static bool fewer_steps(struct shrink *s)
         if (trace_parse("(trace)", s->trace, strlen(s->trace), &t, NULL) != RC_OK) break;
         bool end = skip >= t->n;
         if (!end) {
-            memmove(t->step + skip, t->step + skip + 1, sizeof *t->step * (size_t)(t->n - skip - 1));
+            memmove(t->step + skip, t->step + skip + 1,
+                    sizeof *t->step * (size_t)(t->n - skip - 1));
             t->n--;
             buf_reset(&b);
             trace_print(&b, t);
@@ -157,10 +167,16 @@ static bool fewer_steps(struct shrink *s)
 
 void e2e_report(struct e2e *x, const struct e2e_work *w, const struct e2e_candidate *c)
 {
-    struct shrink s = {.x = x, .w = w, .c = c, .shape = w->shape, .trace = mem_strdup(c->trace), .end = clock_ns() + SHRINK_S * INT64_C(1000000000)};
+    struct shrink s = {.x = x,
+                       .w = w,
+                       .c = c,
+                       .shape = w->shape,
+                       .trace = mem_strdup(c->trace),
+                       .end = clock_ns() + SHRINK_S * INT64_C(1000000000)};
     struct buf b;
     memcpy(s.why, c->why, sizeof s.why);
-    printf("FAILED seed %" PRIu64 ", %d threads: %s\n  %s\n%s", w->seed, w->threads, c->why, w->token, c->trace);
+    printf("FAILED seed %" PRIu64 ", %d threads: %s\n  %s\n%s", w->seed, w->threads, c->why,
+           w->token, c->trace);
     if (fails(&s, &s.shape, s.trace)) {
         while (smaller_keys(&s) || fewer_steps(&s)) continue;
         buf_init(&b, 4096);

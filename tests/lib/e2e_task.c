@@ -6,7 +6,8 @@
 
 #include "lib/e2e.h"
 
-/* ---- shapes ------------------------------------------------------------------------------------- */
+/* ---- shapes -------------------------------------------------------------------------------------
+ */
 
 void e2e_put(struct e2e_shape *s, const char *name, int64_t v, int64_t min)
 {
@@ -36,11 +37,13 @@ void e2e_token(const struct e2e_shape *s, struct buf *out)
 {
     buf_reset(out);
     buf_printf(out, "%s:", s->op);
-    for (int i = 0; i < s->n; i++) buf_printf(out, "%s%s=%" PRId64, i ? "," : "", s->key[i].name, s->key[i].v);
+    for (int i = 0; i < s->n; i++)
+        buf_printf(out, "%s%s=%" PRId64, i ? "," : "", s->key[i].name, s->key[i].v);
     buf_puts(out, s->words);
 }
 
-/* ---- traits ------------------------------------------------------------------------------------- */
+/* ---- traits -------------------------------------------------------------------------------------
+ */
 
 enum { RESTS = 64 };
 struct rests { /* loops that stem from a split which leaves a rest */
@@ -55,11 +58,13 @@ static bool has_rest(const struct rests *r, const char *name)
     return false;
 }
 
-static void note_split(const struct nest *n, const struct step *s, struct rests *r, struct e2e_traits *out)
+static void note_split(const struct nest *n, const struct step *s, struct rests *r,
+                       struct e2e_traits *out)
 {
     int64_t lo = 0, hi = 0, factor = strtoll(s->arg[1], NULL, 10);
     struct stmt *loop = nest_loop(n, s->arg[0]);
-    bool rest = !loop || !expr_is_int(loop->u.loop.lo, &lo) || !expr_is_int(loop->u.loop.hi, &hi) || (hi - lo) % factor != 0;
+    bool rest = !loop || !expr_is_int(loop->u.loop.lo, &lo) || !expr_is_int(loop->u.loop.hi, &hi) ||
+                (hi - lo) % factor != 0;
     out->tail |= rest;
     if (!rest && !has_rest(r, s->arg[0])) return;
     for (int i = 3; i < 5 && r->n < RESTS; i++) r->name[r->n++] = s->arg[i];
@@ -73,7 +78,8 @@ void e2e_traits_of(const struct task *task, const struct trace *t, struct e2e_tr
     struct rejection why;
     char params[256] = "";
     memset(out, 0, sizeof *out);
-    for (int i = 0, at = 0; i < t->nparam; i++) at += snprintf(params + at, sizeof params - (size_t)at, "%s%s", i ? " " : "", t->param[i]);
+    for (int i = 0, at = 0; i < t->nparam; i++)
+        at += snprintf(params + at, sizeof params - (size_t)at, "%s%s", i ? " " : "", t->param[i]);
     if (dsl_lower(ir, task, t->algorithm, params, &n, NULL) == RC_OK)
         for (int i = 0; i < t->n; i++) {
             const struct step *s = &t->step[i];
@@ -89,7 +95,8 @@ void e2e_traits_of(const struct task *task, const struct trace *t, struct e2e_tr
     ir_free(ir);
 }
 
-/* ---- the table ---------------------------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------------------------------
+ */
 
 struct e2e_space e2e_total(const struct e2e_stats *s)
 {
@@ -112,20 +119,24 @@ struct e2e_space e2e_total(const struct e2e_stats *s)
 static void print_row(const struct e2e_space *p)
 {
     double kept = p->kept ? 100.0 / (double)p->kept : 0;
-    printf("%-28s %6" PRId64 " %6.1f%% %6" PRId64 " %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%%\n", p->name, p->drawn,
-           p->drawn ? 100.0 * (double)p->refused / (double)p->drawn : 0, p->kept, kept * (double)p->vectorized, kept * (double)p->tail,
-           kept * (double)p->vector_tail, kept * (double)p->packed, kept * (double)p->cached, kept * (double)p->padded);
+    printf("%-28s %6" PRId64 " %6.1f%% %6" PRId64
+           " %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%%\n",
+           p->name, p->drawn, p->drawn ? 100.0 * (double)p->refused / (double)p->drawn : 0, p->kept,
+           kept * (double)p->vectorized, kept * (double)p->tail, kept * (double)p->vector_tail,
+           kept * (double)p->packed, kept * (double)p->cached, kept * (double)p->padded);
 }
 
 void e2e_print(const struct e2e_stats *s)
 {
     struct e2e_space total = e2e_total(s);
-    printf("%-28s %6s %7s %6s %8s %8s %8s %8s %8s %8s\n", "space", "drawn", "refused", "run", "vector", "vec+tail", "in lanes", "packed",
-           "cached", "padded");
+    printf("%-28s %6s %7s %6s %8s %8s %8s %8s %8s %8s\n", "space", "drawn", "refused", "run",
+           "vector", "vec+tail", "in lanes", "packed", "cached", "padded");
     for (int i = 0; i < s->nspace; i++) print_row(&s->space[i]);
     print_row(&total);
-    printf("%" PRId64 " tasks (%" PRId64 " with fewer than %d legal schedules); %.1f s: drawing %.1f, waiting for the compiler %.1f, verifying %.1f\n",
-           s->tasks, s->thin, E2E_EACH, (double)s->stages_ns[3] / 1e9, (double)s->stages_ns[0] / 1e9, (double)s->stages_ns[1] / 1e9,
+    printf("%" PRId64 " tasks (%" PRId64 " with fewer than %d legal schedules); %.1f s: drawing "
+                                         "%.1f, waiting for the compiler %.1f, verifying %.1f\n",
+           s->tasks, s->thin, E2E_EACH, (double)s->stages_ns[3] / 1e9,
+           (double)s->stages_ns[0] / 1e9, (double)s->stages_ns[1] / 1e9,
            (double)s->stages_ns[2] / 1e9);
     if (s->ncode) printf("refused:");
     for (int i = 0; i < s->ncode; i++) printf(" %s %" PRId64, s->code[i].code, s->code[i].n);

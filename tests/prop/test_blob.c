@@ -1,9 +1,11 @@
-/* Random operators x random legal traces as machine code and as C: the same bits as the naive nest interpreted.
+/* Random operators x random legal traces as machine code and as C: the same bits as the naive nest
+ * interpreted.
  *
- * LLVM: QUERN_PROP_CASES cases (20,000, as many as fit the time in CI; all under QUERN_LONG=1) for this machine
- * and for smaller targets that it can run. C: 200 cases, 50 to a shared object, gcc and clang in turn, vector and
- * portable form in turn (QUERN_LONG: 1,000 cases, each by both compilers). Cases run in a child; a death is charged to the case it happened in.
- * A failure prints seed, nest, trace and kernel, with the steps that do not matter left out. */
+ * LLVM: QUERN_PROP_CASES cases (20,000, as many as fit the time in CI; all under QUERN_LONG=1) for
+ * this machine and for smaller targets that it can run. C: 200 cases, 50 to a shared object, gcc
+ * and clang in turn, vector and portable form in turn (QUERN_LONG: 1,000 cases, each by both
+ * compilers). Cases run in a child; a death is charged to the case it happened in. A failure prints
+ * seed, nest, trace and kernel, with the steps that do not matter left out. */
 #include <check.h>
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -19,15 +21,24 @@
 #include "base/proc.h"
 #include "lib/blob.h"
 
-enum { LLVM_CASES = 20000, LLVM_CI_S = 150, C_CASES = 1000, C_CI_CASES = 200, C_BATCH = 50, CASE_S = 20, CODES = 16 };
+enum {
+    LLVM_CASES = 20000,
+    LLVM_CI_S = 150,
+    C_CASES = 1000,
+    C_CI_CASES = 200,
+    C_BATCH = 50,
+    CASE_S = 20,
+    CODES = 16
+};
 
-static const char *const targets[] = {"host", "host", "x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
+static const char *const targets[] = {"host",      "host",      "x86-64-v1",
+                                      "x86-64-v2", "x86-64-v3", "x86-64-v4"};
 static struct target *target[QN_COUNT(targets)];
 static int ntarget;
 
 struct shared {
     struct gen_stats stats;
-    uint64_t seed;     /* of the case at work */
+    uint64_t seed; /* of the case at work */
     int64_t ran, bad, packed, parallel, dynamic, instructions;
     int64_t by_target[QN_COUNT(targets)];
     struct {
@@ -91,12 +102,15 @@ static bool llvm_case(uint64_t seed, const uint64_t *mask, bool show)
     if (s == BLOB_READY) {
         struct codegen_options o = {.misched = seed % 5 == 0, .addr_hoist = seed % 2 == 0};
         enum rc rc = codegen_llvm(&c.k, target[at], &o, &a, &e);
-        if (rc == RC_FAIL && strcmp(e.code, "codegen.stack") == 0) s = BLOB_REFUSED;
-        else if (rc != RC_OK || !blob_map(&a, &kernel, &pack)) s = BLOB_BROKEN;
+        if (rc == RC_FAIL && strcmp(e.code, "codegen.stack") == 0)
+            s = BLOB_REFUSED;
+        else if (rc != RC_OK || !blob_map(&a, &kernel, &pack))
+            s = BLOB_BROKEN;
     }
     if (s == BLOB_REFUSED && !mask) count_refusal(e.code);
     if (s == BLOB_BROKEN) {
-        snprintf(shared->why, sizeof shared->why, "target %s: %s: %.400s", target[at]->name, e.code, e.msg);
+        snprintf(shared->why, sizeof shared->why, "target %s: %s: %.400s", target[at]->name, e.code,
+                 e.msg);
         ok = false;
     }
     if (show) {
@@ -114,7 +128,8 @@ static bool llvm_case(uint64_t seed, const uint64_t *mask, bool show)
     return ok;
 }
 
-/* ---- children ----------------------------------------------------------------------------------- */
+/* ---- children -----------------------------------------------------------------------------------
+ */
 
 /* Runs seeds from..to in a child; the first that is wrong or dies, or `to`. */
 static uint64_t run_chunk(uint64_t from, uint64_t to, int64_t until_ns)
@@ -134,7 +149,8 @@ static uint64_t run_chunk(uint64_t from, uint64_t to, int64_t until_ns)
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return to;
-    if (WIFSIGNALED(status)) snprintf(shared->why, sizeof shared->why, "died of signal %d", WTERMSIG(status));
+    if (WIFSIGNALED(status))
+        snprintf(shared->why, sizeof shared->why, "died of signal %d", WTERMSIG(status));
     return shared->seed;
 }
 
@@ -149,14 +165,16 @@ static bool fails_with(uint64_t seed, const uint64_t *mask, bool show)
     }
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    if (WIFSIGNALED(status)) snprintf(shared->why, sizeof shared->why, "died of signal %d", WTERMSIG(status));
+    if (WIFSIGNALED(status))
+        snprintf(shared->why, sizeof shared->why, "died of signal %d", WTERMSIG(status));
     return !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 /* Which steps of the trace does the failure need? Last ones first: they depend on the others. */
 static void report(uint64_t seed)
 {
-    uint64_t mask[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}; /* the first 64 are tried */
+    uint64_t mask[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX,
+                        UINT64_MAX}; /* the first 64 are tried */
     printf("FAILED seed %" PRIu64 ": %s\n", seed, shared->why);
     for (int i = 63; i >= 0; i--) {
         mask[i / 64] &= ~(UINT64_C(1) << (i % 64));
@@ -169,8 +187,10 @@ static void report(uint64_t seed)
 START_TEST(llvm_equals_interpreter)
 {
     int64_t cases = env_int("QUERN_PROP_CASES", LLVM_CASES), until = INT64_MAX;
-    uint64_t seed = (uint64_t)env_int("QUERN_PROP_SEED", 1), from = seed, to = seed + (uint64_t)cases;
-    if (!getenv("QUERN_LONG")) until = clock_ns() + env_int("QUERN_PROP_SECONDS", LLVM_CI_S) * INT64_C(1000000000);
+    uint64_t seed = (uint64_t)env_int("QUERN_PROP_SEED", 1), from = seed,
+             to = seed + (uint64_t)cases;
+    if (!getenv("QUERN_LONG"))
+        until = clock_ns() + env_int("QUERN_PROP_SECONDS", LLVM_CI_S) * INT64_C(1000000000);
     load_targets();
     while (from < to && shared->bad < 3 && clock_ns() < until) {
         uint64_t end = from + 500 < to ? from + 500 : to, at = run_chunk(from, end, until);
@@ -181,20 +201,24 @@ START_TEST(llvm_equals_interpreter)
         }
         from = at;
     }
-    printf("LLVM: %" PRId64 " of %" PRId64 " cases ran (%" PRId64 " packed, %" PRId64 " parallel, %" PRId64 " with a dynamic extent), %" PRId64
-           " instructions each\n ", shared->ran, cases, shared->packed, shared->parallel, shared->dynamic,
+    printf("LLVM: %" PRId64 " of %" PRId64 " cases ran (%" PRId64 " packed, %" PRId64
+           " parallel, %" PRId64 " with a dynamic extent), %" PRId64 " instructions each\n ",
+           shared->ran, cases, shared->packed, shared->parallel, shared->dynamic,
            shared->instructions / i64_max(1, shared->ran));
     for (int i = 0; i < ntarget; i++) printf(" %s %" PRId64, target[i]->name, shared->by_target[i]);
     printf("; refused:");
     for (int i = 0; i < CODES; i++)
-        if (shared->refused[i].n) printf(" %s %" PRId64, shared->refused[i].code, shared->refused[i].n);
+        if (shared->refused[i].n)
+            printf(" %s %" PRId64, shared->refused[i].code, shared->refused[i].n);
     printf("\n");
     ck_assert_int_eq((int)shared->bad, 0);
-    if (cases >= LLVM_CASES) ck_assert_int_ge(shared->ran, getenv("QUERN_LONG") ? cases * 95 / 100 : cases / 10);
+    if (cases >= LLVM_CASES)
+        ck_assert_int_ge(shared->ran, getenv("QUERN_LONG") ? cases * 95 / 100 : cases / 10);
 }
 END_TEST
 
-/* ---- C ------------------------------------------------------------------------------------------ */
+/* ---- C ------------------------------------------------------------------------------------------
+ */
 
 static const struct {
     const char *cc, *std;
@@ -223,8 +247,12 @@ static void write_kernel(struct batch *b, int way, uint64_t seed)
     buf_init(&text, 1 << 24);
     buf_init(&head, 1 << 20);
     snprintf(symbol, sizeof symbol, "k%d", b->n);
-    struct c_options o = {.form = ways[way].form, .prefix = "t_", .symbol = symbol, .banner = "/* a test */\n"};
-    if (s == BLOB_READY && codegen_c(&c->k, target[0], &o, &text, &head, &e) != RC_OK) s = BLOB_BROKEN;
+    struct c_options o = {.form = ways[way].form,
+                          .prefix = "t_",
+                          .symbol = symbol,
+                          .banner = "/* a test */\n"};
+    if (s == BLOB_READY && codegen_c(&c->k, target[0], &o, &text, &head, &e) != RC_OK)
+        s = BLOB_BROKEN;
     if (s == BLOB_BROKEN) {
         blob_show(c);
         ck_abort_msg("seed %" PRIu64 ": %s: %s", seed, e.code, e.msg);
@@ -244,10 +272,13 @@ static void write_kernel(struct batch *b, int way, uint64_t seed)
 
 static void compile_batch(const struct batch *b, int way)
 {
-    const char *argv[C_BATCH + 32] = {ways[way].cc, ways[way].std, "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow",
+    const char *argv[C_BATCH + 32] = {ways[way].cc, ways[way].std, "-pedantic", "-Wall", "-Wextra",
+                                      "-Wconversion", "-Wshadow",
                                       /* gcc cannot see that two guards are the same */
-                                      strcmp(ways[way].cc, "gcc") == 0 ? "-Wno-maybe-uninitialized" : "-Wuninitialized",
-                                      "-Werror", "-O1", "-fPIC", "-shared", "-nostdlib", "-Wl,-z,defs", "-o", "all.so"};
+                                      strcmp(ways[way].cc, "gcc") == 0 ? "-Wno-maybe-uninitialized"
+                                                                       : "-Wuninitialized",
+                                      "-Werror", "-O1", "-fPIC", "-shared", "-nostdlib",
+                                      "-Wl,-z,defs", "-o", "all.so"};
     char path[C_BATCH][24], *out = NULL;
     int n = 16, code = 0;
     struct err e = {0};
@@ -256,7 +287,8 @@ static void compile_batch(const struct batch *b, int way)
         argv[n++] = path[i];
     }
     ck_assert_int_eq(proc_run(argv, b->dir, 300000, 1 << 16, &out, &code, &e), RC_OK);
-    ck_assert_msg(code == 0, "%s %s refuses seeds %" PRIu64 "..: %s\n%.3000s", ways[way].cc, ways[way].std, b->seed[0], b->dir, out);
+    ck_assert_msg(code == 0, "%s %s refuses seeds %" PRIu64 "..: %s\n%.3000s", ways[way].cc,
+                  ways[way].std, b->seed[0], b->dir, out);
     mem_free(out);
 }
 
@@ -286,7 +318,8 @@ static int run_batch(struct batch *b, int way)
         ck_assert_ptr_nonnull(kernel);
         shared->seed = b->seed[i];
         if (blob_run(&b->c[i], kernel, pack, (int)(b->seed[i] % 4), why)) continue;
-        printf("FAILED seed %" PRIu64 ", %s %s: %s\n", b->seed[i], ways[way].cc, ways[way].form == C_VECTOR ? "vector" : "portable", why);
+        printf("FAILED seed %" PRIu64 ", %s %s: %s\n", b->seed[i], ways[way].cc,
+               ways[way].form == C_VECTOR ? "vector" : "portable", why);
         if (bad++ == 0) blob_show(&b->c[i]);
     }
     dlclose(lib);
@@ -300,7 +333,8 @@ START_TEST(c_equals_interpreter)
     int64_t ran = 0, each[QN_COUNT(ways)] = {0};
     int bad = 0;
     load_targets();
-    bool both = getenv("QUERN_LONG") != NULL; /* every case by both compilers in different forms, or by one */
+    bool both = getenv("QUERN_LONG") !=
+                NULL; /* every case by both compilers in different forms, or by one */
     for (int batch = 0; ran < cases && bad < 3; batch++) {
         int64_t n = 0;
         for (size_t w = 0; w < QN_COUNT(ways); w++) {
@@ -309,7 +343,8 @@ START_TEST(c_equals_interpreter)
             b.n = 0;
             snprintf(b.dir, sizeof b.dir, "/tmp/qn-blob-XXXXXX");
             ck_assert_ptr_nonnull(mkdtemp(b.dir));
-            for (uint64_t s = seed; b.n < C_BATCH && b.n < cases - ran; s++) write_kernel(&b, (int)w, s);
+            for (uint64_t s = seed; b.n < C_BATCH && b.n < cases - ran; s++)
+                write_kernel(&b, (int)w, s);
             compile_batch(&b, (int)w);
             bad += run_batch(&b, (int)w);
             each[w] += b.n;
@@ -319,8 +354,9 @@ START_TEST(c_equals_interpreter)
         seed += 1000;
         ran += n;
     }
-    printf("C: %" PRId64 " cases; gcc vector %" PRId64 ", clang vector %" PRId64 ", gcc portable %" PRId64 ", clang portable %" PRId64 "\n", ran,
-           each[0], each[1], each[2], each[3]);
+    printf("C: %" PRId64 " cases; gcc vector %" PRId64 ", clang vector %" PRId64
+           ", gcc portable %" PRId64 ", clang portable %" PRId64 "\n",
+           ran, each[0], each[1], each[2], each[3]);
     ck_assert_int_eq(bad, 0);
 }
 END_TEST

@@ -1,8 +1,10 @@
-/* Convolutions of every awkward shape, schedules drawn uniformly from their spaces: tier 2 for all of them.
+/* Convolutions of every awkward shape, schedules drawn uniformly from their spaces: tier 2 for all
+ * of them.
  *
- * C, K, H, W from 1..130, R and S in {1,2,3,5,7}, stride 1-3, pads 0-3 a side, dilation 1-2, groups, both
- * layouts, epilogues. Half of the spaces are hand-written, the others derived.
- * QUERN_PROP_CASES tasks, QUERN_PROP_SEED the first seed; QUERN_LONG=1: 500 tasks and no time limit. */
+ * C, K, H, W from 1..130, R and S in {1,2,3,5,7}, stride 1-3, pads 0-3 a side, dilation 1-2,
+ * groups, both layouts, epilogues. Half of the spaces are hand-written, the others derived.
+ * QUERN_PROP_CASES tasks, QUERN_PROP_SEED the first seed; QUERN_LONG=1: 500 tasks and no time
+ * limit. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +71,8 @@ START_TEST(planted_error_is_found)
         b->c[i].r = r;
     }
     ck_assert_int_eq(e2e_verify(x, a), E2E_EACH);
-    for (int i = 0; i < E2E_EACH; i++) ck_assert_int_eq(a->c[i].outcome.verdict, VERDICT_WRONG_RESULT);
+    for (int i = 0; i < E2E_EACH; i++)
+        ck_assert_int_eq(a->c[i].outcome.verdict, VERDICT_WRONG_RESULT);
     e2e_work_free(a);
     e2e_work_free(b);
     e2e_close(x);
@@ -80,7 +83,8 @@ START_TEST(every_schedule_is_right)
 {
     bool patient = getenv("QUERN_LONG") != NULL;
     struct e2e *x = e2e_open();
-    int bad = e2e_run(x, e2e_conv, (uint64_t)env_int("QUERN_PROP_SEED", 1), env_int("QUERN_PROP_CASES", 500), patient ? 3000 : 140);
+    int bad = e2e_run(x, e2e_conv, (uint64_t)env_int("QUERN_PROP_SEED", 1),
+                      env_int("QUERN_PROP_CASES", 500), patient ? 3000 : 140);
     e2e_print(&x->stats);
     struct e2e_space t = e2e_total(&x->stats);
     ck_assert_int_eq(bad, 0);

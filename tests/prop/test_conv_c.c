@@ -1,7 +1,9 @@
-/* Random convolutions and matrix products as portable C99, compiled by gcc with -fsanitize=address,undefined.
+/* Random convolutions and matrix products as portable C99, compiled by gcc with
+ * -fsanitize=address,undefined.
  *
- * 100 tasks (as many as fit 80 s in CI), a uniformly drawn schedule each, small integers as data, compared with
- * the interpreter on the naive nest. Inputs lie inside larger buffers full of NaN, then in blocks of their own. */
+ * 100 tasks (as many as fit 80 s in CI), a uniformly drawn schedule each, small integers as data,
+ * compared with the interpreter on the naive nest. Inputs lie inside larger buffers full of NaN,
+ * then in blocks of their own. */
 #include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,7 +35,8 @@ static int64_t elements(const struct nest *n, const struct tensor *t)
 }
 
 /* Declared tensors with inputs and what the outputs must be, then the packed ones. */
-static void put_data(struct batch *b, const struct nest *naive, const struct kernel *k, struct rng *r)
+static void put_data(struct batch *b, const struct nest *naive, const struct kernel *k,
+                     struct rng *r)
 {
     struct err e = {0};
     void *bufs[64] = {NULL};
@@ -63,7 +66,8 @@ static void put_data(struct batch *b, const struct nest *naive, const struct ker
         const struct tensor *t = k->nest->tensor[i];
         if (t->scope != SCOPE_PACKED) continue;
         put_number(&b->data, 3);
-        put_number(&b->data, (uint64_t)(elements(k->nest, t) * dtype_bytes((enum dtype)t->type.dtype) * t->type.lanes));
+        put_number(&b->data, (uint64_t)(elements(k->nest, t) *
+                                        dtype_bytes((enum dtype)t->type.dtype) * t->type.lanes));
     }
 }
 
@@ -89,13 +93,17 @@ static bool add_kernel(struct batch *b, struct e2e *x, const struct e2e_work *w,
     char symbol[16], name[32];
     ck_assert_int_eq(trace_parse("(trace)", trace, strlen(trace), &t, &e), RC_OK);
     bool direct = strcmp(t->algorithm, "direct") == 0;
-    bool ok = direct && compile_kernel(w->task, x->target, t, &ir, &naive, &k, NULL, NULL, &e) == RC_OK;
+    bool ok =
+        direct && compile_kernel(w->task, x->target, t, &ir, &naive, &k, NULL, NULL, &e) == RC_OK;
     trace_free(t);
     if (!ok) return false;
     buf_init(&c, 64 << 20);
     buf_init(&h, 1 << 20);
     snprintf(symbol, sizeof symbol, "k%d", b->n);
-    struct c_options o = {.form = C_PORTABLE, .prefix = "t_", .symbol = symbol, .banner = "/* a test */\n"};
+    struct c_options o = {.form = C_PORTABLE,
+                          .prefix = "t_",
+                          .symbol = symbol,
+                          .banner = "/* a test */\n"};
     enum rc rc = codegen_c(&k, x->target, &o, &c, &h, &e);
     ck_assert_msg(rc == RC_OK, "%s\n%s%s: %s", w->token, trace, e.code, e.msg);
     snprintf(name, sizeof name, "t_k%d.c", b->n);
@@ -120,9 +128,13 @@ static void put_table(struct batch *b)
     buf_init(&t, 1 << 20);
     buf_puts(&t, "typedef int32_t entry_fn(void *const *, const int64_t *, void *, const void *);\n"
                  "struct entry {\n    entry_fn *kernel, *pack;\n};\n");
-    buf_printf(&t, "#define ENTRIES %d\n#define NO_PACK(i) NULL\n#define PACK(i) t_k##i##_pack\n#define ENTRY(i, pack) extern entry_fn t_k##i, t_k##i##_pack;\n", b->n);
+    buf_printf(&t,
+               "#define ENTRIES %d\n#define NO_PACK(i) NULL\n#define PACK(i) "
+               "t_k##i##_pack\n#define ENTRY(i, pack) extern entry_fn t_k##i, t_k##i##_pack;\n",
+               b->n);
     buf_puts(&t, b->table.p);
-    buf_puts(&t, "#undef ENTRY\n#define ENTRY(i, pack) {t_k##i, pack(i)},\nstatic const struct entry table[] = {\n");
+    buf_puts(&t, "#undef ENTRY\n#define ENTRY(i, pack) {t_k##i, pack(i)},\nstatic const struct "
+                 "entry table[] = {\n");
     buf_puts(&t, b->table.p);
     buf_puts(&t, "};\n");
     put_text(b, "table.h", &t);
@@ -141,14 +153,23 @@ static void run(const char *const *argv, const struct batch *b, const char *what
         for (const char *p = out; (p = strstr(p, "kernel ")); p++) last = p;
         int k = last ? (int)strtol(last + 7, NULL, 10) : 0;
         if (k >= b->n) k = 0;
-        ck_abort_msg("%s (code %d), seed %" PRIu64 "\n%s\n%s%s", what, code, b->seed[k], b->token[k], b->trace[k], out);
+        ck_abort_msg("%s (code %d), seed %" PRIu64 "\n%s\n%s%s", what, code, b->seed[k],
+                     b->token[k], b->trace[k], out);
     }
     mem_free(out);
 }
 
 static void run_batch(struct batch *b)
 {
-    const char *cc[BATCH + 24] = {"gcc", "-std=c11", "-O1", "-w", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I.", "-o", "all",
+    const char *cc[BATCH + 24] = {"gcc",
+                                  "-std=c11",
+                                  "-O1",
+                                  "-w",
+                                  "-fsanitize=address,undefined",
+                                  "-fno-sanitize-recover=all",
+                                  "-I.",
+                                  "-o",
+                                  "all",
                                   QN_SOURCE_DIR "/tests/lib/driver/asan_main.c"};
     const char *go[] = {"./all", "data", NULL}, *rm[] = {"rm", "-rf", b->dir, NULL};
     char path[BATCH][24];
@@ -195,8 +216,10 @@ START_TEST(portable_c_is_clean)
             struct rng r;
             int threads;
             rng_seed(&r, seed);
-            if (seed % 5 == 0) e2e_matmul_small(&r, &shape, &threads);
-            else e2e_conv_small(&r, &shape, &threads);
+            if (seed % 5 == 0)
+                e2e_matmul_small(&r, &shape, &threads);
+            else
+                e2e_conv_small(&r, &shape, &threads);
             struct e2e_work *w = e2e_work_new(x, &shape, 1, seed++);
             for (int i = 0; i < w->n; i++)
                 if (add_kernel(&b, x, w, w->c[i].trace)) break;

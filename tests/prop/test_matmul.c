@@ -1,7 +1,9 @@
-/* Matrix products of every awkward shape, schedules drawn uniformly from their spaces: tier 2 for all of them.
+/* Matrix products of every awkward shape, schedules drawn uniformly from their spaces: tier 2 for
+ * all of them.
  *
- * M, N, K from 1..130, batches, a constant and a plain right operand, epilogues; the hand-written space and the
- * derived one. QUERN_PROP_CASES tasks, QUERN_PROP_SEED the first seed; QUERN_LONG=1: no time limit. */
+ * M, N, K from 1..130, batches, a constant and a plain right operand, epilogues; the hand-written
+ * space and the derived one. QUERN_PROP_CASES tasks, QUERN_PROP_SEED the first seed; QUERN_LONG=1:
+ * no time limit. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +22,8 @@ START_TEST(every_schedule_is_right)
 {
     bool patient = getenv("QUERN_LONG") != NULL;
     struct e2e *x = e2e_open();
-    int bad = e2e_run(x, e2e_matmul, (uint64_t)env_int("QUERN_PROP_SEED", 1), env_int("QUERN_PROP_CASES", patient ? 500 : 250), patient ? 2000 : 55);
+    int bad = e2e_run(x, e2e_matmul, (uint64_t)env_int("QUERN_PROP_SEED", 1),
+                      env_int("QUERN_PROP_CASES", patient ? 500 : 250), patient ? 2000 : 55);
     e2e_print(&x->stats);
     struct e2e_space t = e2e_total(&x->stats);
     ck_assert_int_eq(bad, 0);
