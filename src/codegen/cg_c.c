@@ -38,6 +38,7 @@ void cc_open(struct cc *c, const struct kernel *k, const struct target *t, const
     buf_init(&c->funcs, max);
     c->used = map_new();
     c->have = map_new();
+    c->addresses = map_new();
     c->table = ARENA_ARRAY(c->a, const char *, c->ir->next_tensor + 1);
     c->alias = ARENA_ARRAY(c->a, const struct expr *, c->ir->next_var + 1);
     c->is_bits = ARENA_ARRAY(c->a, bool, c->ir->next_var + 1);
@@ -55,6 +56,7 @@ void cc_close(struct cc *c)
     buf_fini(&c->funcs);
     map_free(c->used);
     map_free(c->have);
+    map_free(c->addresses);
     mem_free(c->info);
     vec_free(&c->scope_open);
     arena_free(c->a);

@@ -33,6 +33,12 @@ struct cc_info { /* by expression id */
     struct cc_memo memo;
 };
 
+struct cc_address { /* a pointer shared by accesses of one tensor that differ by constants */
+    const char *name;
+    uint32_t fn, scope, stamp, uses; /* stamp: region the uses are counted in */
+    int64_t k;                       /* constant term of the element it points to */
+};
+
 struct cc_fn {
     struct buf *o; /* body text */
     struct buf head; /* declarations before it */
@@ -58,6 +64,7 @@ struct cc {
     struct buf types, helpers, tables, funcs; /* sections of the file, in that order */
     struct map *used;   /* identifiers taken */
     struct map *have;   /* helpers and types already printed */
+    struct map *addresses; /* (tensor id, expression id) -> struct cc_address */
     struct cc_fn *fn;
     struct cc_info *info;
     size_t ninfo;
@@ -120,9 +127,13 @@ const char *cc_element(struct cc *c, const struct tensor *t, const char *at); /*
 const char *cc_base(struct cc *c, const struct tensor *t);
 const char *cc_get(struct cc *c, enum dtype d, const char *element); /* memory form -> value form */
 const char *cc_put(struct cc *c, enum dtype d, const char *value);
-const char *cc_load_element(struct cc *c, const struct tensor *t, const char *at);
+const char *cc_load_element(struct cc *c, const struct tensor *t, const struct expr *at);
 void cc_store(struct cc *c, const struct stmt *s, const struct expr *mask);
 const char *cc_reg(struct cc *c, const struct tensor *t, const struct expr *at);
+
+/* cg_c_addr.c */
+void cc_count_address(struct cc *c, const struct tensor *t, const struct expr *at); /* one more access in this region */
+const char *cc_at(struct cc *c, const struct tensor *t, const struct expr *at, int64_t extra); /* lvalue of element at + extra */
 
 /* cg_c_vfn.c: calls of helper functions over vectors of float types that fit a register */
 const char *cc_vfn_round(struct cc *c, enum op op, struct type t, const char *x); /* FLOOR CEIL ROUND TRUNC */

@@ -52,6 +52,8 @@ void cc_count(struct cc *c, const struct expr *e, bool moving_only)
     if (i->stamp != stamp) i->uses = 0;
     i->stamp = stamp;
     if (++i->uses > 1) return;
+    if ((e->op == OP_LOAD || (e->op == OP_LOADC && e->a[0]->type.lanes > 1)) && !moving_only)
+        cc_count_address(c, e->u.tensor, e->a[expr_load_first(e)]);
     for (int k = 0; k < e->n; k++) cc_count(c, e->a[k], moving_only);
 }
 
@@ -412,10 +414,10 @@ static const char *load(struct cc *c, const struct expr *e)
         return cc_fmt(c, "(%s ? %s : %s)", cc_expr(c, e->a[0]), v, cc_expr(c, e->a[1]));
     }
     if (e->op == OP_LOAD)
-        return cc_load_element(c, t, cc_expr(c, e->a[first]));
+        return cc_load_element(c, t, e->a[first]);
     const char *cond = cc_expr(c, e->a[0]), *other = cc_expr(c, e->a[1]);
     c->guarded++;
-    const char *v = cc_load_element(c, t, cc_expr(c, e->a[first]));
+    const char *v = cc_load_element(c, t, e->a[first]);
     c->guarded--;
     return cc_fmt(c, "(%s ? %s : %s)", cond, v, other);
 }

@@ -88,9 +88,9 @@ static const char *get_from(struct cc *c, const struct tensor *t, const char *el
     return plain ? element : cc_get(c, (enum dtype)t->type.dtype, element);
 }
 
-const char *cc_load_element(struct cc *c, const struct tensor *t, const char *at)
+const char *cc_load_element(struct cc *c, const struct tensor *t, const struct expr *at)
 {
-    return get_from(c, t, cc_element(c, t, at));
+    return get_from(c, t, at->type.lanes > 1 ? cc_element(c, t, cc_expr(c, at)) : cc_at(c, t, at, 0));
 }
 
 const char *cc_reg(struct cc *c, const struct tensor *t, const struct expr *at)
@@ -204,12 +204,12 @@ static bool store_wide(struct cc *c, const struct stmt *s, const struct expr *ma
         const char *bits = cc_kmask(c, mask);
         if (!bits) return false;
         const char *v = cc_vector(c, s->u.store.value);
-        const char *at = cc_element(c, t, cc_expr(c, a.base));
+        const char *at = cc_at(c, t, a.base, 0);
         cc_line(c, "%s((void *)&%s, (%s)%s, (%s)%s);", name, at, elem, v, mtype, bits);
         return true;
     }
     const char *v = cc_vector(c, s->u.store.value);
-    cc_line(c, "*(%s *)(void *)&%s = %s;", cc_unaligned_type(c, type), cc_element(c, t, cc_expr(c, a.base)), cc_bare(c, v));
+    cc_line(c, "*(%s *)(void *)&%s = %s;", cc_unaligned_type(c, type), cc_at(c, t, a.base, 0), cc_bare(c, v));
     return true;
 }
 
@@ -225,7 +225,7 @@ void cc_store(struct cc *c, const struct stmt *s, const struct expr *mask)
         store_reg(c, s, mask);
     } else if (s->u.store.value->type.lanes == 1) {
         const char *v = cc_expr(c, s->u.store.value);
-        assign(c, s, cc_element(c, t, cc_expr(c, s->u.store.idx[0])), v);
+        assign(c, s, cc_at(c, t, s->u.store.idx[0], 0), v);
     } else if (!store_wide(c, s, mask)) {
         if (c->vector && cc_is_vector_type(c, s->u.store.value->type)) {
             const char *v = cc_vector(c, s->u.store.value), *held = cc_name(c, "t");

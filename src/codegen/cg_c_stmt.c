@@ -75,6 +75,7 @@ static void count_stmt(struct cc *c, struct stmt *s)
 {
     c->stmt = ++c->next_stamp;
     if (s->kind == ST_STORE || s->kind == ST_LET || s->kind == ST_IF) stmt_exprs(s, count_slot, c);
+    if (s->kind == ST_STORE) cc_count_address(c, s->u.store.tensor, s->u.store.idx[0]);
     if (s->kind == ST_IF && s->u.cond.cond->type.lanes > 1) count_stmt(c, s->u.cond.then);
     if (s->kind == ST_BLOCK)
         for (int i = 0; i < s->u.block.n; i++) count_stmt(c, s->u.block.p[i]);

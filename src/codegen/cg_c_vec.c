@@ -255,9 +255,9 @@ bool cc_masked_builtin(struct cc *c, struct type t, bool store, const char **nam
 
 /* ---- loads ------------------------------------------------------------------------------------ */
 
-static const char *wide_load(struct cc *c, const struct tensor *t, struct type type, const char *at)
+static const char *wide_load(struct cc *c, const struct tensor *t, struct type type, const struct expr *at, int64_t extra)
 {
-    return cc_fmt(c, "(*(const %s *)(const void *)&%s)", cc_unaligned_type(c, type), cc_element(c, t, at));
+    return cc_fmt(c, "(*(const %s *)(const void *)&%s)", cc_unaligned_type(c, type), cc_at(c, t, at, extra));
 }
 
 /* Shuffle of two vectors of the type by constant indices, as a function of its own: compilers differ in the builtin. */
@@ -280,11 +280,12 @@ static const char *shuffle(struct cc *c, struct type t, const int *sel, const ch
 }
 
 /* Elements sel[i] of a window shorter than the vector: one by one. */
-static const char *narrow_window(struct cc *c, const struct tensor *t, struct type type, const char *at, const int *sel)
+static const char *narrow_window(struct cc *c, const struct tensor *t, struct type type, const struct expr *at, int64_t first,
+                                 const int *sel)
 {
     struct buf b;
     const char *p = cc_name(c, "p");
-    cc_line(c, "const %s *const %s = &%s;", cc_memory_type((enum dtype)type.dtype), p, cc_element(c, t, at));
+    cc_line(c, "const %s *const %s = &%s;", cc_memory_type((enum dtype)type.dtype), p, cc_at(c, t, at, first));
     buf_init(&b, 1 << 16);
     buf_printf(&b, "((%s){", cc_vector_type(c, type));
     for (int i = 0; i < type.lanes; i++) buf_printf(&b, "%s%s[%d]", i ? ", " : "", p, sel[i]);
@@ -294,10 +295,11 @@ static const char *narrow_window(struct cc *c, const struct tensor *t, struct ty
     return text;
 }
 
-static const char *window(struct cc *c, const struct tensor *t, struct type type, const char *at, int span, const int *sel)
+static const char *window(struct cc *c, const struct tensor *t, struct type type, const struct expr *at, int64_t first, int span,
+                          const int *sel)
 {
     int lanes = type.lanes, chunks = (span + lanes - 1) / lanes;
-    if (span < lanes || !cc_fits_register(c, type)) return narrow_window(c, t, type, at, sel);
+    if (span < lanes || !cc_fits_register(c, type)) return narrow_window(c, t, type, at, first, sel);
     const char *out = NULL;
     for (int k = 0; k < chunks; k++) {
         int start = k == chunks - 1 ? span - lanes : k * lanes, used = 0, mask[LANES_MAX];
@@ -307,7 +309,7 @@ static const char *window(struct cc *c, const struct tensor *t, struct type type
             used += mine;
         }
         if (!used) continue;
-        const char *v = hold(c, type, wide_load(c, t, type, start ? cc_fmt(c, "(%s + %d)", at, start) : at));
+        const char *v = hold(c, type, wide_load(c, t, type, at, first + start));
         out = shuffle(c, type, mask, out ? out : v, v);
     }
     return out;
@@ -319,12 +321,12 @@ static const char *load(struct cc *c, const struct expr *e)
     struct access_info a;
     int sel[LANES_MAX], lanes = e->type.lanes, span = 0;
     access_classify(c->ir, e->a[0], &a);
-    if (a.kind == ACCESS_CONTIGUOUS) return wide_load(c, t, e->type, cc_expr(c, a.base));
+    if (a.kind == ACCESS_CONTIGUOUS) return wide_load(c, t, e->type, a.base, 0);
     int64_t first = 0, far = 0;
     const struct expr *at_ramp = e->a[0];
     if (a.kind == ACCESS_GATHER && at_ramp->op == OP_RAMP && expr_is_int(at_ramp->a[1], &far) && llabs(far) < 1 << 20) {
         for (int i = 0; i < lanes; i++) sel[i] = (int)(far * i);
-        return narrow_window(c, t, e->type, cc_expr(c, at_ramp->a[0]), sel);
+        return narrow_window(c, t, e->type, at_ramp->a[0], 0, sel);
     }
     if (a.kind != ACCESS_STRIDED && a.kind != ACCESS_PERMUTE) return NULL;
     if (a.kind == ACCESS_PERMUTE) {
@@ -337,9 +339,7 @@ static const char *load(struct cc *c, const struct expr *e)
         for (int i = 0; i < lanes; i++) sel[i] = (int)(a.stride * i - first);
     }
     if (span > WINDOW_CHUNKS * lanes) return NULL;
-    const char *at = cc_expr(c, a.base);
-    if (first) at = cc_fmt(c, "(%s - %lld)", at, (long long)-first);
-    return window(c, t, e->type, at, span, sel);
+    return window(c, t, e->type, a.base, first, span, sel);
 }
 
 static const char *load_guarded(struct cc *c, const struct expr *e)
@@ -352,7 +352,7 @@ static const char *load_guarded(struct cc *c, const struct expr *e)
         if (!cc_masked_builtin(c, e->type, false, &name, &elem, &mtype)) return NULL;
         const char *bits = cc_kmask(c, e->a[0]);
         if (!bits) return NULL;
-        const char *other = cc_vector(c, e->a[1]), *at = cc_element(c, e->u.tensor, cc_expr(c, a.base));
+        const char *other = cc_vector(c, e->a[1]), *at = cc_at(c, e->u.tensor, a.base, 0);
         return cc_fmt(c, "((%s)%s((const void *)&%s, (%s)%s, (%s)%s))", cc_vector_type(c, e->type), name, at, elem, other, mtype, bits);
     }
     const char *v = cc_name(c, "t");
@@ -362,7 +362,7 @@ static const char *load_guarded(struct cc *c, const struct expr *e)
     uint32_t saved;
     c->fn->depth++;
     cc_scope_push(c, &saved);
-    cc_line(c, "%s = %s;", v, cc_bare(c, wide_load(c, e->u.tensor, e->type, cc_expr(c, a.base))));
+    cc_line(c, "%s = %s;", v, cc_bare(c, wide_load(c, e->u.tensor, e->type, a.base, 0)));
     cc_scope_pop(c, saved);
     c->fn->depth--;
     cc_line(c, "}");
