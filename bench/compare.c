@@ -19,7 +19,7 @@
 #include "measure/stats.h"
 
 volatile int interrupted;
-enum { PEERS = 8, ROUNDS_MAX = 1000, EPOCH_NS = 300000 };
+enum { PEERS = 9, ROUNDS_MAX = 1000, EPOCH_NS = 300000 };
 
 static const struct {
     const char *name;
@@ -28,6 +28,7 @@ static const struct {
     {"quern", peer_quern},           {"c-gcc", peer_c_gcc},           {"c-clang", peer_c_clang},
     {"naive-gcc", peer_naive_gcc},   {"naive-clang", peer_naive_clang}, {"onednn", peer_dnnl_direct},
     {"onednn-winograd", peer_dnnl_winograd}, {"openblas", peer_openblas},
+    {"eager", peer_eager},
 };
 _Static_assert(QN_COUNT(peers) == PEERS, "PEERS counts the table");
 

@@ -27,6 +27,7 @@ struct entry {
 /* Fills *out, or returns false with a reason in why[200] when the peer cannot do the task. */
 typedef bool peer_open_fn(struct bench_task *t, struct entry *out, char *why);
 
-peer_open_fn peer_quern, peer_c_gcc, peer_c_clang, peer_naive_gcc, peer_naive_clang, peer_dnnl_direct, peer_dnnl_winograd, peer_openblas;
+peer_open_fn peer_quern, peer_c_gcc, peer_c_clang, peer_naive_gcc, peer_naive_clang, peer_dnnl_direct, peer_dnnl_winograd, peer_openblas,
+    peer_eager;
 
 #endif

@@ -71,16 +71,22 @@ const struct expr *lower_provable(struct lower *L, struct env *env, const struct
     return expr_map(L->ir, e, hide_load, &p);
 }
 
-/* All subscripts constant: a table's element is just a number. */
+/* All subscripts constant, or all elements alike: a table's element is just a number. */
 static bool table_value(struct lower *L, const struct tensor *t, const struct expr *const *idx,
                         struct low *out)
 {
-    int64_t at = 0, v = 0, size = 0;
+    int64_t at = 0, v = 0, size = 0, n = 1;
+    bool known = true, alike = true;
     if (t->scope != SCOPE_TABLE) return false;
     for (int i = 0; i < t->rank; i++) {
-        if (!expr_is_int(idx[i], &v) || !expr_is_int(t->extent[i], &size)) return false;
+        if (!expr_is_int(t->extent[i], &size)) return false;
+        known &= expr_is_int(idx[i], &v);
         at = at * size + v;
+        n *= size;
     }
+    for (int64_t i = 1; i < n && !known; i++) alike &= t->table[i] == t->table[0];
+    if (!known && (!alike || n < 1)) return false;
+    if (!known) at = 0;
     *out = (struct low){.kind = LOW_TYPED, .e = expr_const(L->ir, t->type, t->table[at])};
     return true;
 }

@@ -68,17 +68,40 @@ static E power_of_two(const struct m *m, E k)
     return from_bits(m, bin(m, OP_SHL, bin(m, OP_ADD, k, whole(m, bias)), whole(m, digits)));
 }
 
+static bool real_of(E e, double *out)
+{
+    if (e->op == OP_SPLAT) e = e->a[0];
+    if (e->op == OP_REAL) *out = e->u.f;
+    return e->op == OP_REAL;
+}
+
+/* max(min(v, hi), lo) or min(max(v, lo), hi) with both within -limit..limit. */
+static bool clamped_within(E x, double limit)
+{
+    double a = 0, b = 0;
+    if (x->op != OP_MIN && x->op != OP_MAX) return false;
+    E inner = real_of(x->a[1], &a) ? x->a[0] : x->a[1];
+    if (!real_of(x->a[1], &a) && !real_of(x->a[0], &a)) return false;
+    if (inner->op != (x->op == OP_MIN ? OP_MAX : OP_MIN)) return false;
+    if (!real_of(inner->a[1], &b) && !real_of(inner->a[0], &b)) return false;
+    return fabs(a) <= limit && fabs(b) <= limit;
+}
+
 /* x = k ln2 + r; e^x = 2^k e^r. 2^k is applied in two halves, so that results near the ends of the
  * range overflow and underflow by rounding, not by a wrapped exponent. */
 static E expand_exp(const struct m *m, E x)
 {
     double top = m->wide ? 720 : 95, bottom = m->wide ? -760 : -110;
-    x = bin(m, OP_MAX, bin(m, OP_MIN, x, num(m, top)), num(m, bottom));
-    E k = expr_unary(m->ir, OP_ROUND, mul(m, x, num(m, 1.4426950408889634)));
+    bool tame = clamped_within(x, m->wide ? 700 : 87); /* by the operator itself: 2^k is a normal number */
+    if (!tame) x = bin(m, OP_MAX, bin(m, OP_MIN, x, num(m, top)), num(m, bottom));
+    E magic = num(m, m->wide ? 0x1.8p52 : 0x1.8p23); /* adding it leaves the nearest integer in the low bits */
+    E t = add(m, mul(m, x, num(m, 1.4426950408889634)), magic), k = sub(m, t, magic);
     E r = sub(m, sub(m, x, mul(m, k, num(m, ln2_hi(m)))), mul(m, k, num(m, ln2_lo(m))));
     E p = horner(m, m->wide ? &poly_exp_f64 : &poly_exp_f32, r);
     E y = add(m, add(m, r, mul(m, mul(m, r, r), p)), num(m, 1));
-    E n = expr_cast(m->ir, m->i, CAST_PLAIN, k), half = bin(m, OP_SHR, n, whole(m, 1));
+    E n = bin(m, OP_SUB, bits(m, t), bits(m, magic));
+    if (tame) return mul(m, y, power_of_two(m, n));
+    E half = bin(m, OP_SHR, n, whole(m, 1));
     return mul(m, mul(m, y, power_of_two(m, half)), power_of_two(m, bin(m, OP_SUB, n, half)));
 }
 
