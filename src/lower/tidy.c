@@ -2,8 +2,8 @@
  *
  * Requires: nothing.
  * Provides: index arithmetic simplified where it stands; no loop that never runs, none that runs
- * once (unless parallel), no IF with a constant condition, no unused LET or ALLOC; every body a
- * BLOCK.
+ * once (unless parallel), no IF with a constant condition, no LET or ALLOC that nothing reads;
+ * every body a BLOCK.
  *
  *     for k in 0..(7 + 15) / 16            k = 0:
  *       y[k*16 + j] = ..           -->     y[j] = .. */
@@ -60,7 +60,7 @@ static bool simplify_stmt(struct stmt *s, void *ctx)
 struct uses {
     const struct var *v;
     const struct tensor *t;
-    bool found;
+    bool found; /* read, if a tensor: what is only written is not used */
 };
 
 static void find_slot(const struct expr **slot, void *ctx)
@@ -74,7 +74,6 @@ static bool find_use(struct stmt *s, void *ctx)
 {
     struct uses *u = ctx;
     stmt_exprs(s, find_slot, u);
-    if (s->kind == ST_STORE && s->u.store.tensor == u->t) u->found = true;
     return !u->found;
 }
 
@@ -89,6 +88,21 @@ static struct stmt *as_block(struct low *l, struct stmt *s)
     return s;
 }
 
+static struct stmt *drop_store(struct low *l, struct stmt *s, void *ctx)
+{
+    (void)l;
+    return s->kind == ST_STORE && s->u.store.tensor == ctx ? NULL : s;
+}
+
+/* A copy whose readers were all proved away: its stores go with it. */
+static struct stmt *without_alloc(struct low *l, struct stmt *s)
+{
+    struct tensor *t = s->u.alloc.tensor;
+    struct stmt *body = *stmt_body(as_block(l, s));
+    rewrite(l, body, drop_store, t);
+    return body;
+}
+
 static struct stmt *tidy_stmt(struct low *l, struct stmt *s, void *ctx)
 {
     int64_t lo = 0, hi = 0;
@@ -99,7 +113,7 @@ static struct stmt *tidy_stmt(struct low *l, struct stmt *s, void *ctx)
         struct uses u = {.v = s->kind == ST_LET ? s->u.let.var : NULL,
                          .t = s->kind == ST_ALLOC ? s->u.alloc.tensor : NULL};
         stmt_walk(*stmt_body(s), find_use, &u);
-        if (!u.found) return *stmt_body(s);
+        if (!u.found) return s->kind == ST_LET ? *stmt_body(s) : without_alloc(l, s);
     }
     if (s->kind == ST_FOR && loop_is_const(s, &lo, &hi)) {
         if (lo >= hi) return NULL;

@@ -613,6 +613,35 @@ START_TEST(no_masks)
 }
 END_TEST
 
+/* A local copy that no iteration left reads goes, and its stores with it. */
+START_TEST(unread_copy)
+{
+    struct buf b;
+    struct lower_case c = plain();
+    buf_init(&b, 1 << 20);
+    c.dump = &b;
+    c.dump_pass = "kernel";
+    lower_same("nest copy\n"
+               "in     x: f32[8]\n"
+               "out    y: f32[4]\n"
+               "stage y\n"
+               "  for io in 0..2 unroll\n"
+               "    alloc stack t: f32[4]\n"
+               "      stage t\n"
+               "        for tj in 0..4\n"
+               "          t[tj] = x[io * 4 + tj]\n"
+               "      for ii in 0..4\n"
+               "        if io * 4 + ii < 4\n"
+               "          y[io * 4 + ii] = t[ii]\n",
+               &c);
+    const char *first = strstr(b.p, "alloc");
+    ck_assert_ptr_nonnull(first);
+    ck_assert_ptr_null(strstr(first + 1, "alloc"));
+    buf_fini(&b);
+    lower_case_free(&c);
+}
+END_TEST
+
 START_TEST(nested_parallel)
 {
     struct buf b;
@@ -782,6 +811,7 @@ int main(void)
     tcase_add_test(t, loop_carried_life);
     tcase_add_test(t, pack_phase);
     tcase_add_test(t, no_masks);
+    tcase_add_test(t, unread_copy);
     tcase_add_test(t, nested_parallel);
     tcase_add_test(t, refusals);
     tcase_add_test(t, demoted_tile);
