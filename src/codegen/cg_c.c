@@ -1,10 +1,12 @@
 /* cg_c: the C back end's driver: header, file, entries.
  *
  *   codegen_c(&k, t, &(struct c_options){C_VECTOR, "app_", "conv1", banner}, &c, &h, &e)
- *     app_conv1.h   app_conv1(), app_conv1_pack(), APP_CONV1_SCRATCH_BYTES(threads), ..._PACKED_<NAME>_BYTES
+ *     app_conv1.h   app_conv1(), app_conv1_pack(), APP_CONV1_SCRATCH_BYTES(threads),
+ * ..._PACKED_<NAME>_BYTES
  *
- * Invariants: the text depends only on the kernel, the target and the options; includes <stddef.h> and <stdint.h> only;
- * every external name begins with the prefix; no allocation, no global written, no library call. */
+ * Invariants: the text depends only on the kernel, the target and the options; includes <stddef.h>
+ * and <stdint.h> only; every external name begins with the prefix; no allocation, no global
+ * written, no library call. */
 #include <ctype.h>
 #include <string.h>
 
@@ -14,10 +16,12 @@
 
 static bool is_buffer(const struct tensor *t)
 {
-    return t->scope == SCOPE_IN || t->scope == SCOPE_CONST || t->scope == SCOPE_OUT || t->scope == SCOPE_PACKED;
+    return t->scope == SCOPE_IN || t->scope == SCOPE_CONST || t->scope == SCOPE_OUT ||
+           t->scope == SCOPE_PACKED;
 }
 
-void cc_open(struct cc *c, const struct kernel *k, const struct target *t, const struct c_options *o, struct err *e)
+void cc_open(struct cc *c, const struct kernel *k, const struct target *t,
+             const struct c_options *o, struct err *e)
 {
     memset(c, 0, sizeof *c);
     c->a = arena_new();
@@ -27,10 +31,11 @@ void cc_open(struct cc *c, const struct kernel *k, const struct target *t, const
     c->ir = k->nest->ir;
     c->e = e;
     c->vector = o->form == C_VECTOR;
-    c->avx512 = strncmp(t->triple, "x86_64", 6) == 0 && t->features && strstr(t->features, "+avx512vl") &&
-                strstr(t->features, "+avx512bw");
+    c->avx512 = strncmp(t->triple, "x86_64", 6) == 0 && t->features &&
+                strstr(t->features, "+avx512vl") && strstr(t->features, "+avx512bw");
     c->sse41 = c->vector && strncmp(t->triple, "x86_64", 6) == 0 && t->features &&
-               (strstr(t->features, "+sse4.1") || strstr(t->features, "+sse4.2") || strstr(t->features, "+avx"));
+               (strstr(t->features, "+sse4.1") || strstr(t->features, "+sse4.2") ||
+                strstr(t->features, "+avx"));
     size_t max = (size_t)256 << 20;
     buf_init(&c->types, max);
     buf_init(&c->helpers, max);
@@ -62,14 +67,16 @@ void cc_close(struct cc *c)
     arena_free(c->a);
 }
 
-/* ---- entries ---------------------------------------------------------------------------------- */
+/* ---- entries ----------------------------------------------------------------------------------
+ */
 
 struct params {
     struct cc_capture used;
     struct buf decl, call;
 };
 
-/* static void kernel_body(const float *restrict x, ..., int64_t n, unsigned char *restrict scratch, const struct par *par) */
+/* static void kernel_body(const float *restrict x, ..., int64_t n, unsigned char *restrict scratch,
+ * const struct par *par) */
 static void bind_params(struct cc *c, struct params *p)
 {
     const struct nest *nest = c->k->nest;
@@ -99,18 +106,24 @@ static void print_voids(struct cc *c)
     for (int i = 0; i < c->k->nest->ntensor; i++)
         if (is_buffer(c->k->nest->tensor[i]) && c->fn->base[c->k->nest->tensor[i]->id])
             buf_printf(&c->funcs, "    (void)%s;\n", c->fn->base[c->k->nest->tensor[i]->id]);
-    for (int i = 0; i < c->k->nest->ndyn; i++) buf_printf(&c->funcs, "    (void)%s;\n", c->fn->var[c->k->nest->dyn[i]->id]);
+    for (int i = 0; i < c->k->nest->ndyn; i++)
+        buf_printf(&c->funcs, "    (void)%s;\n", c->fn->var[c->k->nest->dyn[i]->id]);
     buf_puts(&c->funcs, "    (void)scratch;\n    (void)par;\n");
 }
 
-static void print_public(struct cc *c, const char *name, const char *body, const struct params *p, bool external)
+static void print_public(struct cc *c, const char *name, const char *body, const struct params *p,
+                         bool external)
 {
     struct buf *o = &c->funcs;
-    buf_printf(o, "%sint32_t %s(void *const *buf, const int64_t *dyn, void *scratch, const struct %s_par *par)\n{\n", external ? "" : "static ",
-               name, c->sym);
+    buf_printf(o,
+               "%sint32_t %s(void *const *buf, const int64_t *dyn, void *scratch, const struct "
+               "%s_par *par)\n{\n",
+               external ? "" : "static ", name, c->sym);
     buf_puts(o, "    (void)buf;\n    (void)dyn;\n");
-    for (int i = 0; i < c->k->nest->ndyn; i++) buf_printf(o, "    if (dyn[%d] < 0) {\n        return 1;\n    }\n", i);
-    if (c->k->scratch_a > 0 || c->k->scratch_b > 0) buf_puts(o, "    if (scratch == NULL) {\n        return 1;\n    }\n");
+    for (int i = 0; i < c->k->nest->ndyn; i++)
+        buf_printf(o, "    if (dyn[%d] < 0) {\n        return 1;\n    }\n", i);
+    if (c->k->scratch_a > 0 || c->k->scratch_b > 0)
+        buf_puts(o, "    if (scratch == NULL) {\n        return 1;\n    }\n");
     buf_printf(o, "    %s(%s(unsigned char *)scratch, par);\n    return 0;\n}\n", body, p->call.p);
 }
 
@@ -130,7 +143,9 @@ void cc_entry(struct cc *c, const char *name, struct stmt *body, bool packing, b
     bind_params(c, &p);
     const char *inner = cc_name(c, packing ? "pack_body" : "kernel_body");
     cc_stmt(c, body);
-    buf_printf(&c->funcs, "QN_FN static void %s(%sunsigned char *restrict scratch, const struct %s_par *par)\n{\n    QN_CONTRACT\n",
+    buf_printf(&c->funcs,
+               "QN_FN static void %s(%sunsigned char *restrict scratch, const struct %s_par "
+               "*par)\n{\n    QN_CONTRACT\n",
                inner, p.decl.p, c->sym);
     print_voids(c);
     cc_function_end(c, NULL);
@@ -142,17 +157,22 @@ void cc_entry(struct cc *c, const char *name, struct stmt *body, bool packing, b
     buf_fini(&p.call);
 }
 
-/* ---- header ----------------------------------------------------------------------------------- */
+/* ---- header -----------------------------------------------------------------------------------
+ */
 
 static void upper(struct buf *b, const char *s)
 {
-    for (; *s; s++) buf_putc(b, isalnum((unsigned char)*s) ? (char)toupper((unsigned char)*s) : '_');
+    for (; *s; s++)
+        buf_putc(b, isalnum((unsigned char)*s) ? (char)toupper((unsigned char)*s) : '_');
 }
 
 static void print_buffers(struct cc *c, struct buf *h)
 {
     const struct nest *nest = c->k->nest;
-    static const char *const what[] = {[SCOPE_IN] = "read", [SCOPE_CONST] = "constant", [SCOPE_OUT] = "written", [SCOPE_PACKED] = "packed"};
+    static const char *const what[] = {[SCOPE_IN] = "read",
+                                       [SCOPE_CONST] = "constant",
+                                       [SCOPE_OUT] = "written",
+                                       [SCOPE_PACKED] = "packed"};
     int slot = 0;
     for (int i = 0; i < nest->ntensor; i++) {
         const struct tensor *t = nest->tensor[i];
@@ -168,7 +188,8 @@ static void print_buffers(struct cc *c, struct buf *h)
         buf_puts(&line, "]");
         buf_printf(h, " *   buf[%d]  %-8s  ", slot++, what[t->scope]);
         buf_escape_c_comment(h, t->name, strlen(t->name));
-        buf_printf(h, "%s: %s, aligned to %d bytes\n", line.p, cc_memory_type((enum dtype)t->type.dtype),
+        buf_printf(h, "%s: %s, aligned to %d bytes\n", line.p,
+                   cc_memory_type((enum dtype)t->type.dtype),
                    t->scope == SCOPE_PACKED ? 64 : dtype_bytes((enum dtype)t->type.dtype));
         buf_fini(&line);
     }
@@ -182,10 +203,11 @@ static void print_buffers(struct cc *c, struct buf *h)
 static void print_macros(struct cc *c, struct buf *h)
 {
     const struct nest *nest = c->k->nest;
-    buf_puts(h, "/* Bytes of scratch for a number of threads; 64-byte aligned. 0: scratch may be NULL. */\n#define ");
+    buf_puts(h, "/* Bytes of scratch for a number of threads; 64-byte aligned. 0: scratch may be "
+                "NULL. */\n#define ");
     upper(h, c->sym);
-    buf_printf(h, "_SCRATCH_BYTES(threads) ((size_t)%lld + (size_t)%lld * (size_t)(threads))\n", (long long)c->k->scratch_a,
-               (long long)c->k->scratch_b);
+    buf_printf(h, "_SCRATCH_BYTES(threads) ((size_t)%lld + (size_t)%lld * (size_t)(threads))\n",
+               (long long)c->k->scratch_a, (long long)c->k->scratch_b);
     for (int i = 0; i < nest->ntensor; i++) {
         const struct tensor *t = nest->tensor[i];
         int64_t n = 0;
@@ -194,7 +216,8 @@ static void print_macros(struct cc *c, struct buf *h)
         upper(h, c->sym);
         buf_puts(h, "_PACKED_");
         upper(h, t->name);
-        buf_printf(h, "_BYTES ((size_t)%lld)\n", (long long)(n * dtype_bytes((enum dtype)t->type.dtype)));
+        buf_printf(h, "_BYTES ((size_t)%lld)\n",
+                   (long long)(n * dtype_bytes((enum dtype)t->type.dtype)));
     }
 }
 
@@ -206,25 +229,44 @@ void cc_header(struct cc *c, struct buf *h)
     upper(h, c->sym);
     buf_puts(h, "_H\n#define ");
     upper(h, c->sym);
-    buf_puts(h, "_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
-    buf_printf(h, "/* How to run the parts of a call on several threads: run() calls body(arg, i, worker) once for every i in 0..n-1, in\n"
-                  " * any order, with worker in 0..threads-1 and no two calls at a time with the same worker, and returns when all are\n"
-                  " * done. */\nstruct %s_par {\n    void (*run)(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg, int64_t n);\n"
-                  "    void *ctx;\n    int64_t threads;\n};\n\n", c->sym);
+    buf_puts(h, "_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern "
+                "\"C\" {\n#endif\n\n");
+    buf_printf(h,
+               "/* How to run the parts of a call on several threads: run() calls body(arg, i, "
+               "worker) once for every i in 0..n-1, in\n"
+               " * any order, with worker in 0..threads-1 and no two calls at a time with the same "
+               "worker, and returns when all are\n"
+               " * done. */\nstruct %s_par {\n    void (*run)(void *ctx, int32_t (*body)(void "
+               "*arg, int64_t i, int64_t worker), void *arg, int64_t n);\n"
+               "    void *ctx;\n    int64_t threads;\n};\n\n",
+               c->sym);
     print_macros(c, h);
     buf_puts(h, "\n/* Buffers, none of which may overlap another:\n");
     print_buffers(c, h);
-    buf_puts(h, " * scratch: see the macro. par: NULL runs on the calling thread. Returns 0, or 1 for bad arguments.\n");
-    if (pack) buf_printf(h, " * The packed buffers are filled by %s_pack, once, from the constants; the constants that only it reads\n"
-                            " * may then be NULL. */\n", c->sym);
-    else buf_puts(h, " */\n");
-    buf_printf(h, "int32_t %s(void *const *buf, const int64_t *dyn, void *scratch, const struct %s_par *par);\n", c->sym, c->sym);
+    buf_puts(h, " * scratch: see the macro. par: NULL runs on the calling thread. Returns 0, or 1 "
+                "for bad arguments.\n");
     if (pack)
-        buf_printf(h, "int32_t %s_pack(void *const *buf, const int64_t *dyn, void *scratch, const struct %s_par *par);\n", c->sym, c->sym);
+        buf_printf(h,
+                   " * The packed buffers are filled by %s_pack, once, from the constants; the "
+                   "constants that only it reads\n"
+                   " * may then be NULL. */\n",
+                   c->sym);
+    else
+        buf_puts(h, " */\n");
+    buf_printf(h,
+               "int32_t %s(void *const *buf, const int64_t *dyn, void *scratch, const struct "
+               "%s_par *par);\n",
+               c->sym, c->sym);
+    if (pack)
+        buf_printf(h,
+                   "int32_t %s_pack(void *const *buf, const int64_t *dyn, void *scratch, const "
+                   "struct %s_par *par);\n",
+                   c->sym, c->sym);
     buf_puts(h, "\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
 }
 
-/* ---- file ------------------------------------------------------------------------------------- */
+/* ---- file -------------------------------------------------------------------------------------
+ */
 
 void cc_sections(struct cc *c, struct buf *out)
 {
@@ -235,14 +277,15 @@ void cc_sections(struct cc *c, struct buf *out)
     buf_put(out, c->funcs.p, c->funcs.n);
 }
 
-enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c_options *o, struct buf *c, struct buf *h,
-                  struct err *e)
+enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c_options *o,
+                  struct buf *c, struct buf *h, struct err *e)
 {
     struct cc cc;
     struct err local = {0};
     if (!e) e = &local;
     cc_open(&cc, k, t, o, e);
-    if (k->nest->pack->u.block.n) cc_entry(&cc, cc_fmt(&cc, "%s_pack", cc.sym), k->nest->pack, true, true);
+    if (k->nest->pack->u.block.n)
+        cc_entry(&cc, cc_fmt(&cc, "%s_pack", cc.sym), k->nest->pack, true, true);
     if (k->nest->pack->u.block.n) buf_putc(&cc.funcs, '\n');
     cc_entry(&cc, cc.sym, k->nest->body, false, true);
     if (!cc.failed) {
@@ -250,7 +293,8 @@ enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c
         buf_printf(c, "#include \"%s.h\"\n\n", cc.sym);
         cc_sections(&cc, c);
         cc_header(&cc, h);
-        if (c->full || h->full) cc_fail(&cc, "c.too_big", "the emitted file would be larger than its limit");
+        if (c->full || h->full)
+            cc_fail(&cc, "c.too_big", "the emitted file would be larger than its limit");
     }
     enum rc rc = cc.failed ? e->rc : RC_OK;
     cc_close(&cc);

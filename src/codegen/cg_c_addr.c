@@ -1,11 +1,13 @@
 /* cg_c_addr: addresses that several accesses of one block share.
  *
- *   w[i*64 + k], w[i*64 + k + 16]   ->   const float *w_1 = &w[i * 64 + k]; QN_FIX(w_1);   w_1[0], w_1[16]
+ *   w[i*64 + k], w[i*64 + k + 16]   ->   const float *w_1 = &w[i * 64 + k]; QN_FIX(w_1);   w_1[0],
+ * w_1[16]
  *
- * Why: clang turns sums into disjoint ors with a register each, and moves loads of one address across blocks until
- * nothing fits; a pointer it cannot look through leaves displacements, and keeps each block to itself, as machine code
- * from the nest is. Invariant: the pointer is that of an element really accessed where it is declared, so no address
- * outside an array is ever formed. */
+ * Why: clang turns sums into disjoint ors with a register each, and moves loads of one address
+ * across blocks until nothing fits; a pointer it cannot look through leaves displacements, and
+ * keeps each block to itself, as machine code from the nest is. Invariant: the pointer is that of
+ * an element really accessed where it is declared, so no address outside an array is ever formed.
+ */
 #include <string.h>
 
 #include "base/map.h"
@@ -22,7 +24,8 @@ static const struct expr *split(struct cc *c, const struct expr *at, int64_t *k)
     return linear_expr(c->ir, &l);
 }
 
-static struct cc_address *address_of(struct cc *c, const struct tensor *t, const struct expr *base, bool add)
+static struct cc_address *address_of(struct cc *c, const struct tensor *t, const struct expr *base,
+                                     bool add)
 {
     uint32_t key[2] = {t->id, base->id};
     struct cc_address *a = map_get_bytes(c->addresses, key, sizeof key);
@@ -50,21 +53,29 @@ void cc_count_address(struct cc *c, const struct tensor *t, const struct expr *a
     a->uses++;
 }
 
-static const char *element(struct cc *c, const char *p, int64_t k) { return cc_fmt(c, "%s[%lld]", p, (long long)k); }
+static const char *element(struct cc *c, const char *p, int64_t k)
+{
+    return cc_fmt(c, "%s[%lld]", p, (long long)k);
+}
 
 const char *cc_at(struct cc *c, const struct tensor *t, const struct expr *at, int64_t extra)
 {
     int64_t k = 0;
     const struct expr *base = shares(c, t) && !c->guarded ? split(c, at, &k) : NULL;
     struct cc_address *a = base ? address_of(c, t, base, false) : NULL;
-    if (a && a->name && a->fn == c->fn->serial && c->scope_open.p[a->scope]) return element(c, a->name, k + extra - a->k);
+    if (a && a->name && a->fn == c->fn->serial && c->scope_open.p[a->scope])
+        return element(c, a->name, k + extra - a->k);
     const char *text = cc_expr(c, at);
-    if (extra) text = cc_fmt(c, "%s %c %lld", cc_bare(c, text), extra < 0 ? '-' : '+', (long long)(extra < 0 ? -extra : extra));
+    if (extra)
+        text = cc_fmt(c, "%s %c %lld", cc_bare(c, text), extra < 0 ? '-' : '+',
+                      (long long)(extra < 0 ? -extra : extra));
     const char *first = cc_element(c, t, text);
     if (!a || a->stamp != c->region || a->uses < 2 || c->lane) return first;
-    bool reads = t->scope == SCOPE_IN || t->scope == SCOPE_CONST || (t->scope == SCOPE_PACKED && !c->packing);
+    bool reads = t->scope == SCOPE_IN || t->scope == SCOPE_CONST ||
+                 (t->scope == SCOPE_PACKED && !c->packing);
     const char *name = cc_name(c, cc_fmt(c, "%s_1", t->name));
-    cc_line(c, "%s%s *%s = &%s;", reads ? "const " : "", cc_memory_type((enum dtype)t->type.dtype), name, first);
+    cc_line(c, "%s%s *%s = &%s;", reads ? "const " : "", cc_memory_type((enum dtype)t->type.dtype),
+            name, first);
     cc_line(c, "QN_FIX(%s);", name);
     *a = (struct cc_address){name, c->fn->serial, c->fn->scope, a->stamp, a->uses, k + extra};
     return element(c, name, 0);

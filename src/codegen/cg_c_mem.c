@@ -1,22 +1,24 @@
 /* cg_c_mem: where tensors live in C, element access, and stores.
  *
- *   y[ramp(i*16, 1, 16)] = v under ramp(..) < n   ->   for (l..) { if (i * 16 + l < n) { y[i * 16 + l] = v[l]; } }
+ *   y[ramp(i*16, 1, 16)] = v under ramp(..) < n   ->   for (l..) { if (i * 16 + l < n) { y[i * 16 +
+ * l] = v[l]; } }
  *
- * Invariants: an element is touched only where the kernel says so; a vector store reads all it needs before it
- * writes any lane. */
+ * Invariants: an element is touched only where the kernel says so; a vector store reads all it
+ * needs before it writes any lane. */
 #include <string.h>
 
 #include "codegen/cg_c.h"
 
-/* ---- bases ------------------------------------------------------------------------------------ */
+/* ---- bases ------------------------------------------------------------------------------------
+ */
 
 static const char *temp_base(struct cc *c, const struct tensor *t)
 {
     int64_t at = t->scratch_at + (t->scratch_per_worker ? c->k->scratch_a : 0);
     const char *type = cc_memory_type((enum dtype)t->type.dtype);
     if (t->scratch_per_worker && c->fn->worker)
-        return cc_fmt(c, "((%s *)(void *)(scratch + %lld + %s * %lld))", type, (long long)at, c->fn->worker,
-                      (long long)c->k->scratch_b);
+        return cc_fmt(c, "((%s *)(void *)(scratch + %lld + %s * %lld))", type, (long long)at,
+                      c->fn->worker, (long long)c->k->scratch_b);
     return cc_fmt(c, "((%s *)(void *)(scratch + %lld))", type, (long long)at);
 }
 
@@ -24,7 +26,8 @@ static const char *temp_base(struct cc *c, const struct tensor *t)
 static const char *temp_name(struct cc *c, const struct tensor *t)
 {
     const char *name = c->fn->base[t->id] = cc_name(c, t->name);
-    buf_printf(&c->fn->head, "    %s *const %s = %s;\n", cc_memory_type((enum dtype)t->type.dtype), name, cc_bare(c, temp_base(c, t)));
+    buf_printf(&c->fn->head, "    %s *const %s = %s;\n", cc_memory_type((enum dtype)t->type.dtype),
+               name, cc_bare(c, temp_base(c, t)));
     return name;
 }
 
@@ -33,15 +36,19 @@ static const char *table_base(struct cc *c, const struct tensor *t)
     if (c->table[t->id]) return c->table[t->id];
     int64_t n = 0;
     enum dtype d = (enum dtype)t->type.dtype;
-    if (t->rank != 1 || !expr_is_int(t->extent[0], &n)) return cc_fail(c, "c.form", "table '%s' is not flat", t->name);
+    if (t->rank != 1 || !expr_is_int(t->extent[0], &n))
+        return cc_fail(c, "c.form", "table '%s' is not flat", t->name);
     const char *name = cc_name(c, t->name);
-    buf_printf(&c->tables, "static const %s %s[%lld] = {", d == TYPE_F16 || d == TYPE_BF16 ? "float" : cc_memory_type(d), name,
-               (long long)n);
+    buf_printf(&c->tables, "static const %s %s[%lld] = {",
+               d == TYPE_F16 || d == TYPE_BF16 ? "float" : cc_memory_type(d), name, (long long)n);
     for (int64_t i = 0; i < n; i++) {
         bool real = dtype_is_float(d);
-        double v = real ? expr_real(c->ir, type_of(d), t->table[i])->u.f : t->table[i]; /* rounded to the type */
-        const char *text = real ? cc_real(c, d, v) : cc_int(c, d == TYPE_B1 ? TYPE_U8 : d, (int64_t)v);
-        if (!strncmp(text, "qn_", 3) || strstr(text, "qn_inf")) return cc_fail(c, "c.op", "table '%s' holds no finite number", t->name);
+        double v = real ? expr_real(c->ir, type_of(d), t->table[i])->u.f
+                        : t->table[i]; /* rounded to the type */
+        const char *text =
+            real ? cc_real(c, d, v) : cc_int(c, d == TYPE_B1 ? TYPE_U8 : d, (int64_t)v);
+        if (!strncmp(text, "qn_", 3) || strstr(text, "qn_inf"))
+            return cc_fail(c, "c.op", "table '%s' holds no finite number", t->name);
         buf_printf(&c->tables, "%s%s", i == 0 ? "" : i % 8 ? ", " : ",\n    ", text);
     }
     buf_puts(&c->tables, "};\n");
@@ -64,45 +71,63 @@ const char *cc_element(struct cc *c, const struct tensor *t, const char *at)
 const char *cc_get(struct cc *c, enum dtype d, const char *element)
 {
     switch (d) {
-    case TYPE_F16: cc_need(c, "qn_get_f16"); return cc_fmt(c, "qn_get_f16(%s)", element);
-    case TYPE_BF16: cc_need(c, "qn_get_bf16"); return cc_fmt(c, "qn_get_bf16(%s)", element);
-    case TYPE_B1: return cc_fmt(c, "(%s != 0)", element);
-    default: return element;
+    case TYPE_F16:
+        cc_need(c, "qn_get_f16");
+        return cc_fmt(c, "qn_get_f16(%s)", element);
+    case TYPE_BF16:
+        cc_need(c, "qn_get_bf16");
+        return cc_fmt(c, "qn_get_bf16(%s)", element);
+    case TYPE_B1:
+        return cc_fmt(c, "(%s != 0)", element);
+    default:
+        return element;
     }
 }
 
 const char *cc_put(struct cc *c, enum dtype d, const char *value)
 {
     switch (d) {
-    case TYPE_F16: cc_need(c, "qn_put_f16"); return cc_fmt(c, "qn_put_f16(%s)", cc_bare(c, value));
-    case TYPE_BF16: cc_need(c, "qn_put_bf16"); return cc_fmt(c, "qn_put_bf16(%s)", cc_bare(c, value));
-    case TYPE_B1: return cc_fmt(c, "(uint8_t)%s", value);
-    default: return value;
+    case TYPE_F16:
+        cc_need(c, "qn_put_f16");
+        return cc_fmt(c, "qn_put_f16(%s)", cc_bare(c, value));
+    case TYPE_BF16:
+        cc_need(c, "qn_put_bf16");
+        return cc_fmt(c, "qn_put_bf16(%s)", cc_bare(c, value));
+    case TYPE_B1:
+        return cc_fmt(c, "(uint8_t)%s", value);
+    default:
+        return value;
     }
 }
 
 /* A table of a narrow float holds its values as float: they are exact. */
 static const char *get_from(struct cc *c, const struct tensor *t, const char *element)
 {
-    bool plain = t->scope == SCOPE_TABLE && (t->type.dtype == TYPE_F16 || t->type.dtype == TYPE_BF16);
+    bool plain =
+        t->scope == SCOPE_TABLE && (t->type.dtype == TYPE_F16 || t->type.dtype == TYPE_BF16);
     return plain ? element : cc_get(c, (enum dtype)t->type.dtype, element);
 }
 
 const char *cc_load_element(struct cc *c, const struct tensor *t, const struct expr *at)
 {
-    return get_from(c, t, at->type.lanes > 1 ? cc_element(c, t, cc_expr(c, at)) : cc_at(c, t, at, 0));
+    return get_from(c, t,
+                    at->type.lanes > 1 ? cc_element(c, t, cc_expr(c, at)) : cc_at(c, t, at, 0));
 }
 
 const char *cc_reg(struct cc *c, const struct tensor *t, const struct expr *at)
 {
     int64_t i = 0, n = 0;
-    if (!c->fn->reg[t->id]) return cc_fail(c, "c.form", "register tile '%s' is used outside its allocation", t->name);
+    if (!c->fn->reg[t->id])
+        return cc_fail(c, "c.form", "register tile '%s' is used outside its allocation", t->name);
     if (!expr_is_int(at, &i) || !expr_is_int(t->extent[0], &n) || i < 0 || i >= n)
-        return cc_fail(c, "c.form", "register tile '%s' has a subscript that is not a constant inside it", t->name);
+        return cc_fail(c, "c.form",
+                       "register tile '%s' has a subscript that is not a constant inside it",
+                       t->name);
     return c->fn->reg[t->id][i];
 }
 
-/* ---- stores ----------------------------------------------------------------------------------- */
+/* ---- stores -----------------------------------------------------------------------------------
+ */
 
 struct aliases {
     const struct tensor *t;
@@ -113,7 +138,9 @@ struct aliases {
 static void find_alias(const struct expr *e, void *ctx)
 {
     struct aliases *a = ctx;
-    if ((e->op == OP_LOAD || e->op == OP_LOADC) && e->u.tensor == a->t && e->a[expr_load_first(e)] != a->at) a->other = true;
+    if ((e->op == OP_LOAD || e->op == OP_LOADC) && e->u.tensor == a->t &&
+        e->a[expr_load_first(e)] != a->at)
+        a->other = true;
 }
 
 /* Does the value read the stored tensor at other places than the one each lane writes? */
@@ -128,11 +155,13 @@ static bool reads_elsewhere(const struct stmt *s, const struct expr *mask)
 
 static void assign(struct cc *c, const struct stmt *s, const char *lvalue, const char *value)
 {
-    cc_line(c, "%s = %s;", lvalue, cc_bare(c, cc_put(c, (enum dtype)s->u.store.tensor->type.dtype, value)));
+    cc_line(c, "%s = %s;", lvalue,
+            cc_bare(c, cc_put(c, (enum dtype)s->u.store.tensor->type.dtype, value)));
 }
 
 /* Lane by lane; `held`: an array or vector that already has the values, or NULL. */
-static void store_lanes(struct cc *c, const struct stmt *s, const struct expr *mask, const char *held)
+static void store_lanes(struct cc *c, const struct stmt *s, const struct expr *mask,
+                        const char *held)
 {
     const struct tensor *t = s->u.store.tensor;
     uint32_t saved;
@@ -209,7 +238,8 @@ static bool store_wide(struct cc *c, const struct stmt *s, const struct expr *ma
         return true;
     }
     const char *v = cc_vector(c, s->u.store.value);
-    cc_line(c, "*(%s *)(void *)&%s = %s;", cc_unaligned_type(c, type), cc_at(c, t, a.base, 0), cc_bare(c, v));
+    cc_line(c, "*(%s *)(void *)&%s = %s;", cc_unaligned_type(c, type), cc_at(c, t, a.base, 0),
+            cc_bare(c, v));
     return true;
 }
 
@@ -229,7 +259,8 @@ void cc_store(struct cc *c, const struct stmt *s, const struct expr *mask)
     } else if (!store_wide(c, s, mask)) {
         if (c->vector && cc_is_vector_type(c, s->u.store.value->type)) {
             const char *v = cc_vector(c, s->u.store.value), *held = cc_name(c, "t");
-            cc_line(c, "const %s %s = %s;", cc_vector_type(c, s->u.store.value->type), held, cc_bare(c, v));
+            cc_line(c, "const %s %s = %s;", cc_vector_type(c, s->u.store.value->type), held,
+                    cc_bare(c, v));
             store_lanes(c, s, mask, held);
         } else if (reads_elsewhere(s, mask)) {
             store_held(c, s, mask);

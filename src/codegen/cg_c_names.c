@@ -2,8 +2,8 @@
  *
  *   cc_name(c, "y.sum") -> "y_sum", the second time "y_sum_2"
  *
- * Invariants: every identifier in the file is unique in it, so nothing shadows; literals read back as the same
- * value; only helpers that are used are printed, each once, after those it uses. */
+ * Invariants: every identifier in the file is unique in it, so nothing shadows; literals read back
+ * as the same value; only helpers that are used are printed, each once, after those it uses. */
 #include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
@@ -75,21 +75,28 @@ const char *cc_bare(struct cc *c, const char *text)
     return arena_strndup(c->a, text + 1, n - 2);
 }
 
-/* ---- identifiers ------------------------------------------------------------------------------ */
+/* ---- identifiers ------------------------------------------------------------------------------
+ */
 
 static const char *const reserved[] = {
-    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
-    "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
-    "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "typeof", "linux",
-    "unix", "i386", "NULL", "offsetof", "buf", "dyn", "scratch", "par", "arg", "worker", "main", "alignas", "alignof",
-    "bool", "true", "false", "constexpr", "nullptr", "static_assert", "thread_local", "exp", "log", "sqrt", "sin", "cos",
-    "floor", "ceil", "round", "trunc", "erf", "tanh", "abs", "fabs", "fma", "index", "y0", "y1", "yn", "j0", "j1", "jn",
-    "gamma", "div", "pow", "memset", "memcpy", "printf",
+    "auto",         "break",   "case",     "char",   "const",     "continue", "default",
+    "do",           "double",  "else",     "enum",   "extern",    "float",    "for",
+    "goto",         "if",      "inline",   "int",    "long",      "register", "restrict",
+    "return",       "short",   "signed",   "sizeof", "static",    "struct",   "switch",
+    "typedef",      "union",   "unsigned", "void",   "volatile",  "while",    "asm",
+    "typeof",       "linux",   "unix",     "i386",   "NULL",      "offsetof", "buf",
+    "dyn",          "scratch", "par",      "arg",    "worker",    "main",     "alignas",
+    "alignof",      "bool",    "true",     "false",  "constexpr", "nullptr",  "static_assert",
+    "thread_local", "exp",     "log",      "sqrt",   "sin",       "cos",      "floor",
+    "ceil",         "round",   "trunc",    "erf",    "tanh",      "abs",      "fabs",
+    "fma",          "index",   "y0",       "y1",     "yn",        "j0",       "j1",
+    "jn",           "gamma",   "div",      "pow",    "memset",    "memcpy",   "printf",
 };
 
 static bool is_reserved(const char *s)
 {
-    static const char *const starts[] = {"v_", "u_", "qn_", "QN_", "INT", "UINT", "SIZE_", "PTRDIFF", "SIG_", "WCHAR", "WINT"};
+    static const char *const starts[] = {"v_",    "u_",      "qn_",  "QN_",   "INT", "UINT",
+                                         "SIZE_", "PTRDIFF", "SIG_", "WCHAR", "WINT"};
     for (size_t i = 0; i < QN_COUNT(reserved); i++)
         if (strcmp(s, reserved[i]) == 0) return true;
     for (size_t i = 0; i < QN_COUNT(starts); i++)
@@ -115,16 +122,20 @@ const char *cc_name(struct cc *c, const char *hint)
     return arena_strdup(c->a, name);
 }
 
-/* ---- types and literals ----------------------------------------------------------------------- */
+/* ---- types and literals -----------------------------------------------------------------------
+ */
 
 static const struct {
     const char *value, *memory;
 } ctypes[TYPE_COUNT] = {
-    [TYPE_F64] = {"double", "double"},    [TYPE_F32] = {"float", "float"},      [TYPE_F16] = {"float", "uint16_t"},
-    [TYPE_BF16] = {"float", "uint16_t"},  [TYPE_S64] = {"int64_t", "int64_t"},  [TYPE_S32] = {"int32_t", "int32_t"},
-    [TYPE_S16] = {"int16_t", "int16_t"},  [TYPE_S8] = {"int8_t", "int8_t"},     [TYPE_U64] = {"uint64_t", "uint64_t"},
-    [TYPE_U32] = {"uint32_t", "uint32_t"}, [TYPE_U16] = {"uint16_t", "uint16_t"}, [TYPE_U8] = {"uint8_t", "uint8_t"},
-    [TYPE_S4] = {"int8_t", "int8_t"},     [TYPE_U4] = {"uint8_t", "uint8_t"},   [TYPE_B1] = {"int", "uint8_t"},
+    [TYPE_F64] = {"double", "double"},     [TYPE_F32] = {"float", "float"},
+    [TYPE_F16] = {"float", "uint16_t"},    [TYPE_BF16] = {"float", "uint16_t"},
+    [TYPE_S64] = {"int64_t", "int64_t"},   [TYPE_S32] = {"int32_t", "int32_t"},
+    [TYPE_S16] = {"int16_t", "int16_t"},   [TYPE_S8] = {"int8_t", "int8_t"},
+    [TYPE_U64] = {"uint64_t", "uint64_t"}, [TYPE_U32] = {"uint32_t", "uint32_t"},
+    [TYPE_U16] = {"uint16_t", "uint16_t"}, [TYPE_U8] = {"uint8_t", "uint8_t"},
+    [TYPE_S4] = {"int8_t", "int8_t"},      [TYPE_U4] = {"uint8_t", "uint8_t"},
+    [TYPE_B1] = {"int", "uint8_t"},
 };
 
 const char *cc_value_type(enum dtype d) { return ctypes[d].value; }
@@ -135,17 +146,22 @@ const char *cc_int(struct cc *c, enum dtype d, int64_t v)
 {
     long long n = (long long)v;
     switch (d) {
-    case TYPE_B1: return v ? "1" : "0";
+    case TYPE_B1:
+        return v ? "1" : "0";
     case TYPE_S64:
         if (v == INT64_MIN) return "(-INT64_C(9223372036854775807) - 1)";
-        if (v > INT32_MAX || v < -INT32_MAX) return cc_fmt(c, v < 0 ? "(-INT64_C(%lld))" : "INT64_C(%lld)", v < 0 ? -n : n);
+        if (v > INT32_MAX || v < -INT32_MAX)
+            return cc_fmt(c, v < 0 ? "(-INT64_C(%lld))" : "INT64_C(%lld)", v < 0 ? -n : n);
         return cc_fmt(c, v < 0 ? "(%lld)" : "%lld", n);
-    case TYPE_U64: return cc_fmt(c, "UINT64_C(%llu)", (unsigned long long)v);
-    case TYPE_U32: return cc_fmt(c, "UINT32_C(%llu)", (unsigned long long)v);
+    case TYPE_U64:
+        return cc_fmt(c, "UINT64_C(%llu)", (unsigned long long)v);
+    case TYPE_U32:
+        return cc_fmt(c, "UINT32_C(%llu)", (unsigned long long)v);
     case TYPE_S32:
         if (v == INT32_MIN) return "((int32_t)(-2147483647 - 1))";
         return cc_fmt(c, "(int32_t)%s%lld%s", v < 0 ? "(" : "", n, v < 0 ? ")" : "");
-    default: return cc_fmt(c, "((%s)%s%lld%s)", cc_value_type(d), v < 0 ? "(" : "", n, v < 0 ? ")" : "");
+    default:
+        return cc_fmt(c, "((%s)%s%lld%s)", cc_value_type(d), v < 0 ? "(" : "", n, v < 0 ? ")" : "");
     }
 }
 
@@ -159,7 +175,8 @@ const char *cc_real(struct cc *c, enum dtype d, double v)
         return f64 ? cc_fmt(c, "((double)%s)", s) : s;
     }
     snprintf(text, sizeof text, f64 ? "%.17g" : "%.9g", v);
-    for (int digits = 1; digits < (f64 ? 17 : 9); digits++) { /* the shortest that reads back the same */
+    for (int digits = 1; digits < (f64 ? 17 : 9);
+         digits++) { /* the shortest that reads back the same */
         char shorter[64];
         double back = 0;
         snprintf(shorter, sizeof shorter, "%.*g", digits, v);
@@ -174,7 +191,8 @@ const char *cc_real(struct cc *c, enum dtype d, double v)
     return cc_fmt(c, "%s%s%s%s%s", minus ? "(" : "", text, point, f64 ? "" : "f", minus ? ")" : "");
 }
 
-/* ---- helpers ---------------------------------------------------------------------------------- */
+/* ---- helpers ----------------------------------------------------------------------------------
+ */
 
 /* Each helper with the helpers it calls. "@" begins a function: attributes, static, inline. */
 static const struct helper {
@@ -211,7 +229,8 @@ void cc_need(struct cc *c, const char *helper)
     buf_putc(&c->helpers, '\n');
 }
 
-/* ---- top of the file -------------------------------------------------------------------------- */
+/* ---- top of the file --------------------------------------------------------------------------
+ */
 
 static void put_features(const struct target *t, struct buf *out)
 {
@@ -228,40 +247,59 @@ static void put_features(const struct target *t, struct buf *out)
 
 void cc_preamble(struct cc *c, struct buf *out)
 {
-    bool x86 = strncmp(c->t->triple, "x86_64", 6) == 0, a64 = strncmp(c->t->triple, "aarch64", 7) == 0;
+    bool x86 = strncmp(c->t->triple, "x86_64", 6) == 0,
+         a64 = strncmp(c->t->triple, "aarch64", 7) == 0;
     if (!c->vector) {
         buf_puts(out, "/* Loops stay loops: no call of memset or memcpy is made of them. */\n"
                       "#if defined(__clang__)\n#define QN_FN __attribute__((no_builtin, unused))\n"
-                      "#elif defined(__GNUC__)\n#define QN_FN __attribute__((optimize(\"no-tree-loop-distribute-patterns\"), unused))\n"
+                      "#elif defined(__GNUC__)\n#define QN_FN "
+                      "__attribute__((optimize(\"no-tree-loop-distribute-patterns\"), unused))\n"
                       "#else\n#define QN_FN\n#endif\n#define QN_CONTRACT\n"
-                      "/* Unrolled and instrumented, loops over lanes would take minutes to compile. */\n#define QN_LANES\n"
-                      "#if defined(__clang__)\n#if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)\n"
-                      "#undef QN_LANES\n#define QN_LANES _Pragma(\"clang loop unroll(disable)\")\n#endif\n#endif\n\n");
+                      "/* Unrolled and instrumented, loops over lanes would take minutes to "
+                      "compile. */\n#define QN_LANES\n"
+                      "#if defined(__clang__)\n#if __has_feature(address_sanitizer) || "
+                      "__has_feature(undefined_behavior_sanitizer)\n"
+                      "#undef QN_LANES\n#define QN_LANES _Pragma(\"clang loop "
+                      "unroll(disable)\")\n#endif\n#endif\n\n");
         return;
     }
     const char *arch = x86 ? "__x86_64__" : a64 ? "__aarch64__" : NULL;
-    if (arch) buf_printf(out, "#if !defined(__GNUC__) || !defined(%s)\n", arch);
-    else buf_puts(out, "#if !defined(__GNUC__)\n");
-    buf_puts(out, "#error \"this form needs gcc or clang for the machine it was made for; the portable form runs anywhere\"\n"
-                  "#endif\n/* The instruction set and contraction (a * b + c in one rounding) this kernel was tuned with, so that no flag is\n"
-                  "   needed; and loops stay loops: no call of memset or memcpy is made of them. */\n"
-                  "#if defined(__clang__)\n#define QN_FN __attribute__((");
+    if (arch)
+        buf_printf(out, "#if !defined(__GNUC__) || !defined(%s)\n", arch);
+    else
+        buf_puts(out, "#if !defined(__GNUC__)\n");
+    buf_puts(out,
+             "#error \"this form needs gcc or clang for the machine it was made for; the portable "
+             "form runs anywhere\"\n"
+             "#endif\n/* The instruction set and contraction (a * b + c in one rounding) this "
+             "kernel was tuned with, so that no flag is\n"
+             "   needed; and loops stay loops: no call of memset or memcpy is made of them. */\n"
+             "#if defined(__clang__)\n#define QN_FN __attribute__((");
     if (x86) {
         buf_puts(out, "target(\"");
         put_features(c->t, out);
         buf_puts(out, "\"), ");
     }
-    buf_puts(out, "no_builtin, unused))\n#define QN_CONTRACT _Pragma(\"clang fp contract(fast)\")\n#else\n#define QN_FN __attribute__((");
+    buf_puts(out, "no_builtin, unused))\n#define QN_CONTRACT _Pragma(\"clang fp "
+                  "contract(fast)\")\n#else\n#define QN_FN __attribute__((");
     if (x86) {
         buf_puts(out, "target(\"");
         put_features(c->t, out);
         buf_puts(out, "\"), ");
     }
-    buf_puts(out, "optimize(\"O2\", \"fp-contract=fast\", \"no-math-errno\", \"no-tree-loop-distribute-patterns\"), unused))\n"
-                  "#define QN_CONTRACT\n#endif\n"
-                  "/* The compiler does not see what this pointer is made of: accesses are displacements from it. */\n"
-                  "#if defined(__clang__)\n#define QN_FIX(p) __asm__(\"\" : \"+r\"(p))\n#else\n#define QN_FIX(p)\n#endif\n"
-                  "/* The vector stays in a register: gcc would rather load it again for each use. */\n"
-                  "#if defined(__clang__) || !(defined(__x86_64__) || defined(__aarch64__))\n#define QN_KEEP(x)\n");
-    buf_printf(out, "#else\n#define QN_KEEP(x) __asm__(\"\" : \"+%s\"(x))\n#endif\n\n", a64 ? "w" : c->avx512 ? "v" : "x");
+    buf_puts(out,
+             "optimize(\"O2\", \"fp-contract=fast\", \"no-math-errno\", "
+             "\"no-tree-loop-distribute-patterns\"), unused))\n"
+             "#define QN_CONTRACT\n#endif\n"
+             "/* The compiler does not see what this pointer is made of: accesses are "
+             "displacements from it. */\n"
+             "#if defined(__clang__)\n#define QN_FIX(p) __asm__(\"\" : \"+r\"(p))\n#else\n#define "
+             "QN_FIX(p)\n#endif\n"
+             "/* The vector stays in a register: gcc would rather load it again for each use. */\n"
+             "#if defined(__clang__) || !(defined(__x86_64__) || defined(__aarch64__))\n#define "
+             "QN_KEEP(x)\n");
+    buf_printf(out, "#else\n#define QN_KEEP(x) __asm__(\"\" : \"+%s\"(x))\n#endif\n\n",
+               a64         ? "w"
+               : c->avx512 ? "v"
+                           : "x");
 }

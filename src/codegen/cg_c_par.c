@@ -1,9 +1,10 @@
 /* cg_c_par: a PARALLEL loop as a function of its body, called by the hook or by a plain loop.
  *
- *   static void conv_par_1_body(const float *restrict x, ..., int64_t i, int64_t worker)     one iteration
- *   static int32_t conv_par_1(void *arg, int64_t i, int64_t worker)                           what the hook calls
+ *   static void conv_par_1_body(const float *restrict x, ..., int64_t i, int64_t worker)     one
+ * iteration static int32_t conv_par_1(void *arg, int64_t i, int64_t worker) what the hook calls
  *
- * Invariants: captured values travel in one struct on the caller's stack; nothing global is written. */
+ * Invariants: captured values travel in one struct on the caller's stack; nothing global is
+ * written. */
 #include <string.h>
 
 #include "codegen/cg_c.h"
@@ -12,7 +13,8 @@ static void see_tensor(struct cc_capture *p, const struct tensor *t)
 {
     if (p->tensor_seen[t->id]) return;
     p->tensor_seen[t->id] = true;
-    if (t->scope != SCOPE_TEMP && t->scope != SCOPE_TABLE && p->c->fn && p->c->fn->base[t->id]) vec_push(&p->tensors, t);
+    if (t->scope != SCOPE_TEMP && t->scope != SCOPE_TABLE && p->c->fn && p->c->fn->base[t->id])
+        vec_push(&p->tensors, t);
 }
 
 static void capture_expr(const struct expr *e, void *ctx)
@@ -24,7 +26,10 @@ static void capture_expr(const struct expr *e, void *ctx)
     if (p->c->fn && p->c->fn->var[e->u.var->id]) vec_push(&p->vars, e->u.var);
 }
 
-static void capture_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, capture_expr, ctx); }
+static void capture_slot(const struct expr **slot, void *ctx)
+{
+    expr_walk(*slot, capture_expr, ctx);
+}
 
 static bool capture_stmt(struct stmt *s, void *ctx)
 {
@@ -50,7 +55,8 @@ void cc_capture_fini(struct cc_capture *p)
 
 static bool written(const struct tensor *t, bool packing)
 {
-    return t->scope == SCOPE_OUT || t->scope == SCOPE_STACK || (t->scope == SCOPE_PACKED && packing);
+    return t->scope == SCOPE_OUT || t->scope == SCOPE_STACK ||
+           (t->scope == SCOPE_PACKED && packing);
 }
 
 /* One captured value: its declaration as a parameter or field, and its name outside. */
@@ -64,21 +70,28 @@ static int fields_of(struct cc *c, const struct cc_capture *p, bool restricted, 
     for (size_t i = 0; i < p->tensors.n; i++) {
         const struct tensor *t = p->tensors.p[i];
         const char *name = c->fn->base[t->id];
-        f[n++] = (struct field){cc_fmt(c, "%s%s *%s%s", written(t, c->packing) ? "" : "const ",
-                                       cc_memory_type((enum dtype)t->type.dtype),
-                                       restricted && t->scope != SCOPE_STACK ? "restrict " : "", name), name, name};
+        f[n++] =
+            (struct field){cc_fmt(c, "%s%s *%s%s", written(t, c->packing) ? "" : "const ",
+                                  cc_memory_type((enum dtype)t->type.dtype),
+                                  restricted && t->scope != SCOPE_STACK ? "restrict " : "", name),
+                           name, name};
     }
     for (size_t i = 0; i < p->vars.n; i++) {
         const struct var *v = p->vars.p[i];
         const char *name = c->fn->var[v->id];
-        if (v->type.lanes > 1) cc_fail(c, "c.form", "a parallel loop uses the vector '%s' from outside", v->name);
-        f[n++] = (struct field){cc_fmt(c, "%s %s", cc_value_type((enum dtype)v->type.dtype), name), name, name};
+        if (v->type.lanes > 1)
+            cc_fail(c, "c.form", "a parallel loop uses the vector '%s' from outside", v->name);
+        f[n++] = (struct field){cc_fmt(c, "%s %s", cc_value_type((enum dtype)v->type.dtype), name),
+                                name, name};
     }
-    f[n++] = (struct field){restricted ? "unsigned char *restrict scratch" : "unsigned char *scratch", "scratch", "scratch"};
+    f[n++] =
+        (struct field){restricted ? "unsigned char *restrict scratch" : "unsigned char *scratch",
+                       "scratch", "scratch"};
     return n;
 }
 
-static void print_body_function(struct cc *c, struct stmt *s, const struct cc_capture *p, const char *fname)
+static void print_body_function(struct cc *c, struct stmt *s, const struct cc_capture *p,
+                                const char *fname)
 {
     struct cc_fn inner, *outer = c->fn;
     struct buf body;
@@ -90,8 +103,10 @@ static void print_body_function(struct cc *c, struct stmt *s, const struct cc_ca
     const char *i = cc_name(c, s->u.loop.var->name);
     inner.worker = "worker";
     inner.var[s->u.loop.var->id] = i;
-    for (size_t k = 0; k < p->tensors.n; k++) inner.base[p->tensors.p[k]->id] = outer->base[p->tensors.p[k]->id];
-    for (size_t k = 0; k < p->vars.n; k++) inner.var[p->vars.p[k]->id] = outer->var[p->vars.p[k]->id];
+    for (size_t k = 0; k < p->tensors.n; k++)
+        inner.base[p->tensors.p[k]->id] = outer->base[p->tensors.p[k]->id];
+    for (size_t k = 0; k < p->vars.n; k++)
+        inner.var[p->vars.p[k]->id] = outer->var[p->vars.p[k]->id];
     uint32_t region = c->region;
     cc_stmt(c, s->u.loop.body);
     c->region = region;
@@ -104,16 +119,19 @@ static void print_body_function(struct cc *c, struct stmt *s, const struct cc_ca
     buf_fini(&body);
 }
 
-static void print_struct_and_thunk(struct cc *c, const struct cc_capture *p, const char *sname, const char *tname,
-                                   const char *fname)
+static void print_struct_and_thunk(struct cc *c, const struct cc_capture *p, const char *sname,
+                                   const char *tname, const char *fname)
 {
     struct field *f = ARENA_ARRAY(c->a, struct field, p->tensors.n + p->vars.n + 2);
     int n = fields_of(c, p, false, f);
     struct buf *o = &c->funcs;
     buf_printf(o, "struct %s {\n", sname);
     for (int k = 0; k < n; k++) buf_printf(o, "    %s;\n", f[k].decl);
-    buf_printf(o, "    int64_t qn_lo;\n};\n\nstatic int32_t %s(void *arg, int64_t i, int64_t worker)\n{\n"
-                  "    const struct %s *a = (const struct %s *)arg;\n    %s(", tname, sname, sname, fname);
+    buf_printf(
+        o,
+        "    int64_t qn_lo;\n};\n\nstatic int32_t %s(void *arg, int64_t i, int64_t worker)\n{\n"
+        "    const struct %s *a = (const struct %s *)arg;\n    %s(",
+        tname, sname, sname, fname);
     for (int k = 0; k < n; k++) buf_printf(o, "a->%s, ", f[k].name);
     buf_puts(o, "a->qn_lo + i, worker);\n    return 0;\n}\n\n");
 }
@@ -122,9 +140,11 @@ void cc_parallel(struct cc *c, struct stmt *s)
 {
     struct cc_capture p;
     const char *lo = cc_expr(c, s->u.loop.lo), *hi = cc_expr(c, s->u.loop.hi);
-    const char *from = cc_name(c, "from"), *to = cc_name(c, "to"), *arg = cc_name(c, "arg"), *i = cc_name(c, "i");
+    const char *from = cc_name(c, "from"), *to = cc_name(c, "to"), *arg = cc_name(c, "arg"),
+               *i = cc_name(c, "i");
     const char *tname = cc_name(c, cc_fmt(c, "par_%s", s->u.loop.var->name));
-    const char *fname = cc_name(c, cc_fmt(c, "%s_body", tname)), *sname = cc_name(c, cc_fmt(c, "%s_arg", tname));
+    const char *fname = cc_name(c, cc_fmt(c, "%s_body", tname)),
+               *sname = cc_name(c, cc_fmt(c, "%s_arg", tname));
     env_put(c->env, s->u.loop.var, s->u.loop.lo, s->u.loop.hi);
     cc_line(c, "const int64_t %s = %s;", from, cc_bare(c, lo));
     cc_line(c, "const int64_t %s = %s;", to, cc_bare(c, hi));

@@ -1,9 +1,10 @@
 /* cg_c_stmt: statements, scopes and lane loops.
  *
- *   alloc reg acc: f32x16[28]   ->   v_f32x16 acc_0 = {0}; ... acc_27      named, so that they stay in registers
+ *   alloc reg acc: f32x16[28]   ->   v_f32x16 acc_0 = {0}; ... acc_27      named, so that they stay
+ * in registers
  *
- * Invariants: a C block is a scope; uses are counted over the stores of one block before the first of them is printed,
- * so that what is used twice is named before its first use. */
+ * Invariants: a C block is a scope; uses are counted over the stores of one block before the first
+ * of them is printed, so that what is used twice is named before its first use. */
 #include <string.h>
 
 #include "codegen/cg_c.h"
@@ -42,7 +43,8 @@ void cc_function_end(struct cc *c, struct cc_fn *outer)
     buf_put(&c->funcs, f->head.p, f->head.n);
     buf_put(&c->funcs, f->o->p, f->o->n);
     buf_puts(&c->funcs, "}\n\n");
-    if (f->head.full || f->o->full) cc_fail(c, "c.too_big", "the emitted file would be larger than its limit");
+    if (f->head.full || f->o->full)
+        cc_fail(c, "c.too_big", "the emitted file would be larger than its limit");
     buf_fini(&f->head);
     c->scope_open.p[f->scope] = 0;
     c->fn = outer;
@@ -66,7 +68,8 @@ void cc_lane_close(struct cc *c, uint32_t saved)
     c->lane = NULL;
 }
 
-/* ---- counting --------------------------------------------------------------------------------- */
+/* ---- counting ---------------------------------------------------------------------------------
+ */
 
 static void count_slot(const struct expr **slot, void *ctx) { cc_count(ctx, *slot, false); }
 static void recount_slot(const struct expr **slot, void *ctx) { cc_count(ctx, *slot, true); }
@@ -81,18 +84,21 @@ static void count_stmt(struct cc *c, struct stmt *s)
         for (int i = 0; i < s->u.block.n; i++) count_stmt(c, s->u.block.p[i]);
 }
 
-/* What reads memory or registers is shared within one statement only: counted again when its turn comes. */
+/* What reads memory or registers is shared within one statement only: counted again when its turn
+ * comes. */
 static void open_stmt(struct cc *c, struct stmt *s)
 {
     c->stmt = ++c->next_stamp;
-    if (s->kind == ST_STORE || s->kind == ST_LET || s->kind == ST_IF) stmt_exprs(s, recount_slot, c);
+    if (s->kind == ST_STORE || s->kind == ST_LET || s->kind == ST_IF)
+        stmt_exprs(s, recount_slot, c);
     if (s->kind != ST_IF || s->u.cond.cond->type.lanes == 1) return;
     s = s->u.cond.then;
     if (s->kind == ST_BLOCK && s->u.block.n == 1) s = s->u.block.p[0];
     if (s->kind == ST_STORE) stmt_exprs(s, recount_slot, c);
 }
 
-/* ---- statements ------------------------------------------------------------------------------- */
+/* ---- statements -------------------------------------------------------------------------------
+ */
 
 static void print_body(struct cc *c, struct stmt *body)
 {
@@ -117,7 +123,8 @@ static void print_for(struct cc *c, struct stmt *s)
         return;
     }
     env_put(c->env, s->u.loop.var, lo, hi);
-    const char *from = cc_bare(c, cc_expr(c, lo)), *to = cc_bare(c, cc_expr(c, hi)), *v = cc_name(c, s->u.loop.var->name);
+    const char *from = cc_bare(c, cc_expr(c, lo)), *to = cc_bare(c, cc_expr(c, hi)),
+               *v = cc_name(c, s->u.loop.var->name);
     if (hi->n) { /* evaluated once */
         const char *end = cc_name(c, "end");
         cc_line(c, "const int64_t %s = %s;", end, to);
@@ -155,7 +162,8 @@ static void print_reg(struct cc *c, const struct tensor *t, int64_t n)
         if (vector)
             cc_line(c, "%s %s = {0};", cc_vector_type(c, t->type), names[i]);
         else if (t->type.lanes > 1)
-            cc_line(c, "%s %s[%d];", cc_value_type((enum dtype)t->type.dtype), names[i], t->type.lanes);
+            cc_line(c, "%s %s[%d];", cc_value_type((enum dtype)t->type.dtype), names[i],
+                    t->type.lanes);
         else
             cc_line(c, "%s %s = 0;", cc_value_type((enum dtype)t->type.dtype), names[i]);
     }
@@ -175,7 +183,8 @@ static void print_alloc(struct cc *c, struct stmt *s)
             print_reg(c, t, n);
         } else {
             c->fn->base[t->id] = cc_name(c, t->name);
-            cc_line(c, "%s %s[%lld];", cc_memory_type((enum dtype)t->type.dtype), c->fn->base[t->id], (long long)n);
+            cc_line(c, "%s %s[%lld];", cc_memory_type((enum dtype)t->type.dtype),
+                    c->fn->base[t->id], (long long)n);
         }
     }
     cc_stmt(c, s->u.alloc.body);
@@ -198,7 +207,8 @@ static bool use_stmt(struct stmt *s, void *ctx)
     return !((struct use *)ctx)->found;
 }
 
-/* A vector variable: bits for a mask of AVX-512 moves, a vector where the type has one, else an array of lanes. */
+/* A vector variable: bits for a mask of AVX-512 moves, a vector where the type has one, else an
+ * array of lanes. */
 static const char *let_vector(struct cc *c, const struct var *v, const struct expr *value)
 {
     bool mask = value->type.dtype == TYPE_B1;
@@ -207,7 +217,8 @@ static const char *let_vector(struct cc *c, const struct var *v, const struct ex
     const char *text = bits ? bits : cc_is_vector_type(c, value->type) ? cc_vector(c, value) : NULL;
     const char *name = cc_name(c, v->name), *type = cc_value_type((enum dtype)value->type.dtype);
     if (text) {
-        cc_line(c, "const %s %s = %s;", bits ? "uint64_t" : cc_vector_type(c, value->type), name, cc_bare(c, text));
+        cc_line(c, "const %s %s = %s;", bits ? "uint64_t" : cc_vector_type(c, value->type), name,
+                cc_bare(c, text));
         c->is_bits[v->id] = bits != NULL;
         return name;
     }
@@ -231,7 +242,8 @@ static void print_let(struct cc *c, struct stmt *s)
         const char *text = cc_bare(c, cc_expr(c, value)), *name = cc_name(c, v->name);
         cc_line(c, "const %s %s = %s;", cc_value_type((enum dtype)value->type.dtype), name, text);
         c->fn->var[v->id] = name;
-        if (type_eq(value->type, type_of(TYPE_S64))) env_put(c->env, v, value, expr_add(c->ir, value, expr_int(c->ir, 1)));
+        if (type_eq(value->type, type_of(TYPE_S64)))
+            env_put(c->env, v, value, expr_add(c->ir, value, expr_int(c->ir, 1)));
     }
     cc_stmt(c, s->u.let.body);
 }
@@ -244,13 +256,27 @@ static void print_one(struct cc *c, struct stmt *s)
     case ST_BLOCK:
         for (int i = 0; i < s->u.block.n; i++) print_one(c, s->u.block.p[i]);
         break;
-    case ST_STAGE: cc_stmt(c, s->u.stage.body); break;
-    case ST_FOR: print_for(c, s); break;
-    case ST_IF: print_if(c, s); break;
-    case ST_LET: print_let(c, s); break;
-    case ST_ALLOC: print_alloc(c, s); break;
-    case ST_STORE: cc_store(c, s, NULL); break;
-    case ST_UPDATE: cc_fail(c, "c.form", "an update was not lowered"); break;
+    case ST_STAGE:
+        cc_stmt(c, s->u.stage.body);
+        break;
+    case ST_FOR:
+        print_for(c, s);
+        break;
+    case ST_IF:
+        print_if(c, s);
+        break;
+    case ST_LET:
+        print_let(c, s);
+        break;
+    case ST_ALLOC:
+        print_alloc(c, s);
+        break;
+    case ST_STORE:
+        cc_store(c, s, NULL);
+        break;
+    case ST_UPDATE:
+        cc_fail(c, "c.form", "an update was not lowered");
+        break;
     }
 }
 

@@ -1,10 +1,11 @@
 /* cg_c_vec: vector expressions as values of GNU vector types.
  *
- *   fma(splat(a[k]), b[ramp(j, 1, 16)], acc[3])   ->   a[k] * *(const u_f32x16 *)&b[j] + acc_3
+ *   fma(cc_splat(a[k]), b[ramp(j, 1, 16)], acc[3])   ->   a[k] * *(const u_f32x16 *)&b[j] + acc_3
  *
- * Invariants: a node without a vector form becomes a vector variable filled lane by lane, so every kernel can be said;
- * loads touch only what the subscript spans; masked accesses touch only enabled lanes; no vector wider than the
- * machine's registers is passed to a function (its ABI would depend on flags). */
+ * Invariants: a node without a vector form becomes a vector variable filled lane by lane, so every
+ * kernel can be said; loads touch only what the subscript spans; masked accesses touch only enabled
+ * lanes; no vector wider than the machine's registers is passed to a function (its ABI would depend
+ * on flags). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,25 +14,29 @@
 
 enum { VECTOR_BYTES_MAX = 256, WINDOW_CHUNKS = 8, LANES_MAX = 64 };
 
-static int bytes_of(struct type t) { return dtype_bytes((enum dtype)t.dtype); }
+int cc_bytes(struct type t) { return dtype_bytes((enum dtype)t.dtype); }
 
 bool cc_is_vector_type(struct cc *c, struct type t)
 {
     enum dtype d = (enum dtype)t.dtype;
-    int n = t.lanes, size = n * bytes_of(t);
+    int n = t.lanes, size = n * cc_bytes(t);
     bool plain = d == TYPE_F64 || d == TYPE_F32 || (dtype_is_int(d) && dtype_bits(d) >= 8);
-    return c->vector && plain && n > 1 && n <= LANES_MAX && (n & (n - 1)) == 0 && size >= 8 && size <= VECTOR_BYTES_MAX;
+    return c->vector && plain && n > 1 && n <= LANES_MAX && (n & (n - 1)) == 0 && size >= 8 &&
+           size <= VECTOR_BYTES_MAX;
 }
 
 static void declare_type(struct cc *c, struct type t)
 {
-    const char *key = cc_fmt(c, "v_%s", cc_fmt(c, "%sx%d", dtype_name((enum dtype)t.dtype), t.lanes));
+    const char *key =
+        cc_fmt(c, "v_%s", cc_fmt(c, "%sx%d", dtype_name((enum dtype)t.dtype), t.lanes));
     if (map_get(c->have, key)) return;
     map_put(c->have, key, c);
     const char *elem = cc_memory_type((enum dtype)t.dtype);
-    int size = t.lanes * bytes_of(t);
+    int size = t.lanes * cc_bytes(t);
     buf_printf(&c->types, "typedef %s %s __attribute__((vector_size(%d)));\n", elem, key, size);
-    buf_printf(&c->types, "typedef %s u_%s __attribute__((vector_size(%d), aligned(%d), may_alias));\n", elem, key + 2, size, bytes_of(t));
+    buf_printf(&c->types,
+               "typedef %s u_%s __attribute__((vector_size(%d), aligned(%d), may_alias));\n", elem,
+               key + 2, size, cc_bytes(t));
 }
 
 const char *cc_vector_type(struct cc *c, struct type t)
@@ -46,14 +51,17 @@ const char *cc_unaligned_type(struct cc *c, struct type t)
     return cc_fmt(c, "u_%sx%d", dtype_name((enum dtype)t.dtype), t.lanes);
 }
 
-static struct type int_like(struct type t, bool is_signed)
+struct type cc_int_like(struct type t, bool is_signed)
 {
     static const enum dtype s[9] = {[1] = TYPE_S8, [2] = TYPE_S16, [4] = TYPE_S32, [8] = TYPE_S64};
     static const enum dtype u[9] = {[1] = TYPE_U8, [2] = TYPE_U16, [4] = TYPE_U32, [8] = TYPE_U64};
-    return type_vec(is_signed ? s[bytes_of(t)] : u[bytes_of(t)], t.lanes);
+    return type_vec(is_signed ? s[cc_bytes(t)] : u[cc_bytes(t)], t.lanes);
 }
 
-bool cc_fits_register(struct cc *c, struct type t) { return t.lanes * bytes_of(t) * 8 <= c->t->vector_bits; }
+bool cc_fits_register(struct cc *c, struct type t)
+{
+    return t.lanes * cc_bytes(t) * 8 <= c->t->vector_bits;
+}
 
 /* A new vector variable with this value. */
 static const char *hold(struct cc *c, struct type t, const char *text)
@@ -75,7 +83,9 @@ static const char *keep(struct cc *c, struct type t, const char *text)
 static bool is_identifier(const char *s)
 {
     for (; *s; s++)
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '_')) return false;
+        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
+              *s == '_'))
+            return false;
     return true;
 }
 
@@ -84,7 +94,7 @@ static void put_repeated(struct buf *b, const char *text, int n)
     for (int i = 0; i < n; i++) buf_printf(b, "%s%s", i ? ", " : "", text);
 }
 
-static const char *splat(struct cc *c, struct type t, const char *x)
+const char *cc_splat(struct cc *c, struct type t, const char *x)
 {
     const char *type = cc_vector_type(c, t), *elem = cc_value_type((enum dtype)t.dtype);
     struct buf b;
@@ -92,7 +102,8 @@ static const char *splat(struct cc *c, struct type t, const char *x)
         const char *name = cc_fmt(c, "qn_splat_%s", type + 2);
         if (!map_get(c->have, name)) {
             map_put(c->have, name, c);
-            buf_printf(&c->helpers, "QN_FN static inline %s %s(%s x)\n{\n    return (%s){", type, name, elem, type);
+            buf_printf(&c->helpers, "QN_FN static inline %s %s(%s x)\n{\n    return (%s){", type,
+                       name, elem, type);
             put_repeated(&c->helpers, "x", t.lanes);
             buf_puts(&c->helpers, "};\n}\n\n");
         }
@@ -113,12 +124,13 @@ static const char *splat(struct cc *c, struct type t, const char *x)
 }
 
 /* {0, s, 2s, ...} */
-static const char *steps(struct cc *c, struct type t, int64_t stride)
+const char *cc_steps(struct cc *c, struct type t, int64_t stride)
 {
     struct buf b;
     buf_init(&b, 1 << 20);
     buf_printf(&b, "((%s){", cc_vector_type(c, t));
-    for (int i = 0; i < t.lanes; i++) buf_printf(&b, "%s%lld", i ? ", " : "", (long long)(stride * i));
+    for (int i = 0; i < t.lanes; i++)
+        buf_printf(&b, "%s%lld", i ? ", " : "", (long long)(stride * i));
     buf_puts(&b, "})");
     const char *text = arena_strdup(c->a, b.p);
     buf_fini(&b);
@@ -126,7 +138,7 @@ static const char *steps(struct cc *c, struct type t, int64_t stride)
 }
 
 /* A vector variable computed lane by lane. */
-static const char *by_lanes(struct cc *c, const struct expr *e, struct type t, bool mask)
+const char *cc_by_lanes(struct cc *c, const struct expr *e, struct type t, bool mask)
 {
     const char *name = cc_name(c, "t"), *outer = c->lane;
     uint32_t saved;
@@ -140,130 +152,22 @@ static const char *by_lanes(struct cc *c, const struct expr *e, struct type t, b
     return name;
 }
 
-/* ---- masks ------------------------------------------------------------------------------------ */
+/* ---- loads ------------------------------------------------------------------------------------
+ */
 
-static bool lane_form(const struct expr *e, const struct expr **base, int64_t *stride)
+static const char *wide_load(struct cc *c, const struct tensor *t, struct type type,
+                             const struct expr *at, int64_t extra)
 {
-    *base = e->a[0];
-    *stride = 0;
-    if (e->op == OP_SPLAT) return true;
-    return e->op == OP_RAMP && expr_is_int(e->a[1], stride) && *stride > -256 && *stride < 256;
+    return cc_fmt(c, "(*(const %s *)(const void *)&%s)", cc_unaligned_type(c, type),
+                  cc_at(c, t, at, extra));
 }
 
-/* base0 + s0*lane < base1 + s1*lane as a comparison of narrow lanes with one clamped difference. */
-static const char *mask_of_lanes(struct cc *c, const struct expr *e, struct type mt)
+/* Shuffle of two vectors of the type by constant indices, as a function of its own: compilers
+ * differ in the builtin. */
+static const char *shuffle(struct cc *c, struct type t, const int *sel, const char *a,
+                           const char *b)
 {
-    const struct expr *b0, *b1;
-    int64_t s0, s1;
-    if (e->a[0]->type.dtype != TYPE_S64 || !lane_form(e->a[0], &b0, &s0) || !lane_form(e->a[1], &b1, &s1)) return NULL;
-    int64_t most = llabs(s0 - s1) * mt.lanes + 2;
-    int bits = bytes_of(mt) * 8;
-    if (bits < 64 && most >= INT64_C(1) << (bits - 1)) return NULL;
-    cc_need(c, "qn_clamp_s64");
-    const char *x = cc_expr(c, b0), *y = cc_expr(c, b1);
-    const char *d = cc_fmt(c, "((%s)qn_clamp_s64(%s - %s, -%lld, %lld))", cc_value_type((enum dtype)mt.dtype), y, x, (long long)most,
-                           (long long)most);
-    return cc_fmt(c, "((%s)(%s %s %s))", cc_vector_type(c, mt), steps(c, mt, s0 - s1), e->op == OP_LT ? "<" : "<=", splat(c, mt, d));
-}
-
-static const char *mask_compare(struct cc *c, const struct expr *e, struct type mt)
-{
-    static const char *const ops[4] = {"==", "!=", "<", "<="};
-    struct type t = e->a[0]->type;
-    if (e->op == OP_LT || e->op == OP_LE) {
-        const char *m = mask_of_lanes(c, e, mt);
-        if (m) return m;
-    }
-    if (!cc_is_vector_type(c, t)) return NULL;
-    struct type own = int_like(t, true);
-    const char *x = cc_vector(c, e->a[0]), *y = cc_vector(c, e->a[1]);
-    const char *m = cc_fmt(c, "((%s)(%s %s %s))", cc_vector_type(c, own), x, ops[e->op - OP_EQ], y);
-    if (bytes_of(own) == bytes_of(mt)) return m;
-    return cc_fmt(c, "__builtin_convertvector(%s, %s)", m, cc_vector_type(c, mt));
-}
-
-const char *cc_mask(struct cc *c, const struct expr *e, int bytes)
-{
-    static const enum dtype by_bytes[9] = {[1] = TYPE_S8, [2] = TYPE_S16, [4] = TYPE_S32, [8] = TYPE_S64};
-    struct type mt = type_vec(by_bytes[bytes], e->type.lanes);
-    const char *m = NULL;
-    if (e->op == OP_VAR && c->alias[e->u.var->id]) return cc_mask(c, c->alias[e->u.var->id], bytes);
-    switch ((enum op)e->op) {
-    case OP_EQ: case OP_NE: case OP_LT: case OP_LE: m = mask_compare(c, e, mt); break;
-    case OP_AND: m = cc_fmt(c, "(%s & %s)", cc_mask(c, e->a[0], bytes), cc_mask(c, e->a[1], bytes)); break;
-    case OP_OR: m = cc_fmt(c, "(%s | %s)", cc_mask(c, e->a[0], bytes), cc_mask(c, e->a[1], bytes)); break;
-    case OP_NOT: m = cc_fmt(c, "(~%s)", cc_mask(c, e->a[0], bytes)); break;
-    case OP_SPLAT: m = splat(c, mt, cc_fmt(c, "((%s)(%s ? -1 : 0))", cc_value_type((enum dtype)mt.dtype), cc_expr(c, e->a[0]))); break;
-    default: break;
-    }
-    return m ? m : by_lanes(c, e, mt, true);
-}
-
-/* Bits of a comparison that is true for a prefix or a suffix of the lanes. */
-static const char *kmask_compare(struct cc *c, const struct expr *e)
-{
-    const struct expr *b0, *b1;
-    int64_t s0, s1;
-    int lanes = e->type.lanes;
-    if (e->a[0]->type.dtype != TYPE_S64 || !lane_form(e->a[0], &b0, &s0) || !lane_form(e->a[1], &b1, &s1)) return NULL;
-    const char *x = cc_expr(c, b0), *y = cc_expr(c, b1);
-    cc_need(c, "qn_prefix");
-    if (s0 == 1 && s1 == 0) /* x + l < y: lanes below y - x (or up to it) */
-        return cc_fmt(c, "qn_prefix(%s - %s%s, %d)", y, x, e->op == OP_LE ? " + 1" : "", lanes);
-    if (s0 == 0 && s1 == 1) /* x < y + l: lanes above x - y */
-        return cc_fmt(c, "(~qn_prefix(%s - %s%s, %d))", x, y, e->op == OP_LT ? " + 1" : "", lanes);
-    return NULL;
-}
-
-const char *cc_kmask(struct cc *c, const struct expr *e)
-{
-    if (e->op == OP_VAR) return c->is_bits[e->u.var->id] ? c->fn->var[e->u.var->id] : NULL;
-    if (e->op == OP_LT || e->op == OP_LE) return kmask_compare(c, e);
-    if (e->op == OP_SPLAT) return cc_fmt(c, "(%s ? ~UINT64_C(0) : 0)", cc_expr(c, e->a[0]));
-    if (e->op != OP_AND && e->op != OP_OR && e->op != OP_NOT) return NULL;
-    const char *a = cc_kmask(c, e->a[0]);
-    if (!a || e->op == OP_NOT) return a ? cc_fmt(c, "(~%s)", a) : NULL;
-    const char *b = cc_kmask(c, e->a[1]);
-    return b ? cc_fmt(c, "(%s %c %s)", a, e->op == OP_AND ? '&' : '|', b) : NULL;
-}
-
-/* AVX-512 masked moves, which gcc and clang name alike. */
-static const struct {
-    char suffix[8];
-    enum dtype d;
-    int lanes;
-    const char *mask;
-} masked[] = {
-    {"ps512", TYPE_F32, 16, "uint16_t"}, {"ps256", TYPE_F32, 8, "uint8_t"},  {"ps128", TYPE_F32, 4, "uint8_t"},
-    {"pd512", TYPE_F64, 8, "uint8_t"},   {"pd256", TYPE_F64, 4, "uint8_t"},  {"pd128", TYPE_F64, 2, "uint8_t"},
-    {"si512", TYPE_S32, 16, "uint16_t"}, {"si256", TYPE_S32, 8, "uint8_t"},  {"si128", TYPE_S32, 4, "uint8_t"},
-};
-
-bool cc_masked_builtin(struct cc *c, struct type t, bool store, const char **name, const char **elem, const char **mask)
-{
-    enum dtype d = t.dtype == TYPE_U32 ? TYPE_S32 : (enum dtype)t.dtype;
-    for (size_t i = 0; i < QN_COUNT(masked) && c->avx512; i++) {
-        if (masked[i].d != d || masked[i].lanes != t.lanes) continue;
-        *name = cc_fmt(c, "__builtin_ia32_%s%s%s_mask", store ? "store" : "load", masked[i].suffix[0] == 's' ? "dqu" : "u",
-                       masked[i].suffix);
-        *elem = cc_vector_type(c, type_vec(d, t.lanes));
-        *mask = masked[i].mask;
-        return true;
-    }
-    return false;
-}
-
-/* ---- loads ------------------------------------------------------------------------------------ */
-
-static const char *wide_load(struct cc *c, const struct tensor *t, struct type type, const struct expr *at, int64_t extra)
-{
-    return cc_fmt(c, "(*(const %s *)(const void *)&%s)", cc_unaligned_type(c, type), cc_at(c, t, at, extra));
-}
-
-/* Shuffle of two vectors of the type by constant indices, as a function of its own: compilers differ in the builtin. */
-static const char *shuffle(struct cc *c, struct type t, const int *sel, const char *a, const char *b)
-{
-    const char *type = cc_vector_type(c, t), *itype = cc_vector_type(c, int_like(t, true));
+    const char *type = cc_vector_type(c, t), *itype = cc_vector_type(c, cc_int_like(t, true));
     struct buf list;
     buf_init(&list, 1 << 16);
     for (int i = 0; i < t.lanes; i++) buf_printf(&list, "%s%d", i ? ", " : "", sel[i]);
@@ -271,21 +175,26 @@ static const char *shuffle(struct cc *c, struct type t, const int *sel, const ch
     if (!name) {
         name = cc_fmt(c, "qn_shuffle_%zu", map_count(c->have));
         map_put(c->have, key, (void *)(uintptr_t)name);
-        buf_printf(&c->helpers, "QN_FN static inline %s %s(%s a, %s b)\n{\n#if defined(__clang__) || __GNUC__ >= 12\n"
-                                "    return __builtin_shufflevector(a, b, %s);\n#else\n    return __builtin_shuffle(a, b, (%s){%s});\n"
-                                "#endif\n}\n\n", type, name, type, type, list.p, itype, list.p);
+        buf_printf(
+            &c->helpers,
+            "QN_FN static inline %s %s(%s a, %s b)\n{\n#if defined(__clang__) || __GNUC__ >= 12\n"
+            "    return __builtin_shufflevector(a, b, %s);\n#else\n    return __builtin_shuffle(a, "
+            "b, (%s){%s});\n"
+            "#endif\n}\n\n",
+            type, name, type, type, list.p, itype, list.p);
     }
     buf_fini(&list);
     return cc_fmt(c, "%s(%s, %s)", name, a, b);
 }
 
 /* Elements sel[i] of a window shorter than the vector: one by one. */
-static const char *narrow_window(struct cc *c, const struct tensor *t, struct type type, const struct expr *at, int64_t first,
-                                 const int *sel)
+static const char *narrow_window(struct cc *c, const struct tensor *t, struct type type,
+                                 const struct expr *at, int64_t first, const int *sel)
 {
     struct buf b;
     const char *p = cc_name(c, "p");
-    cc_line(c, "const %s *const %s = &%s;", cc_memory_type((enum dtype)type.dtype), p, cc_at(c, t, at, first));
+    cc_line(c, "const %s *const %s = &%s;", cc_memory_type((enum dtype)type.dtype), p,
+            cc_at(c, t, at, first));
     buf_init(&b, 1 << 16);
     buf_printf(&b, "((%s){", cc_vector_type(c, type));
     for (int i = 0; i < type.lanes; i++) buf_printf(&b, "%s%s[%d]", i ? ", " : "", p, sel[i]);
@@ -295,11 +204,12 @@ static const char *narrow_window(struct cc *c, const struct tensor *t, struct ty
     return text;
 }
 
-static const char *window(struct cc *c, const struct tensor *t, struct type type, const struct expr *at, int64_t first, int span,
-                          const int *sel)
+static const char *window(struct cc *c, const struct tensor *t, struct type type,
+                          const struct expr *at, int64_t first, int span, const int *sel)
 {
     int lanes = type.lanes, chunks = (span + lanes - 1) / lanes;
-    if (span < lanes || !cc_fits_register(c, type)) return narrow_window(c, t, type, at, first, sel);
+    if (span < lanes || !cc_fits_register(c, type))
+        return narrow_window(c, t, type, at, first, sel);
     const char *out = NULL;
     for (int k = 0; k < chunks; k++) {
         int start = k == chunks - 1 ? span - lanes : k * lanes, used = 0, mask[LANES_MAX];
@@ -324,7 +234,8 @@ static const char *load(struct cc *c, const struct expr *e)
     if (a.kind == ACCESS_CONTIGUOUS) return wide_load(c, t, e->type, a.base, 0);
     int64_t first = 0, far = 0;
     const struct expr *at_ramp = e->a[0];
-    if (a.kind == ACCESS_GATHER && at_ramp->op == OP_RAMP && expr_is_int(at_ramp->a[1], &far) && llabs(far) < 1 << 20) {
+    if (a.kind == ACCESS_GATHER && at_ramp->op == OP_RAMP && expr_is_int(at_ramp->a[1], &far) &&
+        llabs(far) < 1 << 20) {
         for (int i = 0; i < lanes; i++) sel[i] = (int)(far * i);
         return narrow_window(c, t, e->type, at_ramp->a[0], 0, sel);
     }
@@ -353,7 +264,8 @@ static const char *load_guarded(struct cc *c, const struct expr *e)
         const char *bits = cc_kmask(c, e->a[0]);
         if (!bits) return NULL;
         const char *other = cc_vector(c, e->a[1]), *at = cc_at(c, e->u.tensor, a.base, 0);
-        return cc_fmt(c, "((%s)%s((const void *)&%s, (%s)%s, (%s)%s))", cc_vector_type(c, e->type), name, at, elem, other, mtype, bits);
+        return cc_fmt(c, "((%s)%s((const void *)&%s, (%s)%s, (%s)%s))", cc_vector_type(c, e->type),
+                      name, at, elem, other, mtype, bits);
     }
     const char *v = cc_name(c, "t");
     const char *cond = cc_bare(c, cc_expr(c, e->a[0])), *other = cc_bare(c, cc_vector(c, e->a[1]));
@@ -369,13 +281,15 @@ static const char *load_guarded(struct cc *c, const struct expr *e)
     return v;
 }
 
-/* ---- arithmetic ------------------------------------------------------------------------------- */
+/* ---- arithmetic -------------------------------------------------------------------------------
+ */
 
 /* An operand of a float operator: a splat may stay a scalar, which both compilers broadcast. */
 static const char *operand(struct cc *c, const struct expr *e)
 {
     enum cc_shape shape;
-    bool literal = e->op == OP_SPLAT && dtype_is_float((enum dtype)e->type.dtype) && !cc_recall(c, e, &shape);
+    bool literal =
+        e->op == OP_SPLAT && dtype_is_float((enum dtype)e->type.dtype) && !cc_recall(c, e, &shape);
     return literal ? cc_expr(c, e->a[0]) : cc_vector(c, e);
 }
 
@@ -395,15 +309,17 @@ static const char *fma_text(struct cc *c, const struct expr *e)
 
 static const char *int_binary(struct cc *c, const struct expr *e, const char *op)
 {
-    const char *u = cc_vector_type(c, int_like(e->type, false));
+    const char *u = cc_vector_type(c, cc_int_like(e->type, false));
     const char *x = cc_vector(c, e->a[0]), *y = cc_vector(c, e->a[1]);
     return cc_fmt(c, "((%s)((%s)%s %s (%s)%s))", cc_vector_type(c, e->type), u, x, op, u, y);
 }
 
 static const char *pick(struct cc *c, struct type t, const char *mask, const char *x, const char *y)
 {
-    const char *it = cc_vector_type(c, int_like(t, true)), *m = is_identifier(mask) ? mask : hold(c, int_like(t, true), mask);
-    return cc_fmt(c, "((%s)((%s & (%s)%s) | (~%s & (%s)%s)))", cc_vector_type(c, t), m, it, x, m, it, y);
+    const char *it = cc_vector_type(c, cc_int_like(t, true)),
+               *m = is_identifier(mask) ? mask : hold(c, cc_int_like(t, true), mask);
+    return cc_fmt(c, "((%s)((%s & (%s)%s) | (~%s & (%s)%s)))", cc_vector_type(c, t), m, it, x, m,
+                  it, y);
 }
 
 static const char *min_max(struct cc *c, const struct expr *e)
@@ -412,55 +328,69 @@ static const char *min_max(struct cc *c, const struct expr *e)
         const char *a = cc_vector(c, e->a[0]);
         return cc_vfn_min_max(c, e->op == OP_MAX, e->type, a, cc_vector(c, e->a[1]));
     }
-    struct type it = int_like(e->type, true);
+    struct type it = cc_int_like(e->type, true);
     const char *x = cc_vector(c, e->a[0]), *y = cc_vector(c, e->a[1]);
     if (!is_identifier(x)) x = hold(c, e->type, x);
     if (!is_identifier(y)) y = hold(c, e->type, y);
-    return pick(c, e->type, cc_fmt(c, "((%s)(%s %c %s))", cc_vector_type(c, it), x, e->op == OP_MIN ? '<' : '>', y), x, y);
+    return pick(c, e->type,
+                cc_fmt(c, "((%s)(%s %c %s))", cc_vector_type(c, it), x, e->op == OP_MIN ? '<' : '>',
+                       y),
+                x, y);
 }
 
 static const char *select_vector(struct cc *c, const struct expr *e)
 {
     if (e->a[0]->type.lanes == 1) {
-        const char *cond = cc_expr(c, e->a[0]), *x = cc_vector(c, e->a[1]), *y = cc_vector(c, e->a[2]);
+        const char *cond = cc_expr(c, e->a[0]), *x = cc_vector(c, e->a[1]),
+                   *y = cc_vector(c, e->a[2]);
         return cc_fmt(c, "(%s ? %s : %s)", cond, x, y);
     }
-    const char *m = cc_mask(c, e->a[0], bytes_of(e->type)), *x = cc_vector(c, e->a[1]), *y = cc_vector(c, e->a[2]);
+    const char *m = cc_mask(c, e->a[0], cc_bytes(e->type)), *x = cc_vector(c, e->a[1]),
+               *y = cc_vector(c, e->a[2]);
     return pick(c, e->type, m, x, y);
 }
 
 static const char *convert(struct cc *c, const struct expr *e)
 {
     struct type from = e->a[0]->type;
-    bool real_from = dtype_is_float((enum dtype)from.dtype), real_to = dtype_is_float((enum dtype)e->type.dtype);
+    bool real_from = dtype_is_float((enum dtype)from.dtype),
+         real_to = dtype_is_float((enum dtype)e->type.dtype);
     bool saturates = e->u.i != CAST_PLAIN && !real_to;
-    bool even = e->u.i == CAST_ROUND_EVEN || e->u.i == CAST_SAT_ROUND_EVEN, cut = e->u.i == CAST_PLAIN || e->u.i == CAST_SAT;
-    if (from.dtype == TYPE_F32 && e->type.dtype == TYPE_S32 && (even || cut) && cc_is_vector_type(c, from) && cc_fits_register(c, from)) {
+    bool even = e->u.i == CAST_ROUND_EVEN || e->u.i == CAST_SAT_ROUND_EVEN,
+         cut = e->u.i == CAST_PLAIN || e->u.i == CAST_SAT;
+    if (from.dtype == TYPE_F32 && e->type.dtype == TYPE_S32 && (even || cut) &&
+        cc_is_vector_type(c, from) && cc_fits_register(c, from)) {
         const char *x = cc_vector(c, e->a[0]);
         return cc_vfn_to_s32(c, from, even ? cc_vfn_round(c, OP_ROUND, from, x) : x);
     }
     if (!cc_is_vector_type(c, from) || saturates || (real_from && !real_to)) return NULL;
     const char *x = cc_vector(c, e->a[0]);
-    return type_eq(from, e->type) ? x : cc_fmt(c, "__builtin_convertvector(%s, %s)", x, cc_vector_type(c, e->type));
+    return type_eq(from, e->type)
+               ? x
+               : cc_fmt(c, "__builtin_convertvector(%s, %s)", x, cc_vector_type(c, e->type));
 }
 
 static const char *ramp(struct cc *c, const struct expr *e)
 {
     int64_t stride = 0;
     if (!expr_is_int(e->a[1], &stride) || llabs(stride) * e->type.lanes > 100) return NULL;
-    const char *base = splat(c, e->type, cc_expr(c, e->a[0])), *u = cc_vector_type(c, int_like(e->type, false));
-    return cc_fmt(c, "((%s)((%s)%s + (%s)%s))", cc_vector_type(c, e->type), u, base, u, steps(c, int_like(e->type, true), stride));
+    const char *base = cc_splat(c, e->type, cc_expr(c, e->a[0])),
+               *u = cc_vector_type(c, cc_int_like(e->type, false));
+    return cc_fmt(c, "((%s)((%s)%s + (%s)%s))", cc_vector_type(c, e->type), u, base, u,
+                  cc_steps(c, cc_int_like(e->type, true), stride));
 }
 
 static const char *unary_text(struct cc *c, const struct expr *e)
 {
-    struct type ut = int_like(e->type, false);
+    struct type ut = cc_int_like(e->type, false);
     bool real = dtype_is_float((enum dtype)e->type.dtype);
-    const char *x = cc_vector(c, e->a[0]), *u = cc_vector_type(c, ut), *v = cc_vector_type(c, e->type);
+    const char *x = cc_vector(c, e->a[0]), *u = cc_vector_type(c, ut),
+               *v = cc_vector_type(c, e->type);
     if (e->op == OP_NOT) return cc_fmt(c, "((%s)~(%s)%s)", v, u, x);
     if (e->op == OP_NEG) return real ? cc_fmt(c, "(-%s)", x) : cc_fmt(c, "((%s)-(%s)%s)", v, u, x);
-    const char *all = bytes_of(e->type) == 8 ? "UINT64_C(0x7fffffffffffffff)" : "UINT32_C(0x7fffffff)"; /* |x| of a float */
-    return cc_fmt(c, "((%s)((%s)%s & %s))", v, u, x, splat(c, ut, all));
+    const char *all = cc_bytes(e->type) == 8 ? "UINT64_C(0x7fffffffffffffff)"
+                                             : "UINT32_C(0x7fffffff)"; /* |x| of a float */
+    return cc_fmt(c, "((%s)((%s)%s & %s))", v, u, x, cc_splat(c, ut, all));
 }
 
 /* The vector form of one node, or NULL. */
@@ -468,35 +398,61 @@ static const char *node(struct cc *c, const struct expr *e)
 {
     bool real = dtype_is_float((enum dtype)e->type.dtype);
     switch ((enum op)e->op) {
-    case OP_VAR: return c->fn->var[e->u.var->id];
-    case OP_SPLAT: return splat(c, e->type, cc_expr(c, e->a[0]));
-    case OP_RAMP: return ramp(c, e);
-    case OP_LOAD: return e->u.tensor->scope == SCOPE_REG ? cc_reg(c, e->u.tensor, e->a[0]) : load(c, e);
-    case OP_LOADC: return e->u.tensor->scope == SCOPE_REG ? NULL : load_guarded(c, e);
-    case OP_ADD: return real ? float_binary(c, e, '+') : int_binary(c, e, "+");
-    case OP_SUB: return real ? float_binary(c, e, '-') : int_binary(c, e, "-");
-    case OP_MUL: return real ? float_binary(c, e, '*') : int_binary(c, e, "*");
-    case OP_DIV: return real ? float_binary(c, e, '/') : NULL;
-    case OP_FMA: return fma_text(c, e);
-    case OP_AND: return int_binary(c, e, "&");
-    case OP_OR: return int_binary(c, e, "|");
-    case OP_XOR: return int_binary(c, e, "^");
-    case OP_SHL: return int_binary(c, e, "<<");
-    case OP_SHR: return cc_fmt(c, "(%s >> %s)", cc_vector(c, e->a[0]), cc_vector(c, e->a[1]));
-    case OP_MIN: case OP_MAX: return min_max(c, e);
-    case OP_NEG: case OP_NOT: return unary_text(c, e);
-    case OP_ABS: return real ? unary_text(c, e) : NULL;
-    case OP_FLOOR: case OP_CEIL: case OP_ROUND: case OP_TRUNC: {
+    case OP_VAR:
+        return c->fn->var[e->u.var->id];
+    case OP_SPLAT:
+        return cc_splat(c, e->type, cc_expr(c, e->a[0]));
+    case OP_RAMP:
+        return ramp(c, e);
+    case OP_LOAD:
+        return e->u.tensor->scope == SCOPE_REG ? cc_reg(c, e->u.tensor, e->a[0]) : load(c, e);
+    case OP_LOADC:
+        return e->u.tensor->scope == SCOPE_REG ? NULL : load_guarded(c, e);
+    case OP_ADD:
+        return real ? float_binary(c, e, '+') : int_binary(c, e, "+");
+    case OP_SUB:
+        return real ? float_binary(c, e, '-') : int_binary(c, e, "-");
+    case OP_MUL:
+        return real ? float_binary(c, e, '*') : int_binary(c, e, "*");
+    case OP_DIV:
+        return real ? float_binary(c, e, '/') : NULL;
+    case OP_FMA:
+        return fma_text(c, e);
+    case OP_AND:
+        return int_binary(c, e, "&");
+    case OP_OR:
+        return int_binary(c, e, "|");
+    case OP_XOR:
+        return int_binary(c, e, "^");
+    case OP_SHL:
+        return int_binary(c, e, "<<");
+    case OP_SHR:
+        return cc_fmt(c, "(%s >> %s)", cc_vector(c, e->a[0]), cc_vector(c, e->a[1]));
+    case OP_MIN:
+    case OP_MAX:
+        return min_max(c, e);
+    case OP_NEG:
+    case OP_NOT:
+        return unary_text(c, e);
+    case OP_ABS:
+        return real ? unary_text(c, e) : NULL;
+    case OP_FLOOR:
+    case OP_CEIL:
+    case OP_ROUND:
+    case OP_TRUNC: {
         if (!cc_fits_register(c, e->type)) return NULL;
         const char *x = cc_vector(c, e->a[0]);
         return cc_vfn_round(c, (enum op)e->op, e->type, x);
     }
-    case OP_SELECT: return select_vector(c, e);
-    case OP_CAST: return convert(c, e);
+    case OP_SELECT:
+        return select_vector(c, e);
+    case OP_CAST:
+        return convert(c, e);
     case OP_BITCAST:
         if (!cc_is_vector_type(c, e->a[0]->type)) return NULL;
         return cc_fmt(c, "((%s)%s)", cc_vector_type(c, e->type), cc_vector(c, e->a[0]));
-    default: return NULL;
+    default:
+        return NULL;
     }
 }
 
@@ -506,10 +462,14 @@ const char *cc_vector(struct cc *c, const struct expr *e)
     if (c->failed) return "0";
     const char *name = cc_recall(c, e, &shape);
     if (name && shape == CC_VECTOR) return name;
-    bool named = cc_worth_naming(c, e), table = e->op == OP_LOAD && e->u.tensor->scope == SCOPE_TABLE && !cc_same_form((enum dtype)e->type.dtype);
+    bool named = cc_worth_naming(c, e), table = e->op == OP_LOAD &&
+                                                e->u.tensor->scope == SCOPE_TABLE &&
+                                                !cc_same_form((enum dtype)e->type.dtype);
     const char *text = table ? NULL : node(c, e);
-    if (!text) text = by_lanes(c, e, e->type, false);
-    if (named && !is_identifier(text)) text = e->op == OP_LOAD && cc_fits_register(c, e->type) ? keep(c, e->type, text) : hold(c, e->type, text);
+    if (!text) text = cc_by_lanes(c, e, e->type, false);
+    if (named && !is_identifier(text))
+        text = e->op == OP_LOAD && cc_fits_register(c, e->type) ? keep(c, e->type, text)
+                                                                : hold(c, e->type, text);
     if (named) cc_remember(c, e, text, CC_VECTOR);
     return text;
 }

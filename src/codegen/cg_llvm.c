@@ -2,9 +2,10 @@
  *
  *   codegen_llvm(&k, t, &(struct codegen_options){.misched = false}, &art, &e)
  *
- * Invariants: one LLVM context a call, nothing of it survives; target machines are kept per (triple, cpu,
- * features, abi) until codegen_llvm_shutdown. The module is verified before code generation, because LLVM
- * aborts the process on what it cannot digest. The same kernel, target and options give the same bytes. */
+ * Invariants: one LLVM context a call, nothing of it survives; target machines are kept per
+ * (triple, cpu, features, abi) until codegen_llvm_shutdown. The module is verified before code
+ * generation, because LLVM aborts the process on what it cannot digest. The same kernel, target and
+ * options give the same bytes. */
 #include <stdio.h>
 #include <string.h>
 
@@ -45,8 +46,8 @@ static void llvm_ready(void)
     llvm.ready = true;
 }
 
-/* The machine scheduler's switch is a process-wide hidden option; a misspelt one would be ignored silently, so a
- * test watches its effect. */
+/* The machine scheduler's switch is a process-wide hidden option; a misspelt one would be ignored
+ * silently, so a test watches its effect. */
 static void set_misched(bool on)
 {
     if (llvm.misched == (int)on) return;
@@ -75,7 +76,8 @@ static LLVMTargetMachineRef machine_make(const struct target *t, struct err *e)
     LLVMTargetRef target;
     char *msg = NULL;
     if (LLVMGetTargetFromTriple(t->triple, &target, &msg)) {
-        err_set(e, RC_INPUT, "codegen.triple", "LLVM does not know the triple '%s': %s", t->triple, msg);
+        err_set(e, RC_INPUT, "codegen.triple", "LLVM does not know the triple '%s': %s", t->triple,
+                msg);
         LLVMDisposeMessage(msg);
         return NULL;
     }
@@ -88,7 +90,8 @@ static LLVMTargetMachineRef machine_make(const struct target *t, struct err *e)
     LLVMTargetMachineOptionsSetCodeModel(o, LLVMCodeModelSmall);
     LLVMTargetMachineRef tm = LLVMCreateTargetMachineWithOptions(target, t->triple, o);
     LLVMDisposeTargetMachineOptions(o);
-    if (!tm) err_set(e, RC_INPUT, "codegen.triple", "LLVM has no code generator for '%s'", t->triple);
+    if (!tm)
+        err_set(e, RC_INPUT, "codegen.triple", "LLVM has no code generator for '%s'", t->triple);
     return tm;
 }
 
@@ -96,7 +99,8 @@ static struct machine *machine_for(const struct target *t, struct err *e)
 {
     struct buf key;
     buf_init(&key, 1 << 16);
-    buf_printf(&key, "%s|%s|%s|%s", t->triple, t->cpu ? t->cpu : "", t->features ? t->features : "", t->abi ? t->abi : "");
+    buf_printf(&key, "%s|%s|%s|%s", t->triple, t->cpu ? t->cpu : "", t->features ? t->features : "",
+               t->abi ? t->abi : "");
     struct machine *found = NULL;
     for (int i = 0; i < llvm.n; i++)
         if (strcmp(llvm.machine[i].key, key.p) == 0) found = &llvm.machine[i];
@@ -112,7 +116,8 @@ static struct machine *machine_for(const struct target *t, struct err *e)
     return found;
 }
 
-/* ---- one call --------------------------------------------------------------------------------- */
+/* ---- one call ---------------------------------------------------------------------------------
+ */
 
 struct job {
     struct cg cg;
@@ -145,7 +150,8 @@ static void cg_facts_of_target(struct cg *c, const struct target *t)
     bool a64 = strncmp(t->triple, "aarch64", 7) == 0;
     c->x86 = strncmp(t->triple, "x86_64", 6) == 0;
     bool avx = has_feature(t, "avx") || has_feature(t, "avx2") || has_feature(t, "avx512f");
-    c->native_round = a64 || (c->x86 && (avx || has_feature(t, "sse4.1") || has_feature(t, "sse4.2")));
+    c->native_round =
+        a64 || (c->x86 && (avx || has_feature(t, "sse4.1") || has_feature(t, "sse4.2")));
     c->native_half = a64 || (c->x86 && has_feature(t, "f16c"));
 }
 
@@ -163,8 +169,8 @@ static void cg_types(struct cg *c)
     c->void_ = LLVMVoidTypeInContext(x);
 }
 
-static void job_open(struct job *j, const struct kernel *k, const struct target *t, const struct codegen_options *o,
-                     struct err *e)
+static void job_open(struct job *j, const struct kernel *k, const struct target *t,
+                     const struct codegen_options *o, struct err *e)
 {
     struct cg *c = &j->cg;
     c->ctx = LLVMContextCreate();
@@ -224,7 +230,8 @@ static enum rc run_passes(struct job *j)
 static enum rc emit_object(struct job *j, LLVMMemoryBufferRef *object)
 {
     char *msg = NULL;
-    bool bad = LLVMTargetMachineEmitToMemoryBuffer(j->m->tm, j->cg.mod, LLVMObjectFile, &msg, object);
+    bool bad =
+        LLVMTargetMachineEmitToMemoryBuffer(j->m->tm, j->cg.mod, LLVMObjectFile, &msg, object);
     if (bad) {
         err_set(j->cg.e, RC_FAIL, "codegen.emit", "%s", msg);
         LLVMDisposeMessage(msg);
@@ -239,19 +246,20 @@ static void hash_artefact(struct artefact *a)
 {
     struct buf b;
     buf_init(&b, a->blob_n + 256);
-    buf_printf(&b, "kernel=%lld pack=%lld scratch=%lld+%lld\n", (long long)a->kernel_at, (long long)a->pack_at,
-               (long long)a->scratch_a, (long long)a->scratch_b);
+    buf_printf(&b, "kernel=%lld pack=%lld scratch=%lld+%lld\n", (long long)a->kernel_at,
+               (long long)a->pack_at, (long long)a->scratch_a, (long long)a->scratch_b);
     buf_put(&b, a->blob, a->blob_n);
     hash_id(a->hash, b.p, b.n);
     buf_fini(&b);
 }
 
-static enum rc fill_artefact(struct job *j, LLVMMemoryBufferRef object, const struct codegen_options *o,
-                             struct artefact *out)
+static enum rc fill_artefact(struct job *j, LLVMMemoryBufferRef object,
+                             const struct codegen_options *o, struct artefact *out)
 {
     static const char *const names[2] = {"kernel", "pack"};
     struct flat_image img;
-    enum rc rc = flatlink((const uint8_t *)LLVMGetBufferStart(object), LLVMGetBufferSize(object), names, 2, &img, j->cg.e);
+    enum rc rc = flatlink((const uint8_t *)LLVMGetBufferStart(object), LLVMGetBufferSize(object),
+                          names, 2, &img, j->cg.e);
     if (rc) return rc;
     out->blob = img.p;
     out->blob_n = img.n;
@@ -266,8 +274,9 @@ static enum rc fill_artefact(struct job *j, LLVMMemoryBufferRef object, const st
     out->stack_bytes = g.stack_bytes;
     hash_artefact(out);
     if (!rc && g.stack_bytes > j->cg.t->stack_limit)
-        rc = err_set(j->cg.e, RC_FAIL, "codegen.stack", "the kernel needs about %d bytes of stack; %lld are allowed",
-                     g.stack_bytes, (long long)j->cg.t->stack_limit);
+        rc = err_set(j->cg.e, RC_FAIL, "codegen.stack",
+                     "the kernel needs about %d bytes of stack; %lld are allowed", g.stack_bytes,
+                     (long long)j->cg.t->stack_limit);
     return rc;
 }
 
@@ -292,8 +301,8 @@ static enum rc compile(struct job *j, const struct codegen_options *o, struct ar
     return rc;
 }
 
-enum rc codegen_llvm(const struct kernel *k, const struct target *t, const struct codegen_options *o,
-                     struct artefact *out, struct err *e)
+enum rc codegen_llvm(const struct kernel *k, const struct target *t,
+                     const struct codegen_options *o, struct artefact *out, struct err *e)
 {
     struct err local = {0};
     struct job j = {0};

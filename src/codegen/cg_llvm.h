@@ -1,16 +1,18 @@
 /* cg_llvm: the parts of the LLVM back end, private to src/codegen/cg_llvm*.c.
  *
- * The kernel becomes finished SSA: explicit vectors, REG tensors as one alloca an element (promoted by sroa), rotated
- * loops, loads at element alignment. LLVM is left with instruction selection and register allocation.
+ * The kernel becomes finished SSA: explicit vectors, REG tensors as one alloca an element (promoted
+ * by sroa), rotated loops, loads at element alignment. LLVM is left with instruction selection and
+ * register allocation.
  *
  *   kernel(buf, dyn, scratch, par)       loads pointers and extents, checks them, calls
  *   kernel.body(noalias b0.., dyn.., scratch, par)     the nest
- *   par.3(arg, i, worker)                unpacks arg, calls par.3.body(...) = the body of a PARALLEL loop
+ *   par.3(arg, i, worker)                unpacks arg, calls par.3.body(...) = the body of a
+ * PARALLEL loop
  *
- * Value forms in registers: f16 and bf16 are f32 holding a value of the narrow type; s4 u4 are i4; b1 is i1. In memory:
- * 16-bit patterns, bytes, bytes.
- * Scopes: a scope is a region of the control flow graph that its first block dominates; a memoised value may be used
- * while the scope it was computed in is open. */
+ * Value forms in registers: f16 and bf16 are f32 holding a value of the narrow type; s4 u4 are i4;
+ * b1 is i1. In memory: 16-bit patterns, bytes, bytes. Scopes: a scope is a region of the control
+ * flow graph that its first block dominates; a memoised value may be used while the scope it was
+ * computed in is open. */
 #ifndef QN_CG_LLVM_H
 #define QN_CG_LLVM_H
 
@@ -46,13 +48,13 @@ struct cg_fn {
     LLVMBasicBlockRef entry;               /* allocas only */
     LLVMValueRef *var;                     /* by variable id */
     int16_t *var_depth;
-    LLVMValueRef *base;                    /* by tensor id: pointer; REG: see reg */
-    LLVMValueRef **reg;                    /* by tensor id: an alloca an element */
+    LLVMValueRef *base; /* by tensor id: pointer; REG: see reg */
+    LLVMValueRef **reg; /* by tensor id: an alloca an element */
     VEC(struct cg_loop) loops;
-    int depth;                             /* loops that the insertion point is inside of */
-    uint32_t serial;                       /* of this function */
-    uint32_t scope;                        /* current */
-    bool parallel;                         /* body of a PARALLEL loop */
+    int depth;       /* loops that the insertion point is inside of */
+    uint32_t serial; /* of this function */
+    uint32_t scope;  /* current */
+    bool parallel;   /* body of a PARALLEL loop */
 };
 
 enum { CG_ADDR_HOIST = 1 };
@@ -65,7 +67,7 @@ struct cg {
     const struct kernel *k;
     const struct target *t;
     struct ir *ir;
-    struct env *env; /* ranges of loop variables, for cheap division */
+    struct env *env;          /* ranges of loop variables, for cheap division */
     bool addr_hoist, packing; /* packing: writing the pack entry */
     bool native_round, native_half, x86;
     struct cg_fn *fn;
@@ -96,7 +98,8 @@ LLVMBasicBlockRef cg_block(struct cg *c, const char *name);
 LLVMValueRef cg_alloca(struct cg *c, LLVMTypeRef type, const char *name);
 
 /* cg_llvm_par.c */
-/* What a statement needs from outside: variables bound in the current function, tensors it touches. */
+/* What a statement needs from outside: variables bound in the current function, tensors it touches.
+ */
 struct cg_capture {
     struct cg *c;
     VEC(const struct var *) vars;
@@ -111,16 +114,22 @@ void cg_parallel(struct cg *c, struct stmt *s);
 LLVMValueRef cg_expr(struct cg *c, const struct expr *e);
 const struct cg_facts *cg_expr_facts(struct cg *c, const struct expr *e);
 LLVMTypeRef cg_dtype(struct cg *c, enum dtype d);
-LLVMTypeRef cg_type(struct cg *c, struct type t);      /* in registers */
-LLVMTypeRef cg_mem_type(struct cg *c, struct type t);  /* in memory */
+LLVMTypeRef cg_type(struct cg *c, struct type t);     /* in registers */
+LLVMTypeRef cg_mem_type(struct cg *c, struct type t); /* in memory */
 LLVMTypeRef cg_wide(LLVMTypeRef scalar, int lanes);
+LLVMTypeRef cg_element(LLVMTypeRef t); /* of a vector; a scalar is its own */
+int cg_lanes(LLVMTypeRef t);
 LLVMValueRef cg_int(struct cg *c, LLVMTypeRef type, int64_t v); /* splat if a vector */
 LLVMValueRef cg_real(struct cg *c, LLVMTypeRef type, double v);
 LLVMValueRef cg_splat(struct cg *c, LLVMValueRef v, int lanes);
-LLVMValueRef cg_call1(struct cg *c, const char *intrinsic, LLVMValueRef a); /* overloaded on a's type */
-LLVMValueRef cg_call(struct cg *c, const char *intrinsic, LLVMTypeRef *types, int ntypes, LLVMValueRef *args, int n);
+LLVMValueRef cg_call1(struct cg *c, const char *intrinsic,
+                      LLVMValueRef a); /* overloaded on a's type */
+LLVMValueRef cg_call(struct cg *c, const char *intrinsic, LLVMTypeRef *types, int ntypes,
+                     LLVMValueRef *args, int n);
 LLVMValueRef cg_select(struct cg *c, LLVMValueRef cond, LLVMValueRef a, LLVMValueRef b);
 bool cg_is_int(enum dtype d); /* integer or b1: compared and divided as such */
+
+/* cg_llvm_div.c */
 LLVMValueRef cg_divmod(struct cg *c, const struct expr *e);
 
 /* cg_llvm_cast.c: conversions between types and between register and memory forms */
@@ -128,13 +137,25 @@ LLVMValueRef cg_cast(struct cg *c, const struct expr *e);
 LLVMValueRef cg_bitcast(struct cg *c, const struct expr *e);
 LLVMValueRef cg_from_memory(struct cg *c, LLVMValueRef v, struct type t);
 LLVMValueRef cg_to_memory(struct cg *c, LLVMValueRef v, struct type t);
-LLVMValueRef cg_narrow(struct cg *c, LLVMValueRef f32, enum dtype d); /* round an f32 to f16 or bf16 in place */
-LLVMValueRef cg_round(struct cg *c, enum op op, LLVMValueRef v);      /* FLOOR CEIL ROUND TRUNC without library calls */
+LLVMValueRef cg_narrow(struct cg *c, LLVMValueRef f32,
+                       enum dtype d); /* round an f32 to f16 or bf16 in place */
+LLVMValueRef cg_round(struct cg *c, enum op op,
+                      LLVMValueRef v); /* FLOOR CEIL ROUND TRUNC without library calls */
 
 /* cg_llvm_mem.c */
 LLVMValueRef cg_load(struct cg *c, const struct expr *e); /* LOAD and LOADC */
-void cg_store(struct cg *c, const struct stmt *s, const struct expr *mask);
+enum { CG_LANES_MAX = 64 };
+unsigned cg_align(const struct tensor *t); /* of an element, all that is claimed */
+LLVMTypeRef cg_mem_scalar(struct cg *c, const struct tensor *t);
+LLVMValueRef cg_base(struct cg *c, const struct tensor *t);
+LLVMValueRef cg_element_at(struct cg *c, const struct tensor *t, LLVMValueRef p, int64_t offset);
+LLVMValueRef cg_reg_slot(struct cg *c, const struct tensor *t, const struct expr *at);
+/* Vector of element addresses of any subscript. */
+LLVMValueRef cg_lane_addresses(struct cg *c, const struct tensor *t, const struct expr *at);
 /* Address of element `at` (s64 scalar) of a tensor. */
 LLVMValueRef cg_address(struct cg *c, const struct tensor *t, const struct expr *at);
+
+/* cg_llvm_store.c: mask NULL = all lanes */
+void cg_store(struct cg *c, const struct stmt *s, const struct expr *mask);
 
 #endif

@@ -1,9 +1,11 @@
-/* cg_llvm_cast: conversions, saturating and rounding, and the half-precision formats; never a library call.
+/* cg_llvm_cast: conversions, saturating and rounding, and the half-precision formats; never a
+ * library call.
  *
- *   cast_sat_even(s8, x: f32)   ->   round x to even, clamp, convert      (ir/scalar.c: round_to_int)
+ *   cast_sat_even(s8, x: f32)   ->   round x to even, clamp, convert      (ir/scalar.c:
+ * round_to_int)
  *
- * Invariants: results equal the interpreter's bit for bit on finite data; a value of f16 or bf16 in a register
- * is an f32 that the narrow type can hold exactly. */
+ * Invariants: results equal the interpreter's bit for bit on finite data; a value of f16 or bf16 in
+ * a register is an f32 that the narrow type can hold exactly. */
 #include <string.h>
 
 #include "codegen/cg_llvm.h"
@@ -16,8 +18,14 @@ static int lanes_of(LLVMValueRef v)
 
 static LLVMTypeRef like(LLVMTypeRef scalar, LLVMValueRef v) { return cg_wide(scalar, lanes_of(v)); }
 
-static LLVMValueRef as_bits(struct cg *c, LLVMValueRef v) { return LLVMBuildBitCast(c->b, v, like(c->i32, v), ""); }
-static LLVMValueRef as_f32(struct cg *c, LLVMValueRef v) { return LLVMBuildBitCast(c->b, v, like(c->f32, v), ""); }
+static LLVMValueRef as_bits(struct cg *c, LLVMValueRef v)
+{
+    return LLVMBuildBitCast(c->b, v, like(c->i32, v), "");
+}
+static LLVMValueRef as_f32(struct cg *c, LLVMValueRef v)
+{
+    return LLVMBuildBitCast(c->b, v, like(c->f32, v), "");
+}
 
 static LLVMValueRef bin(struct cg *c, LLVMOpcode op, LLVMValueRef x, int64_t k)
 {
@@ -29,9 +37,11 @@ static LLVMValueRef cmp(struct cg *c, LLVMIntPredicate p, LLVMValueRef x, int64_
     return LLVMBuildICmp(c->b, p, x, cg_int(c, LLVMTypeOf(x), k), "");
 }
 
-/* ---- f16 and bf16 ----------------------------------------------------------------------------- */
+/* ---- f16 and bf16 -----------------------------------------------------------------------------
+ */
 
-/* i16 pattern of f16 -> f32: shift into place, scale by 2^112 (exact, subnormals too), put the sign back. */
+/* i16 pattern of f16 -> f32: shift into place, scale by 2^112 (exact, subnormals too), put the sign
+ * back. */
 static LLVMValueRef half_to_f32(struct cg *c, LLVMValueRef h)
 {
     LLVMTypeRef i32 = like(c->i32, h);
@@ -57,14 +67,18 @@ static LLVMValueRef f32_to_half(struct cg *c, LLVMValueRef f)
         LLVMTypeRef half = like(LLVMHalfTypeInContext(c->ctx), f);
         return LLVMBuildBitCast(c->b, LLVMBuildFPTrunc(c->b, f, half, ""), i16, "");
     }
-    const int64_t magic = INT64_C(126) << 23; /* 0.5: adding it leaves a subnormal half in the low bits */
+    const int64_t magic = INT64_C(126)
+                          << 23; /* 0.5: adding it leaves a subnormal half in the low bits */
     LLVMValueRef u = as_bits(c, f), mag = bin(c, LLVMAnd, u, 0x7fffffff);
-    LLVMValueRef nan = cg_select(c, cmp(c, LLVMIntUGT, mag, 0x7f800000), cg_int(c, LLVMTypeOf(u), 0x7e00),
-                                 cg_int(c, LLVMTypeOf(u), 0x7c00));
-    LLVMValueRef tiny = LLVMBuildFAdd(c->b, as_f32(c, mag), as_f32(c, cg_int(c, LLVMTypeOf(u), magic)), "");
+    LLVMValueRef nan =
+        cg_select(c, cmp(c, LLVMIntUGT, mag, 0x7f800000), cg_int(c, LLVMTypeOf(u), 0x7e00),
+                  cg_int(c, LLVMTypeOf(u), 0x7c00));
+    LLVMValueRef tiny =
+        LLVMBuildFAdd(c->b, as_f32(c, mag), as_f32(c, cg_int(c, LLVMTypeOf(u), magic)), "");
     LLVMValueRef sub = bin(c, LLVMSub, as_bits(c, tiny), magic);
     LLVMValueRef odd = bin(c, LLVMAnd, bin(c, LLVMLShr, mag, 13), 1);
-    LLVMValueRef norm = LLVMBuildAdd(c->b, bin(c, LLVMAdd, mag, 0xfff - (INT64_C(112) << 23)), odd, "");
+    LLVMValueRef norm =
+        LLVMBuildAdd(c->b, bin(c, LLVMAdd, mag, 0xfff - (INT64_C(112) << 23)), odd, "");
     norm = bin(c, LLVMLShr, norm, 13);
     LLVMValueRef r = cg_select(c, cmp(c, LLVMIntULT, mag, INT64_C(113) << 23), sub, norm);
     r = cg_select(c, cmp(c, LLVMIntUGE, mag, INT64_C(143) << 23), nan, r);
@@ -84,7 +98,9 @@ static LLVMValueRef round_bf16(struct cg *c, LLVMValueRef f)
 
 LLVMValueRef cg_narrow(struct cg *c, LLVMValueRef f32, enum dtype d)
 {
-    return d == TYPE_F16 ? half_to_f32(c, f32_to_half(c, f32)) : d == TYPE_BF16 ? round_bf16(c, f32) : f32;
+    return d == TYPE_F16    ? half_to_f32(c, f32_to_half(c, f32))
+           : d == TYPE_BF16 ? round_bf16(c, f32)
+                            : f32;
 }
 
 /* f64 -> f32 rounding to odd, so that rounding once more to a narrower type is right. */
@@ -93,7 +109,8 @@ static LLVMValueRef f64_to_odd_f32(struct cg *c, LLVMValueRef d)
     LLVMValueRef f = LLVMBuildFPTrunc(c->b, d, like(c->f32, d), "");
     LLVMValueRef back = LLVMBuildFPExt(c->b, f, like(c->f64, d), "");
     LLVMValueRef inexact = LLVMBuildFCmp(c->b, LLVMRealONE, back, d, "");
-    LLVMValueRef above = LLVMBuildFCmp(c->b, LLVMRealOGT, cg_call1(c, "llvm.fabs", back), cg_call1(c, "llvm.fabs", d), "");
+    LLVMValueRef above = LLVMBuildFCmp(c->b, LLVMRealOGT, cg_call1(c, "llvm.fabs", back),
+                                       cg_call1(c, "llvm.fabs", d), "");
     LLVMValueRef u = as_bits(c, f);
     LLVMValueRef down = LLVMBuildSub(c->b, u, LLVMBuildZExt(c->b, above, LLVMTypeOf(u), ""), "");
     return as_f32(c, LLVMBuildOr(c->b, down, LLVMBuildZExt(c->b, inexact, LLVMTypeOf(u), ""), ""));
@@ -102,26 +119,39 @@ static LLVMValueRef f64_to_odd_f32(struct cg *c, LLVMValueRef d)
 LLVMValueRef cg_from_memory(struct cg *c, LLVMValueRef v, struct type t)
 {
     switch (t.dtype) {
-    case TYPE_F16: return half_to_f32(c, v);
-    case TYPE_BF16: return as_f32(c, bin(c, LLVMShl, LLVMBuildZExt(c->b, v, like(c->i32, v), ""), 16));
-    case TYPE_S4: case TYPE_U4: return LLVMBuildTrunc(c->b, v, cg_type(c, t), "");
-    case TYPE_B1: return cmp(c, LLVMIntNE, v, 0);
-    default: return v;
+    case TYPE_F16:
+        return half_to_f32(c, v);
+    case TYPE_BF16:
+        return as_f32(c, bin(c, LLVMShl, LLVMBuildZExt(c->b, v, like(c->i32, v), ""), 16));
+    case TYPE_S4:
+    case TYPE_U4:
+        return LLVMBuildTrunc(c->b, v, cg_type(c, t), "");
+    case TYPE_B1:
+        return cmp(c, LLVMIntNE, v, 0);
+    default:
+        return v;
     }
 }
 
 LLVMValueRef cg_to_memory(struct cg *c, LLVMValueRef v, struct type t)
 {
     switch (t.dtype) {
-    case TYPE_F16: return f32_to_half(c, v);
-    case TYPE_BF16: return LLVMBuildTrunc(c->b, bin(c, LLVMLShr, as_bits(c, v), 16), like(c->i16, v), "");
-    case TYPE_S4: return LLVMBuildSExt(c->b, v, like(c->i8, v), "");
-    case TYPE_U4: case TYPE_B1: return LLVMBuildZExt(c->b, v, like(c->i8, v), "");
-    default: return v;
+    case TYPE_F16:
+        return f32_to_half(c, v);
+    case TYPE_BF16:
+        return LLVMBuildTrunc(c->b, bin(c, LLVMLShr, as_bits(c, v), 16), like(c->i16, v), "");
+    case TYPE_S4:
+        return LLVMBuildSExt(c->b, v, like(c->i8, v), "");
+    case TYPE_U4:
+    case TYPE_B1:
+        return LLVMBuildZExt(c->b, v, like(c->i8, v), "");
+    default:
+        return v;
     }
 }
 
-/* ---- rounding to integral values -------------------------------------------------------------- */
+/* ---- rounding to integral values --------------------------------------------------------------
+ */
 
 /* Nearest integral value, ties to even: adding 2^52 or 2^23 pushes the fraction out. */
 static LLVMValueRef rint_by_magic(struct cg *c, LLVMValueRef v)
@@ -157,15 +187,20 @@ static LLVMValueRef round_away(struct cg *c, LLVMValueRef v)
 {
     LLVMTypeRef type = LLVMTypeOf(v);
     LLVMValueRef t = cg_round(c, OP_TRUNC, v), d = LLVMBuildFSub(c->b, v, t, "");
-    LLVMValueRef half = LLVMBuildFCmp(c->b, LLVMRealOGE, cg_call1(c, "llvm.fabs", d), cg_real(c, type, 0.5), "");
+    LLVMValueRef half =
+        LLVMBuildFCmp(c->b, LLVMRealOGE, cg_call1(c, "llvm.fabs", d), cg_real(c, type, 0.5), "");
     LLVMValueRef args[2] = {cg_real(c, type, 1), v};
     LLVMValueRef one = cg_call(c, "llvm.copysign", &type, 1, args, 2);
     return cg_select(c, half, LLVMBuildFAdd(c->b, t, one, ""), t);
 }
 
-/* ---- casts ------------------------------------------------------------------------------------ */
+/* ---- casts ------------------------------------------------------------------------------------
+ */
 
-static bool mode_saturates(int mode) { return mode == CAST_SAT || mode == CAST_SAT_ROUND_EVEN || mode == CAST_SAT_ROUND_AWAY; }
+static bool mode_saturates(int mode)
+{
+    return mode == CAST_SAT || mode == CAST_SAT_ROUND_EVEN || mode == CAST_SAT_ROUND_AWAY;
+}
 
 /* llvm.fptosi.sat of f32 lanes to s32 takes them apart one by one on x86: 2^31 - 1 is no f32. */
 static LLVMValueRef lanes_to_s32(struct cg *c, LLVMValueRef v)
@@ -173,7 +208,8 @@ static LLVMValueRef lanes_to_s32(struct cg *c, LLVMValueRef v)
     LLVMTypeRef f = LLVMTypeOf(v), i = like(c->i32, v);
     LLVMValueRef above = LLVMBuildFCmp(c->b, LLVMRealOGE, v, cg_real(c, f, 0x1p31), "");
     LLVMValueRef below = LLVMBuildFCmp(c->b, LLVMRealOLE, v, cg_real(c, f, -0x1p31), "");
-    LLVMValueRef fits = LLVMBuildFCmp(c->b, LLVMRealOLT, cg_call1(c, "llvm.fabs", v), cg_real(c, f, 0x1p31), "");
+    LLVMValueRef fits =
+        LLVMBuildFCmp(c->b, LLVMRealOLT, cg_call1(c, "llvm.fabs", v), cg_real(c, f, 0x1p31), "");
     LLVMValueRef r = LLVMBuildFPToSI(c->b, cg_select(c, fits, v, cg_real(c, f, 0)), i, "");
     r = cg_select(c, above, cg_int(c, i, INT32_MAX), r);
     return cg_select(c, below, cg_int(c, i, INT32_MIN), r);
@@ -189,15 +225,18 @@ static LLVMValueRef float_to_int(struct cg *c, LLVMValueRef v, enum dtype to, in
     else if (mode == CAST_SAT && to == TYPE_B1)
         v = cg_round(c, OP_TRUNC, v);
     if (to == TYPE_B1)
-        return LLVMBuildFCmp(c->b, mode == CAST_PLAIN ? LLVMRealUNE : LLVMRealONE, v, cg_real(c, from, 0), "");
-    if (c->x86 && to == TYPE_S32 && from == like(c->f32, v) && lanes_of(v) > 1) return lanes_to_s32(c, v);
+        return LLVMBuildFCmp(c->b, mode == CAST_PLAIN ? LLVMRealUNE : LLVMRealONE, v,
+                             cg_real(c, from, 0), "");
+    if (c->x86 && to == TYPE_S32 && from == like(c->f32, v) && lanes_of(v) > 1)
+        return lanes_to_s32(c, v);
     LLVMTypeRef types[2] = {dest, from};
     return cg_call(c, dtype_is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat", types, 2, &v, 1);
 }
 
 static LLVMValueRef int_to_f64(struct cg *c, LLVMValueRef v, enum dtype from)
 {
-    return dtype_is_signed(from) ? LLVMBuildSIToFP(c->b, v, like(c->f64, v), "") : LLVMBuildUIToFP(c->b, v, like(c->f64, v), "");
+    return dtype_is_signed(from) ? LLVMBuildSIToFP(c->b, v, like(c->f64, v), "")
+                                 : LLVMBuildUIToFP(c->b, v, like(c->f64, v), "");
 }
 
 static LLVMValueRef int_to_float(struct cg *c, LLVMValueRef v, enum dtype to, enum dtype from)
@@ -206,7 +245,8 @@ static LLVMValueRef int_to_float(struct cg *c, LLVMValueRef v, enum dtype to, en
     if (to != TYPE_F32 && dtype_bits(from) > 16) /* through f64, then once to the narrow type */
         return cg_narrow(c, f64_to_odd_f32(c, int_to_f64(c, v, from)), to);
     LLVMTypeRef f32 = like(c->f32, v);
-    LLVMValueRef f = dtype_is_signed(from) ? LLVMBuildSIToFP(c->b, v, f32, "") : LLVMBuildUIToFP(c->b, v, f32, "");
+    LLVMValueRef f = dtype_is_signed(from) ? LLVMBuildSIToFP(c->b, v, f32, "")
+                                           : LLVMBuildUIToFP(c->b, v, f32, "");
     return cg_narrow(c, f, to);
 }
 
@@ -221,7 +261,9 @@ static LLVMValueRef float_to_float(struct cg *c, LLVMValueRef v, enum dtype to, 
 
 static int64_t int_min_of(enum dtype d)
 {
-    return !dtype_is_signed(d) ? 0 : dtype_bits(d) == 64 ? INT64_MIN : -(INT64_C(1) << (dtype_bits(d) - 1));
+    return !dtype_is_signed(d)   ? 0
+           : dtype_bits(d) == 64 ? INT64_MIN
+                                 : -(INT64_C(1) << (dtype_bits(d) - 1));
 }
 
 static uint64_t int_max_of(enum dtype d)
@@ -246,7 +288,8 @@ static LLVMValueRef clamp(struct cg *c, LLVMValueRef v, enum dtype to, enum dtyp
     return args[0];
 }
 
-static LLVMValueRef int_to_int(struct cg *c, LLVMValueRef v, enum dtype to, enum dtype from, int mode)
+static LLVMValueRef int_to_int(struct cg *c, LLVMValueRef v, enum dtype to, enum dtype from,
+                               int mode)
 {
     if (to == TYPE_B1) return cmp(c, LLVMIntNE, v, 0);
     if (mode_saturates(mode)) v = clamp(c, v, to, from);
@@ -254,7 +297,8 @@ static LLVMValueRef int_to_int(struct cg *c, LLVMValueRef v, enum dtype to, enum
     int a = dtype_bits(from), b = dtype_bits(to);
     if (a == b) return v;
     if (b < a) return LLVMBuildTrunc(c->b, v, dest, "");
-    return dtype_is_signed(from) ? LLVMBuildSExt(c->b, v, dest, "") : LLVMBuildZExt(c->b, v, dest, "");
+    return dtype_is_signed(from) ? LLVMBuildSExt(c->b, v, dest, "")
+                                 : LLVMBuildZExt(c->b, v, dest, "");
 }
 
 LLVMValueRef cg_cast(struct cg *c, const struct expr *e)

@@ -1,26 +1,37 @@
-/* cg_llvm_expr: arithmetic. Each node becomes a few instructions once per scope; what an operator means
- * is ir/scalar.c, and this file says the same to LLVM.
+/* cg_llvm_expr: arithmetic. Each node becomes a few instructions once per scope; what an operator
+ * means is ir/scalar.c, and this file says the same to LLVM.
  *
  *   fma(a[i], splat(b[j]), acc[0])   ->   call <16 x float> @llvm.fma.v16f32(...)
  *
- * Invariants: no fast-math flag except no-NaN/no-signed-zero on min and max off x86; integers wrap; nothing
- * can trap (division by zero divides by one: the interpreter refuses such a nest). A vector or boolean that
- * uses only outer variables and no memory is computed outside the loops that do not change it. */
+ * Invariants: no fast-math flag except no-NaN/no-signed-zero on min and max off x86; integers wrap;
+ * nothing can trap (division by zero divides by one: the interpreter refuses such a nest). A vector
+ * or boolean that uses only outer variables and no memory is computed outside the loops that do not
+ * change it. */
 #include <string.h>
 
 #include "codegen/cg_llvm.h"
 
-/* ---- types and constants ---------------------------------------------------------------------- */
+/* ---- types and constants ----------------------------------------------------------------------
+ */
 
-LLVMTypeRef cg_wide(LLVMTypeRef scalar, int lanes) { return lanes > 1 ? LLVMVectorType(scalar, (unsigned)lanes) : scalar; }
+LLVMTypeRef cg_wide(LLVMTypeRef scalar, int lanes)
+{
+    return lanes > 1 ? LLVMVectorType(scalar, (unsigned)lanes) : scalar;
+}
 
 LLVMTypeRef cg_dtype(struct cg *c, enum dtype d)
 {
     switch (d) {
-    case TYPE_F64: return c->f64;
-    case TYPE_F32: case TYPE_F16: case TYPE_BF16: return c->f32;
-    case TYPE_B1: return c->i1;
-    default: return LLVMIntTypeInContext(c->ctx, (unsigned)dtype_bits(d));
+    case TYPE_F64:
+        return c->f64;
+    case TYPE_F32:
+    case TYPE_F16:
+    case TYPE_BF16:
+        return c->f32;
+    case TYPE_B1:
+        return c->i1;
+    default:
+        return LLVMIntTypeInContext(c->ctx, (unsigned)dtype_bits(d));
     }
 }
 
@@ -34,12 +45,15 @@ LLVMTypeRef cg_mem_type(struct cg *c, struct type t)
     return cg_wide(m, t.lanes);
 }
 
-static LLVMTypeRef element_of(LLVMTypeRef t)
+LLVMTypeRef cg_element(LLVMTypeRef t)
 {
     return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetElementType(t) : t;
 }
 
-static int lanes_of(LLVMTypeRef t) { return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? (int)LLVMGetVectorSize(t) : 1; }
+int cg_lanes(LLVMTypeRef t)
+{
+    return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? (int)LLVMGetVectorSize(t) : 1;
+}
 
 static LLVMValueRef const_splat(LLVMValueRef v, int lanes)
 {
@@ -52,12 +66,12 @@ static LLVMValueRef const_splat(LLVMValueRef v, int lanes)
 
 LLVMValueRef cg_int(struct cg *c, LLVMTypeRef type, int64_t v)
 {
-    return const_splat(LLVMConstInt(element_of(type), (unsigned long long)v, 1), lanes_of(type));
+    return const_splat(LLVMConstInt(cg_element(type), (unsigned long long)v, 1), cg_lanes(type));
 }
 
 LLVMValueRef cg_real(struct cg *c, LLVMTypeRef type, double v)
 {
-    return const_splat(LLVMConstReal(element_of(type), v), lanes_of(type));
+    return const_splat(LLVMConstReal(cg_element(type), v), cg_lanes(type));
 }
 
 /* Shaped so that a splat of a loaded scalar folds into a broadcast operand. */
@@ -66,17 +80,20 @@ LLVMValueRef cg_splat(struct cg *c, LLVMValueRef v, int lanes)
     if (lanes == 1) return v;
     if (LLVMIsConstant(v)) return const_splat(v, lanes);
     LLVMTypeRef type = LLVMVectorType(LLVMTypeOf(v), (unsigned)lanes);
-    LLVMValueRef one = LLVMBuildInsertElement(c->b, LLVMGetPoison(type), v, LLVMConstInt(c->i32, 0, 0), "");
+    LLVMValueRef one =
+        LLVMBuildInsertElement(c->b, LLVMGetPoison(type), v, LLVMConstInt(c->i32, 0, 0), "");
     return LLVMBuildShuffleVector(c->b, one, LLVMGetPoison(type),
                                   LLVMConstNull(LLVMVectorType(c->i32, (unsigned)lanes)), "");
 }
 
-LLVMValueRef cg_call(struct cg *c, const char *intrinsic, LLVMTypeRef *types, int ntypes, LLVMValueRef *args, int n)
+LLVMValueRef cg_call(struct cg *c, const char *intrinsic, LLVMTypeRef *types, int ntypes,
+                     LLVMValueRef *args, int n)
 {
     unsigned id = LLVMLookupIntrinsicID(intrinsic, strlen(intrinsic));
     QN_CHECK(id, "no intrinsic %s", intrinsic);
     LLVMTypeRef ft = LLVMIntrinsicGetType(c->ctx, id, types, (size_t)ntypes);
-    return LLVMBuildCall2(c->b, ft, LLVMGetIntrinsicDeclaration(c->mod, id, types, (size_t)ntypes), args, (unsigned)n, "");
+    return LLVMBuildCall2(c->b, ft, LLVMGetIntrinsicDeclaration(c->mod, id, types, (size_t)ntypes),
+                          args, (unsigned)n, "");
 }
 
 LLVMValueRef cg_call1(struct cg *c, const char *intrinsic, LLVMValueRef a)
@@ -99,86 +116,8 @@ LLVMValueRef cg_select(struct cg *c, LLVMValueRef cond, LLVMValueRef a, LLVMValu
 
 bool cg_is_int(enum dtype d) { return !dtype_is_float(d); }
 
-/* ---- division --------------------------------------------------------------------------------- */
-
-/* The constant every lane of e holds. */
-static bool uniform_int(const struct expr *e, int64_t *v)
-{
-    return expr_is_int(e->op == OP_SPLAT ? e->a[0] : e, v);
-}
-
-static bool is_power_of_two(int64_t v) { return v > 0 && (v & (v - 1)) == 0; }
-
-static int64_t log2_of(int64_t v)
-{
-    int64_t n = 0;
-    while (v > 1) {
-        v >>= 1;
-        n++;
-    }
-    return n;
-}
-
-/* Floor division of a signed value by a constant c >= 1: for x < 0, ~(~x / c). */
-static LLVMValueRef floordiv_const(struct cg *c, LLVMValueRef x, int64_t by, bool positive)
-{
-    LLVMTypeRef type = LLVMTypeOf(x);
-    int bits = (int)LLVMGetIntTypeWidth(element_of(type));
-    if (positive) return LLVMBuildUDiv(c->b, x, cg_int(c, type, by), "");
-    LLVMValueRef sign = LLVMBuildAShr(c->b, x, cg_int(c, type, bits - 1), "");
-    LLVMValueRef q = LLVMBuildUDiv(c->b, LLVMBuildXor(c->b, x, sign, ""), cg_int(c, type, by), "");
-    return LLVMBuildXor(c->b, q, sign, "");
-}
-
-static LLVMValueRef divmod_const(struct cg *c, const struct expr *e, int64_t by)
-{
-    LLVMValueRef x = cg_expr(c, e->a[0]);
-    if (c->failed) return NULL;
-    LLVMTypeRef type = LLVMTypeOf(x);
-    bool is_unsigned = !dtype_is_signed(e->type.dtype), div = e->op == OP_DIV;
-    if (is_power_of_two(by)) {
-        LLVMValueRef mask = cg_int(c, type, by - 1), shift = cg_int(c, type, log2_of(by));
-        if (!div) return LLVMBuildAnd(c->b, x, mask, "");
-        return is_unsigned ? LLVMBuildLShr(c->b, x, shift, "") : LLVMBuildAShr(c->b, x, shift, "");
-    }
-    bool positive = is_unsigned;
-    if (!positive && type_eq(e->type, type_of(TYPE_S64))) positive = expr_range(c->env, e->a[0]).lo >= 0;
-    LLVMValueRef q = floordiv_const(c, x, by, positive);
-    return div ? q : LLVMBuildSub(c->b, x, LLVMBuildMul(c->b, q, cg_int(c, type, by), ""), "");
-}
-
-/* Signed floor division by anything; -1 and 0 must not reach the machine's divide. */
-static LLVMValueRef divmod_signed(struct cg *c, bool div, LLVMValueRef x, LLVMValueRef y)
-{
-    LLVMTypeRef type = LLVMTypeOf(x);
-    LLVMValueRef zero = cg_int(c, type, 0), one = cg_int(c, type, 1), minus = cg_int(c, type, -1);
-    LLVMValueRef is_minus = LLVMBuildICmp(c->b, LLVMIntEQ, y, minus, "");
-    LLVMValueRef odd = LLVMBuildOr(c->b, is_minus, LLVMBuildICmp(c->b, LLVMIntEQ, y, zero, ""), "");
-    LLVMValueRef safe = cg_select(c, odd, one, y);
-    LLVMValueRef q = LLVMBuildSDiv(c->b, x, safe, "");
-    LLVMValueRef r = LLVMBuildSub(c->b, x, LLVMBuildMul(c->b, q, safe, ""), "");
-    LLVMValueRef differ = LLVMBuildICmp(c->b, LLVMIntSLT, LLVMBuildXor(c->b, r, safe, ""), zero, "");
-    LLVMValueRef fix = LLVMBuildAnd(c->b, differ, LLVMBuildICmp(c->b, LLVMIntNE, r, zero, ""), "");
-    if (!div) return cg_select(c, is_minus, zero, cg_select(c, fix, LLVMBuildAdd(c->b, r, safe, ""), r));
-    q = cg_select(c, fix, LLVMBuildAdd(c->b, q, minus, ""), q);
-    return cg_select(c, is_minus, LLVMBuildSub(c->b, zero, x, ""), q);
-}
-
-LLVMValueRef cg_divmod(struct cg *c, const struct expr *e)
-{
-    int64_t by = 0;
-    bool div = e->op == OP_DIV;
-    if (uniform_int(e->a[1], &by) && by > 0) return divmod_const(c, e, by);
-    LLVMValueRef x = cg_expr(c, e->a[0]), y = cg_expr(c, e->a[1]);
-    if (c->failed) return NULL;
-    if (dtype_is_signed(e->type.dtype)) return divmod_signed(c, div, x, y);
-    LLVMTypeRef type = LLVMTypeOf(x);
-    LLVMValueRef zero = LLVMBuildICmp(c->b, LLVMIntEQ, y, cg_int(c, type, 0), "");
-    LLVMValueRef safe = cg_select(c, zero, cg_int(c, type, 1), y);
-    return div ? LLVMBuildUDiv(c->b, x, safe, "") : LLVMBuildURem(c->b, x, safe, "");
-}
-
-/* ---- comparisons ------------------------------------------------------------------------------ */
+/* ---- comparisons ------------------------------------------------------------------------------
+ */
 
 /* e = base + stride*lane with a scalar base. */
 static bool lane_form(const struct expr *e, const struct expr **base, int64_t *stride)
@@ -189,21 +128,27 @@ static bool lane_form(const struct expr *e, const struct expr **base, int64_t *s
     return e->op == OP_RAMP && expr_is_int(e->a[1], stride) && *stride > -65536 && *stride < 65536;
 }
 
-/* base0 + s0*lane < base1 + s1*lane, for s64: one scalar difference, clamped, against a constant of 32-bit lanes. */
+/* base0 + s0*lane < base1 + s1*lane, for s64: one scalar difference, clamped, against a constant of
+ * 32-bit lanes. */
 static LLVMValueRef compare_lanes(struct cg *c, const struct expr *e, bool or_equal)
 {
     const struct expr *b0, *b1;
     int64_t s0, s1;
-    if (e->a[0]->type.dtype != TYPE_S64 || !lane_form(e->a[0], &b0, &s0) || !lane_form(e->a[1], &b1, &s1)) return NULL;
+    if (e->a[0]->type.dtype != TYPE_S64 || !lane_form(e->a[0], &b0, &s0) ||
+        !lane_form(e->a[1], &b1, &s1))
+        return NULL;
     LLVMValueRef x = cg_expr(c, b0), y = cg_expr(c, b1);
     if (c->failed) return NULL;
     int lanes = e->type.lanes;
     int64_t most = (s0 > s1 ? s0 - s1 : s1 - s0) * lanes + 2;
     LLVMValueRef d = LLVMBuildSub(c->b, y, x, "");
-    d = call2(c, "llvm.smin", call2(c, "llvm.smax", d, cg_int(c, c->i64, -most)), cg_int(c, c->i64, most));
+    d = call2(c, "llvm.smin", call2(c, "llvm.smax", d, cg_int(c, c->i64, -most)),
+              cg_int(c, c->i64, most));
     LLVMValueRef right = cg_splat(c, LLVMBuildTrunc(c->b, d, c->i32, ""), lanes), left[1024];
-    for (int i = 0; i < lanes; i++) left[i] = LLVMConstInt(c->i32, (unsigned long long)((s0 - s1) * i), 1);
-    return LLVMBuildICmp(c->b, or_equal ? LLVMIntSLE : LLVMIntSLT, LLVMConstVector(left, (unsigned)lanes), right, "");
+    for (int i = 0; i < lanes; i++)
+        left[i] = LLVMConstInt(c->i32, (unsigned long long)((s0 - s1) * i), 1);
+    return LLVMBuildICmp(c->b, or_equal ? LLVMIntSLE : LLVMIntSLT,
+                         LLVMConstVector(left, (unsigned)lanes), right, "");
 }
 
 static LLVMValueRef compare(struct cg *c, const struct expr *e)
@@ -223,13 +168,15 @@ static LLVMValueRef compare(struct cg *c, const struct expr *e)
     return LLVMBuildICmp(c->b, dtype_is_signed(d) ? sints[op] : uints[op], x, y, "");
 }
 
-/* ---- arithmetic ------------------------------------------------------------------------------- */
+/* ---- arithmetic -------------------------------------------------------------------------------
+ */
 
 static LLVMValueRef min_max(struct cg *c, bool max, enum dtype d, LLVMValueRef x, LLVMValueRef y)
 {
     if (!dtype_is_float(d)) {
         bool s = dtype_is_signed(d);
-        return call2(c, max ? (s ? "llvm.smax" : "llvm.umax") : (s ? "llvm.smin" : "llvm.umin"), x, y);
+        return call2(c, max ? (s ? "llvm.smax" : "llvm.umax") : (s ? "llvm.smin" : "llvm.umin"), x,
+                     y);
     }
     LLVMValueRef cmp = LLVMBuildFCmp(c->b, max ? LLVMRealOGT : LLVMRealOLT, x, y, "");
     LLVMValueRef sel = cg_select(c, cmp, x, y);
@@ -244,20 +191,35 @@ static LLVMValueRef min_max(struct cg *c, bool max, enum dtype d, LLVMValueRef x
 static LLVMValueRef float_op(struct cg *c, const struct expr *e, LLVMValueRef *v)
 {
     switch ((enum op)e->op) {
-    case OP_ADD: return LLVMBuildFAdd(c->b, v[0], v[1], "");
-    case OP_SUB: return LLVMBuildFSub(c->b, v[0], v[1], "");
-    case OP_MUL: return LLVMBuildFMul(c->b, v[0], v[1], "");
-    case OP_DIV: return LLVMBuildFDiv(c->b, v[0], v[1], "");
-    case OP_MIN: case OP_MAX: return min_max(c, e->op == OP_MAX, (enum dtype)e->type.dtype, v[0], v[1]);
-    case OP_NEG: return LLVMBuildFNeg(c->b, v[0], "");
-    case OP_ABS: return cg_call1(c, "llvm.fabs", v[0]);
-    case OP_SQRT: return cg_call1(c, "llvm.sqrt", v[0]);
-    case OP_FLOOR: case OP_CEIL: case OP_ROUND: case OP_TRUNC: return cg_round(c, (enum op)e->op, v[0]);
+    case OP_ADD:
+        return LLVMBuildFAdd(c->b, v[0], v[1], "");
+    case OP_SUB:
+        return LLVMBuildFSub(c->b, v[0], v[1], "");
+    case OP_MUL:
+        return LLVMBuildFMul(c->b, v[0], v[1], "");
+    case OP_DIV:
+        return LLVMBuildFDiv(c->b, v[0], v[1], "");
+    case OP_MIN:
+    case OP_MAX:
+        return min_max(c, e->op == OP_MAX, (enum dtype)e->type.dtype, v[0], v[1]);
+    case OP_NEG:
+        return LLVMBuildFNeg(c->b, v[0], "");
+    case OP_ABS:
+        return cg_call1(c, "llvm.fabs", v[0]);
+    case OP_SQRT:
+        return cg_call1(c, "llvm.sqrt", v[0]);
+    case OP_FLOOR:
+    case OP_CEIL:
+    case OP_ROUND:
+    case OP_TRUNC:
+        return cg_round(c, (enum op)e->op, v[0]);
     case OP_FMA: {
         LLVMTypeRef type = LLVMTypeOf(v[0]);
         return cg_call(c, "llvm.fma", &type, 1, v, 3);
     }
-    default: return cg_fail(c, "codegen.op", "%s has no machine code; it is expanded before", op_name((enum op)e->op));
+    default:
+        return cg_fail(c, "codegen.op", "%s has no machine code; it is expanded before",
+                       op_name((enum op)e->op));
     }
 }
 
@@ -278,24 +240,39 @@ static LLVMValueRef int_op(struct cg *c, const struct expr *e, LLVMValueRef *v)
     bool s = dtype_is_signed(d);
     LLVMTypeRef type = cg_type(c, e->type);
     switch ((enum op)e->op) {
-    case OP_ADD: return LLVMBuildAdd(c->b, v[0], v[1], "");
-    case OP_SUB: return LLVMBuildSub(c->b, v[0], v[1], "");
-    case OP_MUL: return LLVMBuildMul(c->b, v[0], v[1], "");
-    case OP_MIN: case OP_MAX: return min_max(c, e->op == OP_MAX, d, v[0], v[1]);
-    case OP_NEG: return LLVMBuildSub(c->b, cg_int(c, type, 0), v[0], "");
+    case OP_ADD:
+        return LLVMBuildAdd(c->b, v[0], v[1], "");
+    case OP_SUB:
+        return LLVMBuildSub(c->b, v[0], v[1], "");
+    case OP_MUL:
+        return LLVMBuildMul(c->b, v[0], v[1], "");
+    case OP_MIN:
+    case OP_MAX:
+        return min_max(c, e->op == OP_MAX, d, v[0], v[1]);
+    case OP_NEG:
+        return LLVMBuildSub(c->b, cg_int(c, type, 0), v[0], "");
     case OP_ABS: {
         LLVMValueRef args[2] = {v[0], LLVMConstInt(c->i1, 0, 0)};
         return s ? cg_call(c, "llvm.abs", &type, 1, args, 2) : v[0];
     }
-    case OP_AND: return LLVMBuildAnd(c->b, v[0], v[1], "");
-    case OP_OR: return LLVMBuildOr(c->b, v[0], v[1], "");
-    case OP_XOR: return LLVMBuildXor(c->b, v[0], v[1], "");
-    case OP_NOT: return LLVMBuildNot(c->b, v[0], "");
-    case OP_SHL: return LLVMBuildShl(c->b, v[0], v[1], "");
-    case OP_SHR: return s ? LLVMBuildAShr(c->b, v[0], v[1], "") : LLVMBuildLShr(c->b, v[0], v[1], "");
-    case OP_RSHR: return rounding_shift(c, s, v[0], v[1]);
-    case OP_POPCOUNT: return cg_call1(c, "llvm.ctpop", v[0]);
-    default: return cg_fail(c, "codegen.op", "%s has no integer form", op_name((enum op)e->op));
+    case OP_AND:
+        return LLVMBuildAnd(c->b, v[0], v[1], "");
+    case OP_OR:
+        return LLVMBuildOr(c->b, v[0], v[1], "");
+    case OP_XOR:
+        return LLVMBuildXor(c->b, v[0], v[1], "");
+    case OP_NOT:
+        return LLVMBuildNot(c->b, v[0], "");
+    case OP_SHL:
+        return LLVMBuildShl(c->b, v[0], v[1], "");
+    case OP_SHR:
+        return s ? LLVMBuildAShr(c->b, v[0], v[1], "") : LLVMBuildLShr(c->b, v[0], v[1], "");
+    case OP_RSHR:
+        return rounding_shift(c, s, v[0], v[1]);
+    case OP_POPCOUNT:
+        return cg_call1(c, "llvm.ctpop", v[0]);
+    default:
+        return cg_fail(c, "codegen.op", "%s has no integer form", op_name((enum op)e->op));
     }
 }
 
@@ -313,7 +290,8 @@ static LLVMValueRef arithmetic(struct cg *c, const struct expr *e)
     return narrow && r ? cg_narrow(c, r, d) : r;
 }
 
-/* ---- lanes ------------------------------------------------------------------------------------ */
+/* ---- lanes ------------------------------------------------------------------------------------
+ */
 
 static LLVMValueRef ramp(struct cg *c, const struct expr *e)
 {
@@ -322,9 +300,13 @@ static LLVMValueRef ramp(struct cg *c, const struct expr *e)
     int64_t stride = 0;
     bool known = expr_is_int(e->a[1], &stride);
     for (int i = 0; i < e->type.lanes; i++)
-        step[i] = LLVMConstInt(scalar, (unsigned long long)(known ? (uint64_t)stride * (uint64_t)i : (uint64_t)i), 1);
+        step[i] =
+            LLVMConstInt(scalar,
+                         (unsigned long long)(known ? (uint64_t)stride * (uint64_t)i : (uint64_t)i),
+                         1);
     LLVMValueRef steps = LLVMConstVector(step, e->type.lanes);
-    if (!known) steps = LLVMBuildMul(c->b, steps, cg_splat(c, cg_expr(c, e->a[1]), e->type.lanes), "");
+    if (!known)
+        steps = LLVMBuildMul(c->b, steps, cg_splat(c, cg_expr(c, e->a[1]), e->type.lanes), "");
     return LLVMBuildAdd(c->b, base, steps, "");
 }
 
@@ -341,8 +323,10 @@ static LLVMValueRef horizontal(struct cg *c, const struct expr *e)
             lo[i] = LLVMConstInt(c->i32, (unsigned)i, 0);
             hi[i] = LLVMConstInt(c->i32, (unsigned)(i + n), 0);
         }
-        LLVMValueRef a = LLVMBuildShuffleVector(c->b, v, undef, LLVMConstVector(lo, (unsigned)n), "");
-        LLVMValueRef b = LLVMBuildShuffleVector(c->b, v, undef, LLVMConstVector(hi, (unsigned)n), "");
+        LLVMValueRef a =
+            LLVMBuildShuffleVector(c->b, v, undef, LLVMConstVector(lo, (unsigned)n), "");
+        LLVMValueRef b =
+            LLVMBuildShuffleVector(c->b, v, undef, LLVMConstVector(hi, (unsigned)n), "");
         if (e->op != OP_HSUM)
             v = min_max(c, e->op == OP_HMAX, d, a, b);
         else
@@ -352,36 +336,55 @@ static LLVMValueRef horizontal(struct cg *c, const struct expr *e)
     return LLVMBuildExtractElement(c->b, v, LLVMConstInt(c->i32, 0, 0), "");
 }
 
-/* ---- one node --------------------------------------------------------------------------------- */
+/* ---- one node ---------------------------------------------------------------------------------
+ */
 
 static LLVMValueRef build(struct cg *c, const struct expr *e)
 {
     LLVMValueRef v[3];
     switch ((enum op)e->op) {
-    case OP_INT: return cg_int(c, cg_type(c, e->type), e->u.i);
-    case OP_REAL: return cg_real(c, cg_type(c, e->type), e->u.f);
+    case OP_INT:
+        return cg_int(c, cg_type(c, e->type), e->u.i);
+    case OP_REAL:
+        return cg_real(c, cg_type(c, e->type), e->u.f);
     case OP_VAR:
         if (c->fn->var[e->u.var->id]) return c->fn->var[e->u.var->id];
         return cg_fail(c, "codegen.form", "variable '%s' is not bound", e->u.var->name);
-    case OP_DIV: case OP_MOD: return cg_is_int((enum dtype)e->type.dtype) ? cg_divmod(c, e) : arithmetic(c, e);
-    case OP_EQ: case OP_NE: case OP_LT: case OP_LE: return compare(c, e);
+    case OP_DIV:
+    case OP_MOD:
+        return cg_is_int((enum dtype)e->type.dtype) ? cg_divmod(c, e) : arithmetic(c, e);
+    case OP_EQ:
+    case OP_NE:
+    case OP_LT:
+    case OP_LE:
+        return compare(c, e);
     case OP_SELECT:
         for (int i = 0; i < 3; i++) v[i] = cg_expr(c, e->a[i]);
         return c->failed ? NULL : cg_select(c, v[0], v[1], v[2]);
-    case OP_CAST: return cg_cast(c, e);
-    case OP_BITCAST: return cg_bitcast(c, e);
-    case OP_LOAD: case OP_LOADC: return cg_load(c, e);
-    case OP_RAMP: return ramp(c, e);
+    case OP_CAST:
+        return cg_cast(c, e);
+    case OP_BITCAST:
+        return cg_bitcast(c, e);
+    case OP_LOAD:
+    case OP_LOADC:
+        return cg_load(c, e);
+    case OP_RAMP:
+        return ramp(c, e);
     case OP_SPLAT: {
         LLVMValueRef one = cg_expr(c, e->a[0]);
         return c->failed ? NULL : cg_splat(c, one, e->type.lanes);
     }
-    case OP_HSUM: case OP_HMAX: case OP_HMIN: return horizontal(c, e);
-    default: return arithmetic(c, e);
+    case OP_HSUM:
+    case OP_HMAX:
+    case OP_HMIN:
+        return horizontal(c, e);
+    default:
+        return arithmetic(c, e);
     }
 }
 
-/* ---- memo and hoisting ------------------------------------------------------------------------ */
+/* ---- memo and hoisting ------------------------------------------------------------------------
+ */
 
 static void grow(struct cg *c, uint32_t id)
 {
@@ -395,10 +398,16 @@ static void grow(struct cg *c, uint32_t id)
 static uint8_t reads_of_tensor(struct cg *c, const struct tensor *t)
 {
     switch (t->scope) {
-    case SCOPE_REG: return READS_REG;
-    case SCOPE_IN: case SCOPE_CONST: case SCOPE_TABLE: return READS_FIXED;
-    case SCOPE_PACKED: return c->packing ? READS_MEMORY : READS_FIXED;
-    default: return READS_MEMORY;
+    case SCOPE_REG:
+        return READS_REG;
+    case SCOPE_IN:
+    case SCOPE_CONST:
+    case SCOPE_TABLE:
+        return READS_FIXED;
+    case SCOPE_PACKED:
+        return c->packing ? READS_MEMORY : READS_FIXED;
+    default:
+        return READS_MEMORY;
     }
 }
 
@@ -434,7 +443,8 @@ static LLVMValueRef remember(struct cg *c, const struct expr *e, LLVMValueRef v,
 static bool wants_hoist(struct cg *c, const struct expr *e)
 {
     if (e->n == 0) return false;
-    return c->addr_hoist || e->type.lanes > 1 || e->type.dtype == TYPE_B1 || e->op == OP_DIV || e->op == OP_MOD;
+    return c->addr_hoist || e->type.lanes > 1 || e->type.dtype == TYPE_B1 || e->op == OP_DIV ||
+           e->op == OP_MOD;
 }
 
 static LLVMValueRef build_hoisted(struct cg *c, const struct expr *e, int depth)
@@ -462,10 +472,13 @@ LLVMValueRef cg_expr(struct cg *c, const struct expr *e)
     if (c->failed) return NULL;
     struct cg_facts f = *cg_expr_facts(c, e);
     const struct cg_memo *m = &c->memo[e->id];
-    /* Open scopes nest and are numbered as they open: while hoisting, a larger number lies inside the loop. */
-    bool live = m->v && m->fn == c->fn->serial && c->scope_open.p[m->scope] && m->scope <= c->fn->scope;
+    /* Open scopes nest and are numbered as they open: while hoisting, a larger number lies inside
+     * the loop. */
+    bool live =
+        m->v && m->fn == c->fn->serial && c->scope_open.p[m->scope] && m->scope <= c->fn->scope;
     if (live && m->epoch == epoch_of(c, f.reads)) return m->v;
-    if (f.reads == 0 && f.depth < c->fn->depth && wants_hoist(c, e)) return build_hoisted(c, e, f.depth);
+    if (f.reads == 0 && f.depth < c->fn->depth && wants_hoist(c, e))
+        return build_hoisted(c, e, f.depth);
     LLVMValueRef v = build(c, e);
     return v ? remember(c, e, v, f.reads) : NULL;
 }

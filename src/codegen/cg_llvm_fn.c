@@ -3,8 +3,9 @@
  *   for i in lo..hi   ->   pre:  br (lo < hi) hdr, exit       (the test only where it is not known)
  *                          hdr:  i = phi [lo, pre], [i + 1, latch] ... br (i + 1 < hi) hdr, exit
  *
- * Invariants: code is appended in execution order; hoisted code goes in front of the terminator of a
- * loop's pre block; every block that does not dominate what follows is inside a scope of its own. */
+ * Invariants: code is appended in execution order; hoisted code goes in front of the terminator of
+ * a loop's pre block; every block that does not dominate what follows is inside a scope of its own.
+ */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +25,8 @@ LLVMValueRef cg_fail(struct cg *c, const char *code, const char *fmt, ...)
     return NULL;
 }
 
-/* ---- scopes ----------------------------------------------------------------------------------- */
+/* ---- scopes -----------------------------------------------------------------------------------
+ */
 
 void cg_scope_push(struct cg *c, uint32_t *saved)
 {
@@ -50,7 +52,8 @@ static void goto_block(struct cg *c, LLVMBasicBlockRef block)
     LLVMPositionBuilderAtEnd(c->b, block);
 }
 
-/* ---- functions -------------------------------------------------------------------------------- */
+/* ---- functions --------------------------------------------------------------------------------
+ */
 
 void cg_attr(struct cg *c, LLVMValueRef fn, unsigned at, const char *name)
 {
@@ -66,7 +69,8 @@ void cg_fn_attrs(struct cg *c, LLVMValueRef fn)
         const char *k = pairs[i][0], *v = pairs[i][1];
         if (!v || !v[0]) continue;
         LLVMAddAttributeAtIndex(fn, (unsigned)LLVMAttributeFunctionIndex,
-                                LLVMCreateStringAttribute(c->ctx, k, (unsigned)strlen(k), v, (unsigned)strlen(v)));
+                                LLVMCreateStringAttribute(c->ctx, k, (unsigned)strlen(k), v,
+                                                          (unsigned)strlen(v)));
     }
 }
 
@@ -100,7 +104,8 @@ void cg_fn_close(struct cg *c, struct cg_fn *outer)
     c->fn = outer;
 }
 
-/* ---- statements ------------------------------------------------------------------------------- */
+/* ---- statements -------------------------------------------------------------------------------
+ */
 
 static void bind(struct cg *c, const struct var *v, LLVMValueRef value)
 {
@@ -248,7 +253,8 @@ static void emit_let(struct cg *c, struct stmt *s)
     if (c->failed) return;
     bind(c, s->u.let.var, v);
     if (type_eq(s->u.let.value->type, type_of(TYPE_S64)))
-        env_put(c->env, s->u.let.var, s->u.let.value, expr_add(c->ir, s->u.let.value, expr_int(c->ir, 1)));
+        env_put(c->env, s->u.let.var, s->u.let.value,
+                expr_add(c->ir, s->u.let.value, expr_int(c->ir, 1)));
     cg_stmt(c, s->u.let.body);
 }
 
@@ -260,24 +266,41 @@ void cg_stmt(struct cg *c, struct stmt *s)
     case ST_BLOCK:
         for (int i = 0; i < s->u.block.n; i++) cg_stmt(c, s->u.block.p[i]);
         break;
-    case ST_STAGE: cg_stmt(c, s->u.stage.body); break;
-    case ST_FOR: emit_for(c, s); break;
-    case ST_IF: emit_if(c, s); break;
-    case ST_LET: emit_let(c, s); break;
-    case ST_ALLOC: emit_alloc(c, s); break;
-    case ST_STORE: cg_store(c, s, NULL); break;
-    case ST_UPDATE: cg_fail(c, "codegen.form", "an update was not lowered"); break;
+    case ST_STAGE:
+        cg_stmt(c, s->u.stage.body);
+        break;
+    case ST_FOR:
+        emit_for(c, s);
+        break;
+    case ST_IF:
+        emit_if(c, s);
+        break;
+    case ST_LET:
+        emit_let(c, s);
+        break;
+    case ST_ALLOC:
+        emit_alloc(c, s);
+        break;
+    case ST_STORE:
+        cg_store(c, s, NULL);
+        break;
+    case ST_UPDATE:
+        cg_fail(c, "codegen.form", "an update was not lowered");
+        break;
     }
 }
 
-/* ---- entries ---------------------------------------------------------------------------------- */
+/* ---- entries ----------------------------------------------------------------------------------
+ */
 
 static bool is_buffer(const struct tensor *t)
 {
-    return t->scope == SCOPE_IN || t->scope == SCOPE_CONST || t->scope == SCOPE_OUT || t->scope == SCOPE_PACKED;
+    return t->scope == SCOPE_IN || t->scope == SCOPE_CONST || t->scope == SCOPE_OUT ||
+           t->scope == SCOPE_PACKED;
 }
 
-/* Buffers that the body touches: the others are not even loaded (a packed-away constant may be gone). */
+/* Buffers that the body touches: the others are not even loaded (a packed-away constant may be
+ * gone). */
 static void used_buffers(struct cg *c, struct stmt *body, bool *used)
 {
     struct cg_fn probe = {.var = ARENA_ARRAY(c->ir->arena, LLVMValueRef, c->ir->next_var + 1),
@@ -334,18 +357,22 @@ static void load_args(struct cg *c, struct entry_args *a, const bool *used)
         if (!is_buffer(t)) continue;
         LLVMValueRef index = LLVMConstInt(c->i64, (unsigned)slot++, 0);
         if (!used[t->id]) continue;
-        a->args[a->n] = LLVMBuildLoad2(c->b, c->ptr, LLVMBuildInBoundsGEP2(c->b, c->ptr, a->v[0], &index, 1, ""), t->name);
+        a->args[a->n] =
+            LLVMBuildLoad2(c->b, c->ptr,
+                           LLVMBuildInBoundsGEP2(c->b, c->ptr, a->v[0], &index, 1, ""), t->name);
         a->types[a->n++] = c->ptr;
     }
     for (int i = 0; i < nest->ndyn; i++) {
         LLVMValueRef index = LLVMConstInt(c->i64, (unsigned)i, 0);
-        LLVMValueRef v = LLVMBuildLoad2(c->b, c->i64, LLVMBuildInBoundsGEP2(c->b, c->i64, a->v[1], &index, 1, ""),
+        LLVMValueRef v = LLVMBuildLoad2(c->b, c->i64,
+                                        LLVMBuildInBoundsGEP2(c->b, c->i64, a->v[1], &index, 1, ""),
                                         nest->dyn[i]->name);
         add_check(c, a, LLVMBuildICmp(c->b, LLVMIntSLT, v, LLVMConstInt(c->i64, 0, 0), ""));
         a->args[a->n] = v;
         a->types[a->n++] = c->i64;
     }
-    if (c->k->scratch_a > 0 || c->k->scratch_b > 0) add_check(c, a, LLVMBuildIsNull(c->b, a->v[2], ""));
+    if (c->k->scratch_a > 0 || c->k->scratch_b > 0)
+        add_check(c, a, LLVMBuildIsNull(c->b, a->v[2], ""));
     for (int i = 2; i < 4; i++) {
         a->args[a->n] = a->v[i];
         a->types[a->n++] = c->ptr;

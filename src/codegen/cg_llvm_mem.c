@@ -1,27 +1,36 @@
-/* cg_llvm_mem: loads and stores. What a subscript does to memory is decided by access_classify; each class
- * has one form here.
+/* cg_llvm_mem: loads and stores. What a subscript does to memory is decided by access_classify;
+ * each class has one form here.
  *
- *   x[ramp(i*2, 2, 16)]   strided   ->   two wide loads covering exactly 31 elements, one shufflevector
+ *   x[ramp(i*2, 2, 16)]   strided   ->   two wide loads covering exactly 31 elements, one
+ * shufflevector
  *
- * Invariants: no byte outside the elements a subscript names (for strided and permuted loads: outside their
- * span) is touched; alignment claimed is the element's, never more; a guarded access touches nothing where
- * its condition is false. */
+ * Invariants: no byte outside the elements a subscript names (for strided and permuted loads:
+ * outside their span) is touched; alignment claimed is the element's, never more; a guarded access
+ * touches nothing where its condition is false. */
 #include "codegen/cg_llvm.h"
 
-enum { WINDOW_CHUNKS = 8, LANES_MAX = 64 };
+enum { WINDOW_CHUNKS = 8, LANES_MAX = CG_LANES_MAX };
 
-static unsigned align_of(const struct tensor *t) { return (unsigned)dtype_bytes((enum dtype)t->type.dtype); }
+unsigned cg_align(const struct tensor *t)
+{
+    return (unsigned)dtype_bytes((enum dtype)t->type.dtype);
+}
 
-static LLVMTypeRef mem_scalar(struct cg *c, const struct tensor *t) { return cg_mem_type(c, type_of(t->type.dtype)); }
+LLVMTypeRef cg_mem_scalar(struct cg *c, const struct tensor *t)
+{
+    return cg_mem_type(c, type_of(t->type.dtype));
+}
 
-/* ---- addresses -------------------------------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------------------------------
+ */
 
 static LLVMValueRef table_global(struct cg *c, const struct tensor *t)
 {
     if (c->table[t->id]) return c->table[t->id];
     int64_t n = 0;
     enum dtype d = (enum dtype)t->type.dtype;
-    if (t->rank != 1 || !expr_is_int(t->extent[0], &n)) return cg_fail(c, "codegen.form", "table '%s' is not flat", t->name);
+    if (t->rank != 1 || !expr_is_int(t->extent[0], &n))
+        return cg_fail(c, "codegen.form", "table '%s' is not flat", t->name);
     LLVMValueRef *v = ARENA_ARRAY(c->ir->arena, LLVMValueRef, n);
     for (int64_t i = 0; i < n; i++) {
         LLVMValueRef x = dtype_is_float(d) ? cg_real(c, cg_dtype(c, d), t->table[i])
@@ -32,7 +41,7 @@ static LLVMValueRef table_global(struct cg *c, const struct tensor *t)
         }
         v[i] = cg_to_memory(c, x, t->type);
     }
-    LLVMTypeRef element = mem_scalar(c, t);
+    LLVMTypeRef element = cg_mem_scalar(c, t);
     LLVMValueRef g = LLVMAddGlobal(c->mod, LLVMArrayType2(element, (uint64_t)n), t->name);
     LLVMSetInitializer(g, LLVMConstArray2(element, v, (uint64_t)n));
     LLVMSetGlobalConstant(g, 1);
@@ -50,13 +59,14 @@ static LLVMValueRef byte_offset(struct cg *c, LLVMValueRef p, LLVMValueRef by)
 static LLVMValueRef scratch_base(struct cg *c, const struct tensor *t)
 {
     int64_t at = t->scratch_at + (t->scratch_per_worker ? c->k->scratch_a : 0);
-    LLVMValueRef p = byte_offset(c, c->fn->scratch, LLVMConstInt(c->i64, (unsigned long long)at, 0));
+    LLVMValueRef p =
+        byte_offset(c, c->fn->scratch, LLVMConstInt(c->i64, (unsigned long long)at, 0));
     if (!t->scratch_per_worker || !c->fn->worker) return p;
     LLVMValueRef stride = LLVMConstInt(c->i64, (unsigned long long)c->k->scratch_b, 0);
     return byte_offset(c, p, LLVMBuildMul(c->b, c->fn->worker, stride, ""));
 }
 
-static LLVMValueRef tensor_base(struct cg *c, const struct tensor *t)
+LLVMValueRef cg_base(struct cg *c, const struct tensor *t)
 {
     if (t->scope == SCOPE_TEMP) return scratch_base(c, t);
     if (t->scope == SCOPE_TABLE) return table_global(c, t);
@@ -64,13 +74,14 @@ static LLVMValueRef tensor_base(struct cg *c, const struct tensor *t)
     return cg_fail(c, "codegen.form", "tensor '%s' has no memory here", t->name);
 }
 
-/* base + variable part, then the constant as a displacement: unrolled accesses share one address register. */
+/* base + variable part, then the constant as a displacement: unrolled accesses share one address
+ * register. */
 LLVMValueRef cg_address(struct cg *c, const struct tensor *t, const struct expr *at)
 {
     struct linear l;
     int64_t k = 0;
-    LLVMValueRef p = tensor_base(c, t);
-    LLVMTypeRef element = mem_scalar(c, t);
+    LLVMValueRef p = cg_base(c, t);
+    LLVMTypeRef element = cg_mem_scalar(c, t);
     if (c->failed) return NULL;
     if (linear_of(at, &l)) {
         k = l.c;
@@ -88,57 +99,64 @@ LLVMValueRef cg_address(struct cg *c, const struct tensor *t, const struct expr 
     return LLVMBuildGEP2(c->b, element, p, &d, 1, "");
 }
 
-static LLVMValueRef element_at(struct cg *c, const struct tensor *t, LLVMValueRef p, int64_t offset)
+LLVMValueRef cg_element_at(struct cg *c, const struct tensor *t, LLVMValueRef p, int64_t offset)
 {
     if (offset == 0) return p;
     LLVMValueRef d = LLVMConstInt(c->i64, (unsigned long long)offset, 1);
-    return LLVMBuildGEP2(c->b, mem_scalar(c, t), p, &d, 1, "");
+    return LLVMBuildGEP2(c->b, cg_mem_scalar(c, t), p, &d, 1, "");
 }
 
 static LLVMValueRef load_raw(struct cg *c, const struct tensor *t, LLVMTypeRef type, LLVMValueRef p)
 {
     LLVMValueRef v = LLVMBuildLoad2(c->b, type, p, "");
-    LLVMSetAlignment(v, align_of(t));
+    LLVMSetAlignment(v, cg_align(t));
     return v;
 }
 
-static void store_raw(struct cg *c, const struct tensor *t, LLVMValueRef v, LLVMValueRef p)
-{
-    LLVMSetAlignment(LLVMBuildStore(c->b, v, p), align_of(t));
-}
+/* ---- REG --------------------------------------------------------------------------------------
+ */
 
-/* ---- REG -------------------------------------------------------------------------------------- */
-
-static LLVMValueRef reg_slot(struct cg *c, const struct tensor *t, const struct expr *at)
+LLVMValueRef cg_reg_slot(struct cg *c, const struct tensor *t, const struct expr *at)
 {
     int64_t i = 0, n = 0;
-    if (!c->fn->reg[t->id]) return cg_fail(c, "codegen.form", "register tile '%s' is used outside its allocation", t->name);
+    if (!c->fn->reg[t->id])
+        return cg_fail(c, "codegen.form", "register tile '%s' is used outside its allocation",
+                       t->name);
     if (!expr_is_int(at, &i) || !expr_is_int(t->extent[0], &n) || i < 0 || i >= n)
-        return cg_fail(c, "codegen.form", "register tile '%s' has a subscript that is not a constant inside it", t->name);
+        return cg_fail(c, "codegen.form",
+                       "register tile '%s' has a subscript that is not a constant inside it",
+                       t->name);
     return c->fn->reg[t->id][i];
 }
 
-/* ---- wide accesses ---------------------------------------------------------------------------- */
+/* ---- wide accesses ----------------------------------------------------------------------------
+ */
 
-/* All `span` elements at p at once, where the target has masks: lanes above span are not touched. */
-static LLVMValueRef load_short(struct cg *c, const struct tensor *t, LLVMValueRef p, int span, int lanes)
+/* All `span` elements at p at once, where the target has masks: lanes above span are not touched.
+ */
+static LLVMValueRef load_short(struct cg *c, const struct tensor *t, LLVMValueRef p, int span,
+                               int lanes)
 {
     LLVMValueRef on[LANES_MAX];
-    LLVMTypeRef wide = cg_wide(mem_scalar(c, t), lanes), types[2] = {wide, c->ptr};
+    LLVMTypeRef wide = cg_wide(cg_mem_scalar(c, t), lanes), types[2] = {wide, c->ptr};
     for (int i = 0; i < lanes; i++) on[i] = LLVMConstInt(c->i1, i < span, 0);
-    LLVMValueRef args[4] = {p, LLVMConstInt(c->i32, align_of(t), 0), LLVMConstVector(on, (unsigned)lanes), LLVMConstNull(wide)};
+    LLVMValueRef args[4] = {p, LLVMConstInt(c->i32, cg_align(t), 0),
+                            LLVMConstVector(on, (unsigned)lanes), LLVMConstNull(wide)};
     return cg_call(c, "llvm.masked.load", types, 2, args, 4);
 }
 
-/* Lane i = element sel[i] of the `span` elements at p, by wide loads of at most `lanes` and shuffles. Loads are of
- * powers of two: others would be taken apart. */
-static LLVMValueRef load_window(struct cg *c, const struct tensor *t, LLVMValueRef p, int span, int lanes, const int *sel)
+/* Lane i = element sel[i] of the `span` elements at p, by wide loads of at most `lanes` and
+ * shuffles. Loads are of powers of two: others would be taken apart. */
+static LLVMValueRef load_window(struct cg *c, const struct tensor *t, LLVMValueRef p, int span,
+                                int lanes, const int *sel)
 {
-    LLVMTypeRef scalar = mem_scalar(c, t);
-    if (span < lanes && (span & (span - 1)) && c->t->masks && dtype_bytes((enum dtype)t->type.dtype) >= 4) {
+    LLVMTypeRef scalar = cg_mem_scalar(c, t);
+    if (span < lanes && (span & (span - 1)) && c->t->masks &&
+        dtype_bytes((enum dtype)t->type.dtype) >= 4) {
         LLVMValueRef mask[LANES_MAX], v = load_short(c, t, p, span, lanes);
         for (int i = 0; i < lanes; i++) mask[i] = LLVMConstInt(c->i32, (unsigned)sel[i], 0);
-        return LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(mask, (unsigned)lanes), "");
+        return LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
+                                      LLVMConstVector(mask, (unsigned)lanes), "");
     }
     int width = span < lanes ? span : lanes;
     while (width & (width - 1)) width &= width - 1;
@@ -155,16 +173,22 @@ static LLVMValueRef load_window(struct cg *c, const struct tensor *t, LLVMValueR
             mask[i] = LLVMConstInt(c->i32, (unsigned)from, 0);
         }
         if (!used) continue;
-        LLVMValueRef v = load_raw(c, t, cg_wide(scalar, width), element_at(c, t, p, start));
-        if (width == 1) v = LLVMBuildInsertElement(c->b, LLVMGetPoison(LLVMVectorType(scalar, 1)), v, LLVMConstInt(c->i32, 0, 0), "");
+        LLVMValueRef v = load_raw(c, t, cg_wide(scalar, width), cg_element_at(c, t, p, start));
+        if (width == 1)
+            v = LLVMBuildInsertElement(c->b, LLVMGetPoison(LLVMVectorType(scalar, 1)), v,
+                                       LLVMConstInt(c->i32, 0, 0), "");
         if (!out) {
-            out = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(mask, (unsigned)lanes), "");
+            out = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
+                                         LLVMConstVector(mask, (unsigned)lanes), "");
             continue;
         }
         if (width < lanes) {
             LLVMValueRef longer[LANES_MAX];
-            for (int i = 0; i < lanes; i++) longer[i] = i < width ? LLVMConstInt(c->i32, (unsigned)i, 0) : LLVMGetPoison(c->i32);
-            v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(longer, (unsigned)lanes), "");
+            for (int i = 0; i < lanes; i++)
+                longer[i] =
+                    i < width ? LLVMConstInt(c->i32, (unsigned)i, 0) : LLVMGetPoison(c->i32);
+            v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
+                                       LLVMConstVector(longer, (unsigned)lanes), "");
         }
         out = LLVMBuildShuffleVector(c->b, out, v, LLVMConstVector(mask, (unsigned)lanes), "");
     }
@@ -186,33 +210,39 @@ static int window_of(const struct access_info *a, int lanes, int *sel, int64_t *
 }
 
 /* Vector of element addresses of any subscript. */
-static LLVMValueRef lane_addresses(struct cg *c, const struct tensor *t, const struct expr *at)
+LLVMValueRef cg_lane_addresses(struct cg *c, const struct tensor *t, const struct expr *at)
 {
-    LLVMValueRef v = cg_expr(c, at), p = tensor_base(c, t);
-    return c->failed ? NULL : LLVMBuildGEP2(c->b, mem_scalar(c, t), p, &v, 1, "");
+    LLVMValueRef v = cg_expr(c, at), p = cg_base(c, t);
+    return c->failed ? NULL : LLVMBuildGEP2(c->b, cg_mem_scalar(c, t), p, &v, 1, "");
 }
 
 static LLVMValueRef load_lanes(struct cg *c, const struct expr *e, const struct expr *at)
 {
     const struct tensor *t = e->u.tensor;
-    LLVMValueRef idx = cg_expr(c, at), p = tensor_base(c, t);
-    LLVMTypeRef scalar = mem_scalar(c, t);
+    LLVMValueRef idx = cg_expr(c, at), p = cg_base(c, t);
+    LLVMTypeRef scalar = cg_mem_scalar(c, t);
     if (c->failed) return NULL;
     LLVMValueRef out = LLVMGetPoison(LLVMVectorType(scalar, e->type.lanes));
     for (int i = 0; i < e->type.lanes; i++) {
-        LLVMValueRef lane = LLVMConstInt(c->i32, (unsigned)i, 0), one = LLVMBuildExtractElement(c->b, idx, lane, "");
+        LLVMValueRef lane = LLVMConstInt(c->i32, (unsigned)i, 0),
+                     one = LLVMBuildExtractElement(c->b, idx, lane, "");
         LLVMValueRef v = load_raw(c, t, scalar, LLVMBuildGEP2(c->b, scalar, p, &one, 1, ""));
         out = LLVMBuildInsertElement(c->b, out, v, lane, "");
     }
     return out;
 }
 
-static LLVMValueRef all_lanes(struct cg *c, int lanes) { return cg_int(c, LLVMVectorType(c->i1, (unsigned)lanes), 1); }
+static LLVMValueRef all_lanes(struct cg *c, int lanes)
+{
+    return cg_int(c, LLVMVectorType(c->i1, (unsigned)lanes), 1);
+}
 
-static LLVMValueRef gather(struct cg *c, const struct expr *e, const struct expr *at, LLVMValueRef mask, LLVMValueRef otherwise)
+static LLVMValueRef gather(struct cg *c, const struct expr *e, const struct expr *at,
+                           LLVMValueRef mask, LLVMValueRef otherwise)
 {
     LLVMTypeRef types[2] = {cg_mem_type(c, e->type), LLVMVectorType(c->ptr, e->type.lanes)};
-    LLVMValueRef args[4] = {lane_addresses(c, e->u.tensor, at), LLVMConstInt(c->i32, align_of(e->u.tensor), 0), mask, otherwise};
+    LLVMValueRef args[4] = {cg_lane_addresses(c, e->u.tensor, at),
+                            LLVMConstInt(c->i32, cg_align(e->u.tensor), 0), mask, otherwise};
     return c->failed ? NULL : cg_call(c, "llvm.masked.gather", types, 2, args, 4);
 }
 
@@ -232,17 +262,19 @@ static LLVMValueRef load_vector(struct cg *c, const struct expr *e, const struct
         int span = window_of(&a, lanes, sel, &first);
         LLVMValueRef p = cg_address(c, t, a.base);
         if (c->failed) return NULL;
-        if (span <= WINDOW_CHUNKS * lanes) return load_window(c, t, element_at(c, t, p, first), span, lanes, sel);
+        if (span <= WINDOW_CHUNKS * lanes)
+            return load_window(c, t, cg_element_at(c, t, p, first), span, lanes, sel);
     }
     bool fast = c->t->gather && dtype_bytes((enum dtype)t->type.dtype) >= 4;
     if (!fast) return load_lanes(c, e, at);
     return gather(c, e, at, all_lanes(c, lanes), LLVMGetPoison(cg_mem_type(c, e->type)));
 }
 
-/* ---- guarded loads ---------------------------------------------------------------------------- */
+/* ---- guarded loads ----------------------------------------------------------------------------
+ */
 
-/* From which lanes run to which elements of the window they want: element i is wanted if any lane with sel = i
- * runs. One shuffle for the first lane of each element, one for the second, ... */
+/* From which lanes run to which elements of the window they want: element i is wanted if any lane
+ * with sel = i runs. One shuffle for the first lane of each element, one for the second, ... */
 static LLVMValueRef window_mask(struct cg *c, LLVMValueRef mask, const int *sel, int lanes)
 {
     LLVMValueRef none = LLVMConstNull(LLVMTypeOf(mask)), out = NULL, pick[LANES_MAX];
@@ -252,16 +284,21 @@ static LLVMValueRef window_mask(struct cg *c, LLVMValueRef mask, const int *sel,
             int j = 0;
             while (j < lanes && (used[j] || sel[j] != i)) j++;
             if (j < lanes) used[j] = true, left--;
-            pick[i] = LLVMConstInt(c->i32, (unsigned)j, 0); /* lane `lanes` is the first of `none` */
+            pick[i] =
+                LLVMConstInt(c->i32, (unsigned)j, 0); /* lane `lanes` is the first of `none` */
         }
-        LLVMValueRef some = LLVMBuildShuffleVector(c->b, mask, none, LLVMConstVector(pick, (unsigned)lanes), "");
+        LLVMValueRef some =
+            LLVMBuildShuffleVector(c->b, mask, none, LLVMConstVector(pick, (unsigned)lanes), "");
         out = out ? LLVMBuildOr(c->b, out, some, "") : some;
     }
     return out;
 }
 
-/* A strided or permuted window that fits one vector: one masked load and one shuffle instead of a gather. */
-static LLVMValueRef load_masked_window(struct cg *c, const struct expr *e, const struct access_info *a, LLVMValueRef mask, LLVMValueRef other)
+/* A strided or permuted window that fits one vector: one masked load and one shuffle instead of a
+ * gather. */
+static LLVMValueRef load_masked_window(struct cg *c, const struct expr *e,
+                                       const struct access_info *a, LLVMValueRef mask,
+                                       LLVMValueRef other)
 {
     const struct tensor *t = e->u.tensor;
     int sel[LANES_MAX], lanes = e->type.lanes;
@@ -271,11 +308,12 @@ static LLVMValueRef load_masked_window(struct cg *c, const struct expr *e, const
     LLVMTypeRef types[2] = {cg_mem_type(c, e->type), c->ptr};
     LLVMValueRef p = cg_address(c, t, a->base);
     if (c->failed) return NULL;
-    LLVMValueRef args[4] = {element_at(c, t, p, first), LLVMConstInt(c->i32, align_of(t), 0), window_mask(c, mask, sel, lanes),
-                            LLVMConstNull(types[0])};
+    LLVMValueRef args[4] = {cg_element_at(c, t, p, first), LLVMConstInt(c->i32, cg_align(t), 0),
+                            window_mask(c, mask, sel, lanes), LLVMConstNull(types[0])};
     LLVMValueRef v = cg_call(c, "llvm.masked.load", types, 2, args, 4);
     for (int i = 0; i < lanes; i++) pick[i] = LLVMConstInt(c->i32, (unsigned)sel[i], 0);
-    v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(types[0]), LLVMConstVector(pick, (unsigned)lanes), "");
+    v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(types[0]),
+                               LLVMConstVector(pick, (unsigned)lanes), "");
     return cg_select(c, mask, v, other);
 }
 
@@ -286,18 +324,18 @@ static LLVMValueRef load_masked(struct cg *c, const struct expr *e, const struct
     if (c->failed) return NULL;
     other = cg_to_memory(c, other, e->type);
     access_classify(c->ir, at, &a);
-    bool window = (a.kind == ACCESS_STRIDED || a.kind == ACCESS_PERMUTE) && a.span <= e->type.lanes && e->type.lanes <= LANES_MAX;
-    if (window && c->t->masks && dtype_bytes((enum dtype)e->u.tensor->type.dtype) >= 4) return load_masked_window(c, e, &a, mask, other);
+    bool window = (a.kind == ACCESS_STRIDED || a.kind == ACCESS_PERMUTE) &&
+                  a.span <= e->type.lanes && e->type.lanes <= LANES_MAX;
+    if (window && c->t->masks && dtype_bytes((enum dtype)e->u.tensor->type.dtype) >= 4)
+        return load_masked_window(c, e, &a, mask, other);
     if (a.kind != ACCESS_CONTIGUOUS) return gather(c, e, at, mask, other);
     LLVMTypeRef types[2] = {cg_mem_type(c, e->type), c->ptr};
-    LLVMValueRef args[4] = {cg_address(c, e->u.tensor, a.base), LLVMConstInt(c->i32, align_of(e->u.tensor), 0), mask, other};
+    LLVMValueRef args[4] = {cg_address(c, e->u.tensor, a.base),
+                            LLVMConstInt(c->i32, cg_align(e->u.tensor), 0), mask, other};
     return c->failed ? NULL : cg_call(c, "llvm.masked.load", types, 2, args, 4);
 }
 
-static bool has_load(struct cg *c, const struct expr *e)
-{
-    return cg_expr_facts(c, e)->reads != 0;
-}
+static bool has_load(struct cg *c, const struct expr *e) { return cg_expr_facts(c, e)->reads != 0; }
 
 static bool constant_default(const struct expr *d, const struct expr **leaf)
 {
@@ -330,7 +368,8 @@ static LLVMValueRef load_plain(struct cg *c, const struct expr *e, const struct 
 }
 
 /* if (cond) v = load else v = default, with a branch. */
-static LLVMValueRef load_branch(struct cg *c, const struct expr *e, LLVMValueRef cond, const struct expr *at)
+static LLVMValueRef load_branch(struct cg *c, const struct expr *e, LLVMValueRef cond,
+                                const struct expr *at)
 {
     LLVMValueRef v[2] = {NULL, cg_to_memory(c, cg_expr(c, e->a[1]), e->type)};
     if (c->failed) return NULL;
@@ -352,8 +391,8 @@ static LLVMValueRef load_branch(struct cg *c, const struct expr *e, LLVMValueRef
     return phi;
 }
 
-/* A scalar condition: the address is selected, so there is no branch inside an unrolled tile; a subscript that
- * itself loads, or a default that is not constant, takes the branch. */
+/* A scalar condition: the address is selected, so there is no branch inside an unrolled tile; a
+ * subscript that itself loads, or a default that is not constant, takes the branch. */
 static LLVMValueRef load_guarded(struct cg *c, const struct expr *e, const struct expr *at)
 {
     LLVMValueRef cond = cg_expr(c, e->a[0]), other = NULL;
@@ -380,7 +419,7 @@ LLVMValueRef cg_load(struct cg *c, const struct expr *e)
     if (e->n != first + 1) return cg_fail(c, "codegen.form", "tensor '%s' is not flat", t->name);
     const struct expr *at = e->a[first];
     if (t->scope == SCOPE_REG) {
-        LLVMValueRef slot = reg_slot(c, t, at);
+        LLVMValueRef slot = cg_reg_slot(c, t, at);
         LLVMValueRef v = c->failed ? NULL : LLVMBuildLoad2(c->b, cg_type(c, t->type), slot, "");
         if (c->failed || e->op == OP_LOAD) return v;
         LLVMValueRef cond = cg_expr(c, e->a[0]), other = cg_expr(c, e->a[1]);
@@ -390,109 +429,4 @@ LLVMValueRef cg_load(struct cg *c, const struct expr *e)
                      : e->a[0]->type.lanes > 1 ? load_masked(c, e, at)
                                                : load_guarded(c, e, at);
     return v ? cg_from_memory(c, v, e->type) : NULL;
-}
-
-/* ---- stores ----------------------------------------------------------------------------------- */
-
-/* perm is a bijection of the lanes: the block is stored whole. */
-static bool invert(const struct access_info *a, int lanes, int *inverse)
-{
-    if (a->kind != ACCESS_PERMUTE || a->span != lanes) return false;
-    for (int i = 0; i < lanes; i++) inverse[i] = -1;
-    for (int i = 0; i < lanes; i++) {
-        if (a->perm[i] < 0 || a->perm[i] >= lanes || inverse[a->perm[i]] >= 0) return false;
-        inverse[a->perm[i]] = i;
-    }
-    return true;
-}
-
-static void store_lanes(struct cg *c, const struct tensor *t, const struct expr *at, LLVMValueRef v, int lanes)
-{
-    LLVMValueRef idx = cg_expr(c, at), p = tensor_base(c, t);
-    if (c->failed) return;
-    for (int i = 0; i < lanes; i++) {
-        LLVMValueRef lane = LLVMConstInt(c->i32, (unsigned)i, 0), one = LLVMBuildExtractElement(c->b, idx, lane, "");
-        store_raw(c, t, LLVMBuildExtractElement(c->b, v, lane, ""), LLVMBuildGEP2(c->b, mem_scalar(c, t), p, &one, 1, ""));
-    }
-}
-
-/* A constant stride: addresses are displacements from the first. */
-static void store_strided(struct cg *c, const struct tensor *t, const struct access_info *a, LLVMValueRef v, int lanes)
-{
-    LLVMValueRef p = cg_address(c, t, a->base);
-    for (int i = 0; i < lanes && !c->failed; i++)
-        store_raw(c, t, LLVMBuildExtractElement(c->b, v, LLVMConstInt(c->i32, (unsigned)i, 0), ""),
-                  element_at(c, t, p, a->stride * i));
-}
-
-static void store_vector(struct cg *c, const struct tensor *t, const struct expr *at, LLVMValueRef v, int lanes)
-{
-    struct access_info a;
-    int inverse[LANES_MAX];
-    access_classify(c->ir, at, &a);
-    if (a.kind == ACCESS_STRIDED) {
-        store_strided(c, t, &a, v, lanes);
-        return;
-    }
-    bool whole = invert(&a, lanes, inverse);
-    if (a.kind != ACCESS_CONTIGUOUS && !whole) {
-        store_lanes(c, t, at, v, lanes);
-        return;
-    }
-    if (whole) {
-        LLVMValueRef mask[LANES_MAX];
-        for (int i = 0; i < lanes; i++) mask[i] = LLVMConstInt(c->i32, (unsigned)inverse[i], 0);
-        v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(mask, (unsigned)lanes), "");
-    }
-    LLVMValueRef p = cg_address(c, t, a.base);
-    if (!c->failed) store_raw(c, t, v, p);
-}
-
-static void store_masked(struct cg *c, const struct tensor *t, const struct expr *at, LLVMValueRef v,
-                         const struct expr *mask_expr, int lanes)
-{
-    struct access_info a;
-    LLVMValueRef mask = cg_expr(c, mask_expr), align = LLVMConstInt(c->i32, align_of(t), 0);
-    if (c->failed) return;
-    access_classify(c->ir, at, &a);
-    bool wide = a.kind == ACCESS_CONTIGUOUS;
-    LLVMValueRef where = wide ? cg_address(c, t, a.base) : lane_addresses(c, t, at);
-    if (c->failed) return;
-    LLVMTypeRef types[2] = {LLVMTypeOf(v), wide ? c->ptr : LLVMVectorType(c->ptr, (unsigned)lanes)};
-    LLVMValueRef args[4] = {v, where, align, mask};
-    cg_call(c, wide ? "llvm.masked.store" : "llvm.masked.scatter", types, 2, args, 4);
-}
-
-void cg_store(struct cg *c, const struct stmt *s, const struct expr *mask)
-{
-    const struct tensor *t = s->u.store.tensor;
-    if (t->rank != 1) {
-        cg_fail(c, "codegen.form", "tensor '%s' is not flat", t->name);
-        return;
-    }
-    c->stmt++;
-    const struct expr *at = s->u.store.idx[0];
-    int lanes = s->u.store.value->type.lanes;
-    LLVMValueRef v = cg_expr(c, s->u.store.value);
-    if (c->failed) return;
-    if (t->scope == SCOPE_REG) {
-        LLVMValueRef slot = reg_slot(c, t, at);
-        if (!c->failed && mask) v = cg_select(c, cg_expr(c, mask), v, LLVMBuildLoad2(c->b, LLVMTypeOf(v), slot, ""));
-        if (!c->failed) LLVMBuildStore(c->b, v, slot);
-        return;
-    }
-    if (lanes > LANES_MAX) {
-        cg_fail(c, "codegen.form", "a vector of %d lanes", lanes);
-        return;
-    }
-    v = cg_to_memory(c, v, s->u.store.value->type);
-    if (mask) {
-        store_masked(c, t, at, v, mask, lanes);
-    } else if (at->type.lanes > 1) {
-        store_vector(c, t, at, v, lanes);
-    } else {
-        LLVMValueRef p = cg_address(c, t, at);
-        if (!c->failed) store_raw(c, t, v, p);
-    }
-    c->epoch++;
 }

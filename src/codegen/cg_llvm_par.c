@@ -1,23 +1,27 @@
-/* cg_llvm_par: PARALLEL loops. The body becomes a function of its own, called by the caller's hook or by a
- * plain loop where there is none.
+/* cg_llvm_par: PARALLEL loops. The body becomes a function of its own, called by the caller's hook
+ * or by a plain loop where there is none.
  *
- *   for i in 0..n parallel   ->   par ? par->run(par->ctx, par.1, &{x, y, n, scratch, lo}, n) : for (..) par.1.body(..)
+ *   for i in 0..n parallel   ->   par ? par->run(par->ctx, par.1, &{x, y, n, scratch, lo}, n) : for
+ * (..) par.1.body(..)
  *
- * Invariants: the body gets by value every variable it reads from outside and by pointer every buffer; buffers
- * keep noalias across the call; worker is 0 without a hook. */
+ * Invariants: the body gets by value every variable it reads from outside and by pointer every
+ * buffer; buffers keep noalias across the call; worker is 0 without a hook. */
 #include <stdio.h>
 #include <string.h>
 
 #include "codegen/cg_llvm.h"
 
-/* ---- what a loop body needs from outside ------------------------------------------------------ */
+/* ---- what a loop body needs from outside ------------------------------------------------------
+ */
 
 static void see_tensor(struct cg_capture *p, const struct tensor *t)
 {
     if (p->tensor_seen[t->id]) return;
     p->tensor_seen[t->id] = true;
-    /* TEMP and TABLE are reached from scratch and the image; what is allocated inside has no base yet */
-    if (t->scope != SCOPE_TEMP && t->scope != SCOPE_TABLE && p->c->fn->base[t->id]) vec_push(&p->tensors, t);
+    /* TEMP and TABLE are reached from scratch and the image; what is allocated inside has no base
+     * yet */
+    if (t->scope != SCOPE_TEMP && t->scope != SCOPE_TABLE && p->c->fn->base[t->id])
+        vec_push(&p->tensors, t);
 }
 
 static void capture_expr(const struct expr *e, void *ctx)
@@ -29,7 +33,10 @@ static void capture_expr(const struct expr *e, void *ctx)
     if (p->c->fn->var[e->u.var->id]) vec_push(&p->vars, e->u.var);
 }
 
-static void capture_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, capture_expr, ctx); }
+static void capture_slot(const struct expr **slot, void *ctx)
+{
+    expr_walk(*slot, capture_expr, ctx);
+}
 
 static bool capture_stmt(struct stmt *s, void *ctx)
 {
@@ -53,7 +60,8 @@ void cg_capture_fini(struct cg_capture *p)
     vec_free(&p->tensors);
 }
 
-/* ---- parallel loops --------------------------------------------------------------------------- */
+/* ---- parallel loops ---------------------------------------------------------------------------
+ */
 
 /* The captured values in one order: tensors, variables, scratch, par. */
 static int captured(struct cg *c, const struct cg_capture *p, LLVMValueRef *out)
@@ -78,8 +86,8 @@ static void bind_params(struct cg *c, const struct cg_capture *p, LLVMValueRef f
 }
 
 /* void par.N.body(captured..., i64 i, i64 worker): one iteration. */
-static LLVMValueRef parallel_body(struct cg *c, struct stmt *s, const struct cg_capture *p, LLVMTypeRef type,
-                                  const char *name)
+static LLVMValueRef parallel_body(struct cg *c, struct stmt *s, const struct cg_capture *p,
+                                  LLVMTypeRef type, const char *name)
 {
     struct cg_fn *outer = c->fn;
     LLVMBasicBlockRef here = LLVMGetInsertBlock(c->b);
@@ -100,8 +108,8 @@ static LLVMValueRef parallel_body(struct cg *c, struct stmt *s, const struct cg_
 }
 
 /* i32 par.N(ptr arg, i64 i, i64 worker): what the hook calls; unpacks arg. */
-static LLVMValueRef parallel_thunk(struct cg *c, LLVMValueRef body, LLVMTypeRef body_type, LLVMTypeRef arg_type, int n,
-                                   const char *name)
+static LLVMValueRef parallel_thunk(struct cg *c, LLVMValueRef body, LLVMTypeRef body_type,
+                                   LLVMTypeRef arg_type, int n, const char *name)
 {
     LLVMBasicBlockRef here = LLVMGetInsertBlock(c->b);
     LLVMTypeRef params[3] = {c->ptr, c->i64, c->i64};
@@ -124,8 +132,8 @@ static LLVMValueRef parallel_thunk(struct cg *c, LLVMValueRef body, LLVMTypeRef 
 }
 
 /* par->run(par->ctx, thunk, &arg, n) */
-static void call_hook(struct cg *c, LLVMValueRef thunk, LLVMValueRef *vals, int n, LLVMTypeRef arg_type, LLVMValueRef lo,
-                      LLVMValueRef count)
+static void call_hook(struct cg *c, LLVMValueRef thunk, LLVMValueRef *vals, int n,
+                      LLVMTypeRef arg_type, LLVMValueRef lo, LLVMValueRef count)
 {
     LLVMValueRef arg = cg_alloca(c, arg_type, "arg");
     for (int i = 0; i < n; i++)
@@ -134,16 +142,18 @@ static void call_hook(struct cg *c, LLVMValueRef thunk, LLVMValueRef *vals, int 
     LLVMTypeRef fields[3] = {c->ptr, c->ptr, c->i64}, params[4] = {c->ptr, c->ptr, c->ptr, c->i64};
     LLVMTypeRef par = LLVMStructTypeInContext(c->ctx, fields, 3, 0);
     LLVMValueRef run = LLVMBuildLoad2(c->b, c->ptr, c->fn->par, "run");
-    LLVMValueRef ctx = LLVMBuildLoad2(c->b, c->ptr, LLVMBuildStructGEP2(c->b, par, c->fn->par, 1, ""), "ctx");
+    LLVMValueRef ctx =
+        LLVMBuildLoad2(c->b, c->ptr, LLVMBuildStructGEP2(c->b, par, c->fn->par, 1, ""), "ctx");
     LLVMValueRef args[4] = {ctx, thunk, arg, count};
     LLVMBuildCall2(c->b, LLVMFunctionType(c->void_, params, 4, 0), run, args, 4, "");
 }
 
 /* for i in lo..hi: body(i, 0), without a hook. */
-static void call_serial(struct cg *c, LLVMValueRef body, LLVMTypeRef type, LLVMValueRef *vals, int n, LLVMValueRef lo,
-                        LLVMValueRef hi)
+static void call_serial(struct cg *c, LLVMValueRef body, LLVMTypeRef type, LLVMValueRef *vals,
+                        int n, LLVMValueRef lo, LLVMValueRef hi)
 {
-    LLVMBasicBlockRef pre = LLVMGetInsertBlock(c->b), loop = cg_block(c, "serial"), exit = cg_block(c, "serial.end");
+    LLVMBasicBlockRef pre = LLVMGetInsertBlock(c->b), loop = cg_block(c, "serial"),
+                      exit = cg_block(c, "serial.end");
     LLVMBuildBr(c->b, loop);
     LLVMPositionBuilderAtEnd(c->b, loop);
     LLVMValueRef iv = LLVMBuildPhi(c->b, c->i64, "i");
@@ -179,8 +189,8 @@ void cg_parallel(struct cg *c, struct stmt *s)
     LLVMValueRef thunk = parallel_thunk(c, body, body_type, arg_type, n, name);
     cg_capture_fini(&p);
 
-    LLVMBasicBlockRef some = cg_block(c, "some"), hook = cg_block(c, "hook"), serial = cg_block(c, "alone"),
-                      end = cg_block(c, "done");
+    LLVMBasicBlockRef some = cg_block(c, "some"), hook = cg_block(c, "hook"),
+                      serial = cg_block(c, "alone"), end = cg_block(c, "done");
     LLVMBuildCondBr(c->b, LLVMBuildICmp(c->b, LLVMIntSLT, lo, hi, ""), some, end);
     LLVMPositionBuilderAtEnd(c->b, some);
     LLVMBuildCondBr(c->b, LLVMBuildIsNull(c->b, c->fn->par, ""), serial, hook);

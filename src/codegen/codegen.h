@@ -1,10 +1,11 @@
 /* codegen: kernel form -> machine code blob, LLVM text, assembly, C. Sole owner of llvm-c.
  *
  *   struct artefact art = {0};
- *   codegen_llvm(&kernel, target, &opt, &art, &e);    art.blob runs after mapping it R-X at a 4 KiB boundary
- *   artefact_fini(&art);
+ *   codegen_llvm(&kernel, target, &opt, &art, &e);    art.blob runs after mapping it R-X at a 4 KiB
+ * boundary artefact_fini(&art);
  *
- * LLVM can abort the process on bad input: call codegen_llvm only in a worker (compile/worker.h). */
+ * LLVM can abort the process on bad input: call codegen_llvm only in a worker (compile/worker.h).
+ */
 #ifndef QN_CODEGEN_H
 #define QN_CODEGEN_H
 
@@ -17,43 +18,49 @@ struct artefact {
     size_t blob_n;
     int64_t kernel_at, pack_at; /* entry offsets; pack_at -1: none */
     int64_t scratch_a, scratch_b;
-    int32_t stack_bytes;        /* estimate */
-    int32_t vector_stack_refs;  /* vector loads and stores relative to the stack pointer (spills) */
+    int32_t stack_bytes;       /* estimate */
+    int32_t vector_stack_refs; /* vector loads and stores relative to the stack pointer (spills) */
     int32_t instructions;
-    char hash[33];              /* hash_id of blob + entries */
+    char hash[33]; /* hash_id of blob + entries */
 };
 void artefact_fini(struct artefact *a);
 
 struct codegen_options {
-    bool misched;      /* machine scheduler on */
-    bool addr_hoist;   /* hoist address arithmetic out of loops by ourselves */
-    struct buf *ll;    /* if set: LLVM IR text */
-    struct buf *s;     /* if set: assembly text */
-    struct buf *obj;   /* if set: the relocatable object before linking */
+    bool misched;    /* machine scheduler on */
+    bool addr_hoist; /* hoist address arithmetic out of loops by ourselves */
+    struct buf *ll;  /* if set: LLVM IR text */
+    struct buf *s;   /* if set: assembly text */
+    struct buf *obj; /* if set: the relocatable object before linking */
 };
 
-enum rc codegen_llvm(const struct kernel *k, const struct target *t, const struct codegen_options *o,
-                     struct artefact *out, struct err *e);
+enum rc codegen_llvm(const struct kernel *k, const struct target *t,
+                     const struct codegen_options *o, struct artefact *out, struct err *e);
 void codegen_llvm_shutdown(void);
 
-/* ---- C ---------------------------------------------------------------------------------------- */
+/* ---- C ----------------------------------------------------------------------------------------
+ */
 
-enum c_form { C_VECTOR, C_PORTABLE }; /* GNU vector extensions, or plain C99 loops of the same schedule */
+enum c_form {
+    C_VECTOR,
+    C_PORTABLE
+}; /* GNU vector extensions, or plain C99 loops of the same schedule */
 
 struct c_options {
     enum c_form form;
-    const char *prefix;   /* C identifier put before every external name; "" allowed */
-    const char *symbol;   /* kernel's name without prefix, e.g. conv2d_n1_h56... */
-    const char *banner;   /* complete comment block for the top of both files, already escaped */
-    const struct nest *source; /* the op before lowering, for shapes in comments; NULL: flat sizes */
+    const char *prefix; /* C identifier put before every external name; "" allowed */
+    const char *symbol; /* kernel's name without prefix, e.g. conv2d_n1_h56... */
+    const char *banner; /* complete comment block for the top of both files, already escaped */
+    const struct nest
+        *source; /* the op before lowering, for shapes in comments; NULL: flat sizes */
 };
 /* Complete translation unit and header; RC_FAIL "c.*" if the kernel cannot be said in this form. */
-enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c_options *o, struct buf *c, struct buf *h,
-                  struct err *e);
-/* A program that runs the emitted kernel (and its pack function) on small-integer data against plain loops printed
- * from the naive nest: canaries around outputs and scratch, prints "ok SYMBOL", returns 0, or 1 with the first
- * difference. Includes "<prefix><symbol>.h" and <stdio.h>; no other file. */
-enum rc codegen_c_test(const struct nest *naive, const struct kernel *k, const struct target *t, const struct c_options *o,
-                       struct buf *test, struct err *e);
+enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c_options *o,
+                  struct buf *c, struct buf *h, struct err *e);
+/* A program that runs the emitted kernel (and its pack function) on small-integer data against
+ * plain loops printed from the naive nest: canaries around outputs and scratch, prints "ok SYMBOL",
+ * returns 0, or 1 with the first difference. Includes "<prefix><symbol>.h" and <stdio.h>; no other
+ * file. */
+enum rc codegen_c_test(const struct nest *naive, const struct kernel *k, const struct target *t,
+                       const struct c_options *o, struct buf *test, struct err *e);
 
 #endif

@@ -1,4 +1,5 @@
-/* elf_read: field offsets of both ELF classes and the checks that make the rest of the linker simple.
+/* elf_read: field offsets of both ELF classes and the checks that make the rest of the linker
+ * simple.
  *
  *   section header of ELF64 is 64 bytes: name 0, type 4, flags 8, addr 16, offset 24, size 32, ...
  *
@@ -24,7 +25,10 @@ static const char *string_at(const struct elf *f, const struct elf_section *tabl
     return memchr(s, 0, (size_t)(table->size - at)) ? s : "";
 }
 
-static bool inside(const struct elf *f, uint64_t at, uint64_t size) { return at <= f->n && size <= f->n - at; }
+static bool inside(const struct elf *f, uint64_t at, uint64_t size)
+{
+    return at <= f->n && size <= f->n - at;
+}
 
 static bool read_section(const struct elf *f, uint64_t at, struct elf_section *s, uint32_t *name)
 {
@@ -42,7 +46,8 @@ static bool read_section(const struct elf *f, uint64_t at, struct elf_section *s
     return s->type == 0 || s->type == ELF_SHT_NOBITS || inside(f, s->offset, s->size);
 }
 
-static const char *read_sections(struct elf *f, uint64_t shoff, uint32_t shentsize, uint32_t shstrndx)
+static const char *read_sections(struct elf *f, uint64_t shoff, uint32_t shentsize,
+                                 uint32_t shstrndx)
 {
     uint32_t *name = mem_new(f->nsection * sizeof *name);
     const char *why = NULL;
@@ -66,7 +71,8 @@ const char *elf_open(struct elf *f, const uint8_t *bytes, size_t n, uint32_t max
     f->file = bytes;
     f->n = n;
     if (n < 52 || memcmp(bytes, "\177ELF", 4) != 0) return "no ELF header";
-    if ((bytes[4] != 1 && bytes[4] != 2) || bytes[5] != 1) return "not little-endian ELF32 or ELF64";
+    if ((bytes[4] != 1 && bytes[4] != 2) || bytes[5] != 1)
+        return "not little-endian ELF32 or ELF64";
     f->wide = bytes[4] == 2;
     if (f->wide && n < 64) return "the ELF header is cut off";
     if (get(bytes + 16, 2) != 1) return "not a relocatable object";
@@ -78,7 +84,8 @@ const char *elf_open(struct elf *f, const uint8_t *bytes, size_t n, uint32_t max
     f->nsection = (uint32_t)get(tail + 8, 2);
     if (f->nsection == 0 || f->nsection > max_sections) return "no sections, or too many";
     if (shentsize != (f->wide ? 64u : 40u)) return "section headers of an unknown size";
-    if (!inside(f, shoff, (uint64_t)f->nsection * shentsize)) return "section headers lie outside the file";
+    if (!inside(f, shoff, (uint64_t)f->nsection * shentsize))
+        return "section headers lie outside the file";
     if (shstrndx >= f->nsection) return "no section names";
     const char *why = read_sections(f, shoff, shentsize, shstrndx);
     if (why) elf_close(f);
@@ -104,11 +111,13 @@ bool elf_symbol(const struct elf *f, uint64_t i, struct elf_symbol *out)
     out->type = info & 15;
     out->section = (uint32_t)get(p + (f->wide ? 6 : 14), 2);
     out->value = f->wide ? get(p + 8, 8) : get(p + 4, 4);
-    if (out->type == ELF_STT_SECTION && !out->name[0] && out->section < f->nsection) out->name = f->section[out->section].name;
+    if (out->type == ELF_STT_SECTION && !out->name[0] && out->section < f->nsection)
+        out->name = f->section[out->section].name;
     return true;
 }
 
-bool elf_reloc(const struct elf *f, const struct elf_section *rel, uint64_t i, struct elf_reloc *out)
+bool elf_reloc(const struct elf *f, const struct elf_section *rel, uint64_t i,
+               struct elf_reloc *out)
 {
     bool rela = rel->type == ELF_SHT_RELA;
     int w = f->wide ? 8 : 4;

@@ -2,9 +2,9 @@
  *
  *   .text .text.x .rodata .rodata.cst32  ->  [code | pad | data], entries found by symbol name
  *
- * Invariants: every offset and size is checked against the file before it is used; sections keep their
- * alignment relative to the image's start, which the loader puts on a 4 KiB boundary; the same object
- * gives the same bytes (padding is zero). */
+ * Invariants: every offset and size is checked against the file before it is used; sections keep
+ * their alignment relative to the image's start, which the loader puts on a 4 KiB boundary; the
+ * same object gives the same bytes (padding is zero). */
 #include "codegen/flatlink.h"
 
 #include <string.h>
@@ -24,7 +24,10 @@ struct linker {
 };
 static const uint64_t NOWHERE = UINT64_MAX;
 
-static bool starts(const char *s, const char *prefix) { return strncmp(s, prefix, strlen(prefix)) == 0; }
+static bool starts(const char *s, const char *prefix)
+{
+    return strncmp(s, prefix, strlen(prefix)) == 0;
+}
 
 /* Unwind tables, notes and build attributes: allocated, but code never refers to them. */
 static bool is_skipped(const struct elf_section *s)
@@ -36,7 +39,8 @@ static bool is_skipped(const struct elf_section *s)
 static enum rc refuse_section(struct linker *l, const struct elf_section *s)
 {
     const char *code = NULL, *what = NULL;
-    if (starts(s->name, ".init") || starts(s->name, ".fini") || starts(s->name, ".ctors") || starts(s->name, ".dtors") ||
+    if (starts(s->name, ".init") || starts(s->name, ".fini") || starts(s->name, ".ctors") ||
+        starts(s->name, ".dtors") ||
         (s->type >= ELF_SHT_INIT_ARRAY && s->type <= ELF_SHT_PREINIT_ARRAY)) {
         code = "link.ctor";
         what = "runs code before the kernel";
@@ -67,11 +71,12 @@ static enum rc layout(struct linker *l, bool exec, uint64_t *end)
         if (rc) return rc;
         uint64_t align = s->align ? s->align : 1;
         if (align > PAGE || (align & (align - 1)))
-            return err_set(l->e, RC_FAIL, "link.elf", "section '%s' asks for alignment %llu", s->name,
-                           (unsigned long long)align);
+            return err_set(l->e, RC_FAIL, "link.elf", "section '%s' asks for alignment %llu",
+                           s->name, (unsigned long long)align);
         *end = (*end + align - 1) & ~(align - 1);
         if (s->size > FLAT_MAX_BYTES || *end + s->size > FLAT_MAX_BYTES)
-            return err_set(l->e, RC_FAIL, "link.range", "the image is larger than %d bytes", FLAT_MAX_BYTES);
+            return err_set(l->e, RC_FAIL, "link.range", "the image is larger than %d bytes",
+                           FLAT_MAX_BYTES);
         l->at[i] = *end;
         *end += s->size;
     }
@@ -91,7 +96,8 @@ static enum rc place_sections(struct linker *l)
     l->out->p = mem_new(l->out->n);
     for (uint32_t i = 1; i < l->elf.nsection; i++)
         if (l->at[i] != NOWHERE)
-            memcpy(l->out->p + l->at[i], l->elf.file + l->elf.section[i].offset, (size_t)l->elf.section[i].size);
+            memcpy(l->out->p + l->at[i], l->elf.file + l->elf.section[i].offset,
+                   (size_t)l->elf.section[i].size);
     return RC_OK;
 }
 
@@ -99,17 +105,21 @@ static enum rc place_sections(struct linker *l)
 static enum rc symbol_at(struct linker *l, uint64_t index, int64_t *at)
 {
     struct elf_symbol s;
-    if (!elf_symbol(&l->elf, index, &s)) return err_set(l->e, RC_FAIL, "link.elf", "a relocation names no symbol");
+    if (!elf_symbol(&l->elf, index, &s))
+        return err_set(l->e, RC_FAIL, "link.elf", "a relocation names no symbol");
     const char *name = s.name[0] ? s.name : "(unnamed)";
-    if (s.type == ELF_STT_TLS) return err_set(l->e, RC_FAIL, "link.tls", "symbol '%s' is thread-local", name);
+    if (s.type == ELF_STT_TLS)
+        return err_set(l->e, RC_FAIL, "link.tls", "symbol '%s' is thread-local", name);
     if (s.section == 0)
         return err_set(l->e, RC_FAIL, "link.external",
-                       "the code needs '%s' from outside; a kernel must contain all it calls", name);
+                       "the code needs '%s' from outside; a kernel must contain all it calls",
+                       name);
     if (s.section >= l->elf.nsection)
         return err_set(l->e, RC_FAIL, "link.external", "symbol '%s' is absolute or common", name);
     uint64_t base = l->at[s.section];
     if (base == NOWHERE)
-        return err_set(l->e, RC_FAIL, "link.external", "symbol '%s' lies in section '%s', which is not loaded", name,
+        return err_set(l->e, RC_FAIL, "link.external",
+                       "symbol '%s' lies in section '%s', which is not loaded", name,
                        l->elf.section[s.section].name);
     if (s.value > l->elf.section[s.section].size)
         return err_set(l->e, RC_FAIL, "link.elf", "symbol '%s' lies outside its section", name);
@@ -152,14 +162,20 @@ static enum rc relocate(struct linker *l, const struct elf_section *rel)
         enum rc rc = symbol_at(l, r.symbol, &s);
         if (rc) return rc;
         if (r.offset >= place->size || !addend_is_sane(r.addend))
-            return err_set(l->e, RC_FAIL, "link.elf", "a relocation of '%s' lies outside it", place->name);
-        struct flat_place f = {.image = l->out->p, .n = (size_t)(base + place->size), .at = base + r.offset, .s = s,
-                               .a = r.addend, .has_addend = rel->type == ELF_SHT_RELA, .hi_of = find_hi,
+            return err_set(l->e, RC_FAIL, "link.elf", "a relocation of '%s' lies outside it",
+                           place->name);
+        struct flat_place f = {.image = l->out->p,
+                               .n = (size_t)(base + place->size),
+                               .at = base + r.offset,
+                               .s = s,
+                               .a = r.addend,
+                               .has_addend = rel->type == ELF_SHT_RELA,
+                               .hi_of = find_hi,
                                .ctx = &search};
         const char *why = flat_fix(l->elf.machine, r.type, &f);
         if (why)
-            return err_set(l->e, RC_FAIL, "link.reloc", "relocation type %u at '%s'+0x%llx: %s", r.type, place->name,
-                           (unsigned long long)r.offset, why);
+            return err_set(l->e, RC_FAIL, "link.reloc", "relocation type %u at '%s'+0x%llx: %s",
+                           r.type, place->name, (unsigned long long)r.offset, why);
     }
     return RC_OK;
 }
@@ -170,7 +186,8 @@ static enum rc find_entries(struct linker *l)
     for (uint64_t i = 1; elf_symbol(&l->elf, i, &s); i++) {
         for (int k = 0; k < l->nnames; k++) {
             int64_t at = 0;
-            if (s.type != ELF_STT_FUNC || s.section == 0 || strcmp(s.name, l->names[k]) != 0) continue;
+            if (s.type != ELF_STT_FUNC || s.section == 0 || strcmp(s.name, l->names[k]) != 0)
+                continue;
             enum rc rc = symbol_at(l, i, &at);
             if (rc) return rc;
             if (l->elf.machine == ELF_ARM && (at & 1)) l->out->thumb = true;
@@ -194,8 +211,8 @@ static enum rc link_all(struct linker *l)
     return rc ? rc : find_entries(l);
 }
 
-enum rc flatlink(const uint8_t *obj, size_t n, const char *const *names, int nnames, struct flat_image *out,
-                 struct err *e)
+enum rc flatlink(const uint8_t *obj, size_t n, const char *const *names, int nnames,
+                 struct flat_image *out, struct err *e)
 {
     QN_CHECK(nnames <= FLAT_ENTRIES, "%d entries", nnames);
     memset(out, 0, sizeof *out);

@@ -2,8 +2,8 @@
  *
  *       140: 62 f2 7d 48 b8 c1          vfmadd231ps %zmm1, %zmm0, %zmm0
  *
- * Invariants: rules about text are one table row per machine; code that does not decode is refused except
- * padding (zeros, and data that ARM keeps among its code). */
+ * Invariants: rules about text are one table row per machine; code that does not decode is refused
+ * except padding (zeros, and data that ARM keeps among its code). */
 #include "codegen/gate.h"
 
 #include <ctype.h>
@@ -15,10 +15,10 @@
 
 /* How a machine's assembly shows what we count. Lists are separated by '|'. */
 struct dialect {
-    const char *triple;   /* prefix */
-    const char *vector;   /* an operand that is a vector register */
-    const char *stack;    /* an operand relative to the stack */
-    const char *grow;     /* instruction that makes the frame; its first number is the size */
+    const char *triple; /* prefix */
+    const char *vector; /* an operand that is a vector register */
+    const char *stack;  /* an operand relative to the stack */
+    const char *grow;   /* instruction that makes the frame; its first number is the size */
     const char *fma;
     bool data_in_code;
     int unit; /* bytes skipped where nothing decodes */
@@ -27,15 +27,18 @@ struct dialect {
 static const struct dialect dialects[] = {
     {"x86_64", "%zmm|%ymm|%xmm", "(%rsp", "subq\t$|sub\t$", "vfmadd|vfnmadd", false, 1},
     {"aarch64", "\tq|, q|{ v|{v", "[sp", "sub\tsp, sp, #", "fmla|fmadd", false, 4},
-    {"arm", "\td|{d|{ d|\tq", "[sp", "sub\tsp, sp, #|sub.w\tsp, sp, #|sub\tsp, #|sub.w\tsp, #", "vfma|vmla", true, 2},
-    {"thumb", "\td|{d|{ d|\tq", "[sp", "sub\tsp, #|sub.w\tsp, sp, #|sub.w\tsp, #", "vfma|vmla", true, 2},
+    {"arm", "\td|{d|{ d|\tq", "[sp", "sub\tsp, sp, #|sub.w\tsp, sp, #|sub\tsp, #|sub.w\tsp, #",
+     "vfma|vmla", true, 2},
+    {"thumb", "\td|{d|{ d|\tq", "[sp", "sub\tsp, #|sub.w\tsp, sp, #|sub.w\tsp, #", "vfma|vmla",
+     true, 2},
     {"riscv", "\tv", "(sp)", "addi\tsp, sp, -", "vfmacc|vfmadd", false, 2},
 };
 
 static const struct dialect *dialect_of(const struct target *t)
 {
     for (size_t i = 0; i < QN_COUNT(dialects); i++)
-        if (strncmp(t->triple, dialects[i].triple, strlen(dialects[i].triple)) == 0) return &dialects[i];
+        if (strncmp(t->triple, dialects[i].triple, strlen(dialects[i].triple)) == 0)
+            return &dialects[i];
     return &dialects[0];
 }
 
@@ -92,14 +95,16 @@ static void print_data(struct buf *b, const struct flat_image *img)
 {
     if (img->n > img->text_n) buf_puts(b, "read-only data:\n");
     for (size_t at = img->text_n; at < img->n; at++) {
-        if ((at - img->text_n) % 16 == 0) buf_printf(b, "%s%6zx:", at > img->text_n ? "\n" : "", at);
+        if ((at - img->text_n) % 16 == 0)
+            buf_printf(b, "%s%6zx:", at > img->text_n ? "\n" : "", at);
         buf_printf(b, " %02x", img->p[at]);
     }
     if (img->n > img->text_n) buf_putc(b, '\n');
 }
 
-static enum rc scan_code(const struct flat_image *img, const struct dialect *d, LLVMDisasmContextRef dis,
-                         struct gate *out, struct buf *text, struct err *e)
+static enum rc scan_code(const struct flat_image *img, const struct dialect *d,
+                         LLVMDisasmContextRef dis, struct gate *out, struct buf *text,
+                         struct err *e)
 {
     char s[256];
     bool has_frame = false;
@@ -110,8 +115,9 @@ static enum rc scan_code(const struct flat_image *img, const struct dialect *d, 
             n = (size_t)i64_min(d->unit, (int64_t)(img->text_n - at));
             for (size_t i = 0; i < n; i++) zeros = zeros && img->p[at + i] == 0;
             if (!zeros && !d->data_in_code)
-                return err_set(e, RC_FAIL, "gate.undecodable", "code byte 0x%02x at 0x%zx is no instruction of %s",
-                               img->p[at], at, d->triple);
+                return err_set(e, RC_FAIL, "gate.undecodable",
+                               "code byte 0x%02x at 0x%zx is no instruction of %s", img->p[at], at,
+                               d->triple);
             snprintf(s, sizeof s, "\t.data");
         } else {
             count(d, s, out, &has_frame);
@@ -125,16 +131,19 @@ static enum rc scan_code(const struct flat_image *img, const struct dialect *d, 
     return RC_OK;
 }
 
-enum rc gate_image(const struct flat_image *img, const struct target *t, struct gate *out, struct buf *text,
-                   struct err *e)
+enum rc gate_image(const struct flat_image *img, const struct target *t, struct gate *out,
+                   struct buf *text, struct err *e)
 {
     memset(out, 0, sizeof *out);
     char triple[128];
-    snprintf(triple, sizeof triple, "%s%s", img->thumb && strncmp(t->triple, "arm", 3) == 0 ? "thumb" : "",
+    snprintf(triple, sizeof triple, "%s%s",
+             img->thumb && strncmp(t->triple, "arm", 3) == 0 ? "thumb" : "",
              img->thumb && strncmp(t->triple, "arm", 3) == 0 ? t->triple + 3 : t->triple);
-    LLVMDisasmContextRef dis = LLVMCreateDisasmCPUFeatures(triple, t->cpu ? t->cpu : "", t->features ? t->features : "",
-                                                           NULL, 0, NULL, NULL);
-    if (!dis) return err_set(e, RC_FAIL, "gate.undecodable", "LLVM has no disassembler for '%s'", triple);
+    LLVMDisasmContextRef dis =
+        LLVMCreateDisasmCPUFeatures(triple, t->cpu ? t->cpu : "", t->features ? t->features : "",
+                                    NULL, 0, NULL, NULL);
+    if (!dis)
+        return err_set(e, RC_FAIL, "gate.undecodable", "LLVM has no disassembler for '%s'", triple);
     enum rc rc = scan_code(img, dialect_of(t), dis, out, text, e);
     LLVMDisasmDispose(dis);
     if (!rc && text) print_data(text, img);

@@ -38,7 +38,10 @@ struct cgrun *crun_add(struct crun *x, const char *text, enum cgrun_fill how)
     buf_init(&c, 1 << 24);
     buf_init(&h, 1 << 20);
     snprintf(symbol, sizeof symbol, "k%d", x->n);
-    struct c_options o = {.form = x->form, .prefix = "t_", .symbol = symbol, .banner = "/* a test */\n"};
+    struct c_options o = {.form = x->form,
+                          .prefix = "t_",
+                          .symbol = symbol,
+                          .banner = "/* a test */\n"};
     enum rc rc = codegen_c(&r->k, &r->t, &o, &c, &h, &r->e);
     ck_assert_msg(rc == RC_OK, "%s: %s\n%s", r->e.code, r->e.msg, text);
     path_of(x, x->n, ".c", path);
@@ -53,8 +56,10 @@ struct cgrun *crun_add(struct crun *x, const char *text, enum cgrun_fill how)
 
 static void compile_all(struct crun *x)
 {
-    const char *argv[CRUN_KERNELS + 24] = {x->cc, x->std, "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion",
-                                           "-Wshadow", "-Werror", "-O2", "-fPIC", "-shared", "-nostdlib", "-Wl,-z,defs", "-o"};
+    const char *argv[CRUN_KERNELS + 24] = {
+        x->cc,      x->std,    "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion",
+        "-Wshadow", "-Werror", "-O2",       "-fPIC", "-shared", "-nostdlib",    "-Wl,-z,defs",
+        "-o"};
     int n = 15, code = 0;
     char so[128], *out = NULL;
     struct err e;
@@ -95,7 +100,8 @@ int64_t crun_check(struct crun *x, const struct par *par)
             struct buf text;
             buf_init(&text, 1 << 20);
             nest_print(&text, r->nest);
-            fprintf(stderr, "%s, kernel %d: %lld differ\n%.1500s\n", x->cc, i, (long long)wrong, text.p);
+            fprintf(stderr, "%s, kernel %d: %lld differ\n%.1500s\n", x->cc, i, (long long)wrong,
+                    text.p);
             buf_fini(&text);
         }
         bad += wrong;

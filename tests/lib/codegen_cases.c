@@ -3,16 +3,39 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- every operator on every type ------------------------------------------------------------- */
+/* ---- every operator on every type -------------------------------------------------------------
+ */
 
-/* Operators by class of element type; A and B stand for operands, T for the type, Z N H for constants of it. */
-static const char *const number_ops[] = {"A + B", "A - B", "A * B", "min(A, B)", "max(A, B)", "neg(A)", "abs(A)",
-                                         "select(A < B, A, B)", "select(A <= B, A, B)", "select(A == B, A, Z)",
-                                         "select(not(A != B), Z, A)", "A / select(B == Z, N, B)"};
-static const char *const int_ops[] = {"A % select(B == Z, N, B)", "A / N", "A % N", "A / H", "A % H", "A & B", "A | B",
-                                      "A ^ B", "not(A)", "A << (B & N)", "A >> (B & N)", "rshr(A, B & N)", "rshr(A, Z)",
+/* Operators by class of element type; A and B stand for operands, T for the type, Z N H for
+ * constants of it. */
+static const char *const number_ops[] = {"A + B",
+                                         "A - B",
+                                         "A * B",
+                                         "min(A, B)",
+                                         "max(A, B)",
+                                         "neg(A)",
+                                         "abs(A)",
+                                         "select(A < B, A, B)",
+                                         "select(A <= B, A, B)",
+                                         "select(A == B, A, Z)",
+                                         "select(not(A != B), Z, A)",
+                                         "A / select(B == Z, N, B)"};
+static const char *const int_ops[] = {"A % select(B == Z, N, B)",
+                                      "A / N",
+                                      "A % N",
+                                      "A / H",
+                                      "A % H",
+                                      "A & B",
+                                      "A | B",
+                                      "A ^ B",
+                                      "not(A)",
+                                      "A << (B & N)",
+                                      "A >> (B & N)",
+                                      "rshr(A, B & N)",
+                                      "rshr(A, Z)",
                                       "popcount(A)"};
-static const char *const real_ops[] = {"sqrt(abs(A))", "floor(A)", "ceil(A)", "round(A)", "trunc(A)"};
+static const char *const real_ops[] = {"sqrt(abs(A))", "floor(A)", "ceil(A)", "round(A)",
+                                       "trunc(A)"};
 
 struct op_text {
     struct buf decl, body;
@@ -26,14 +49,18 @@ static void expand(struct op_text *o, const char *pattern)
     const char *name = dtype_name(o->d);
     bool real = dtype_is_float(o->d);
     for (const char *p = pattern; *p; p++) {
-        bool word = (p > pattern && ((p[-1] >= 'a' && p[-1] <= 'z') || p[-1] == '_')) || (p[1] >= 'a' && p[1] <= 'z');
+        bool word = (p > pattern && ((p[-1] >= 'a' && p[-1] <= 'z') || p[-1] == '_')) ||
+                    (p[1] >= 'a' && p[1] <= 'z');
         const char *number = *p == 'Z' ? "0" : *p == 'N' ? "3" : *p == 'H' ? "4" : NULL;
         if (word || (*p != 'A' && *p != 'B' && !number)) {
             buf_putc(&o->body, *p);
         } else if (number) {
             if (o->d == TYPE_S4 && *p == 'H') number = "2";
             if (o->lanes > 1) buf_puts(&o->body, "splat(");
-            buf_printf(&o->body, real && o->d == TYPE_F32 ? "%s.0" : o->d == TYPE_S64 ? "%s" : "%s(%s)",
+            buf_printf(&o->body,
+                       real && o->d == TYPE_F32 ? "%s.0"
+                       : o->d == TYPE_S64       ? "%s"
+                                                : "%s(%s)",
                        o->d == TYPE_F32 || o->d == TYPE_S64 ? number : name, number);
             if (o->lanes > 1) buf_printf(&o->body, ", %d)", o->lanes);
         } else if (o->lanes > 1) {
@@ -62,7 +89,8 @@ static void open_ops(struct op_text *o, enum dtype d, int lanes, int elements)
     buf_init(&o->decl, 1 << 20);
     buf_init(&o->body, 1 << 20);
     const char *name = dtype_name(d);
-    buf_printf(&o->decl, "nest t\nin     a: %s[%d]\nin     b: %s[%d]\n", name, elements, name, elements);
+    buf_printf(&o->decl, "nest t\nin     a: %s[%d]\nin     b: %s[%d]\n", name, elements, name,
+               elements);
     buf_printf(&o->body, "for i in 0..%d\n", elements / lanes);
 }
 
@@ -85,8 +113,10 @@ void case_ops(enum dtype d, int lanes, bool fused, struct buf *out)
         add_op(&o, "A == B", d, elements);
     } else {
         for (size_t i = 0; i < QN_COUNT(number_ops); i++) add_op(&o, number_ops[i], d, elements);
-        for (size_t i = 0; i < QN_COUNT(int_ops) && dtype_is_int(d); i++) add_op(&o, int_ops[i], d, elements);
-        for (size_t i = 0; i < QN_COUNT(real_ops) && dtype_is_float(d); i++) add_op(&o, real_ops[i], d, elements);
+        for (size_t i = 0; i < QN_COUNT(int_ops) && dtype_is_int(d); i++)
+            add_op(&o, int_ops[i], d, elements);
+        for (size_t i = 0; i < QN_COUNT(real_ops) && dtype_is_float(d); i++)
+            add_op(&o, real_ops[i], d, elements);
         if (fused && (d == TYPE_F32 || d == TYPE_F64)) add_op(&o, "fma(A, B, A)", d, elements);
         add_op(&o, "A < B", TYPE_B1, elements);
         add_op(&o, "A <= B", TYPE_B1, elements);
@@ -97,7 +127,8 @@ void case_ops(enum dtype d, int lanes, bool fused, struct buf *out)
 
 void case_casts(enum dtype d, int lanes, int part, struct buf *out)
 {
-    static const char *const modes[] = {"cast", "cast_sat", "cast_even", "cast_away", "cast_sat_even", "cast_sat_away"};
+    static const char *const modes[] = {"cast",      "cast_sat",      "cast_even",
+                                        "cast_away", "cast_sat_even", "cast_sat_away"};
     struct op_text o;
     char text[64];
     open_ops(&o, d, lanes, 96);
@@ -113,33 +144,43 @@ void case_casts(enum dtype d, int lanes, int part, struct buf *out)
     close_ops(&o, out);
 }
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory -----------------------------------------------------------------------------------
+ */
 
 const char *const case_access[] = {
     /* masked tail: 37 elements in blocks of 16 */
-    "nest t\nin     x: f32[37]\nout    y: f32[37]\nfor i in 0..3\n  if ramp(i * 16, 1, 16) < splat(37, 16)\n"
-    "    y[ramp(i * 16, 1, 16)] = (x[ramp(i * 16, 1, 16)] if ramp(i * 16, 1, 16) < splat(37, 16) else splat(0.0, 16)) + "
+    "nest t\nin     x: f32[37]\nout    y: f32[37]\nfor i in 0..3\n  if ramp(i * 16, 1, 16) < "
+    "splat(37, 16)\n"
+    "    y[ramp(i * 16, 1, 16)] = (x[ramp(i * 16, 1, 16)] if ramp(i * 16, 1, 16) < splat(37, 16) "
+    "else splat(0.0, 16)) + "
     "splat(1.0, 16)\n",
     /* masked, byte elements, both ends */
     "nest t\nin     x: s8[37]\nout    y: s8[37]\nfor i in 0..3\n"
     "  if ramp(i * 16, 1, 16) < splat(37, 16) & splat(3, 16) <= ramp(i * 16, 1, 16)\n"
-    "    y[ramp(i * 16, 1, 16)] = (x[ramp(i * 16, 1, 16)] if ramp(i * 16, 1, 16) < splat(37, 16) else splat(s8(9), 16))\n",
+    "    y[ramp(i * 16, 1, 16)] = (x[ramp(i * 16, 1, 16)] if ramp(i * 16, 1, 16) < splat(37, 16) "
+    "else splat(s8(9), 16))\n",
     /* strides 2, 3, -1, -2 ending at the last element of the buffer */
     "nest t\nin     x: f32[31]\nout    y: f32[16]\ny[ramp(0, 1, 16)] = x[ramp(0, 2, 16)]\n",
     "nest t\nin     x: f32[46]\nout    y: f32[16]\ny[ramp(0, 1, 16)] = x[ramp(0, 3, 16)]\n",
     "nest t\nin     x: f32[16]\nout    y: f32[16]\ny[ramp(0, 1, 16)] = x[ramp(15, -1, 16)]\n",
     "nest t\nin     x: u8[15]\nout    y: u8[8]\ny[ramp(0, 1, 8)] = x[ramp(14, -2, 8)]\n",
-    "nest t\nin     x: f64[61]\nout    y: f64[8]\ny[ramp(0, 1, 8)] = x[ramp(0, 7, 8)] + x[ramp(60, -7, 8)]\n",
+    "nest t\nin     x: f64[61]\nout    y: f64[8]\ny[ramp(0, 1, 8)] = x[ramp(0, 7, 8)] + x[ramp(60, "
+    "-7, 8)]\n",
     /* strided store, masked strided store and load */
     "nest t\nin     x: f32[16]\nout    y: f32[31]\ny[ramp(0, 2, 16)] = x[ramp(0, 1, 16)]\n",
     "nest t\nin     x: f32[25]\nout    y: f32[37]\nif ramp(0, 1, 16) < splat(13, 16)\n"
-    "  y[ramp(0, 3, 16)] = (x[ramp(0, 2, 16)] if ramp(0, 1, 16) < splat(13, 16) else splat(5.0, 16))\n",
+    "  y[ramp(0, 3, 16)] = (x[ramp(0, 2, 16)] if ramp(0, 1, 16) < splat(13, 16) else splat(5.0, "
+    "16))\n",
     /* floordiv broadcast, permutation in a block, permuted store, wide stride (gather) */
-    "nest t\nin     x: f32[8]\nout    y: f32[32]\nfor i in 0..2\n  y[ramp(i * 16, 1, 16)] = x[ramp(i * 16, 1, 16) / "
+    "nest t\nin     x: f32[8]\nout    y: f32[32]\nfor i in 0..2\n  y[ramp(i * 16, 1, 16)] = "
+    "x[ramp(i * 16, 1, 16) / "
     "splat(4, 16)]\n",
-    "nest t\nin     x: f32[32]\nout    y: f32[32]\nfor i in 0..2\n  y[ramp(i * 16, 1, 16)] = x[splat(i * 16, 16) + "
-    "ramp(0, 1, 16) / splat(4, 16) * splat(4, 16) + (ramp(0, 1, 16) + splat(1, 16)) % splat(4, 16)]\n",
-    "nest t\nin     x: f32[16]\nout    y: f32[16]\ny[ramp(0, 1, 16) / splat(4, 16) + ramp(0, 1, 16) % splat(4, 16) * "
+    "nest t\nin     x: f32[32]\nout    y: f32[32]\nfor i in 0..2\n  y[ramp(i * 16, 1, 16)] = "
+    "x[splat(i * 16, 16) + "
+    "ramp(0, 1, 16) / splat(4, 16) * splat(4, 16) + (ramp(0, 1, 16) + splat(1, 16)) % splat(4, "
+    "16)]\n",
+    "nest t\nin     x: f32[16]\nout    y: f32[16]\ny[ramp(0, 1, 16) / splat(4, 16) + ramp(0, 1, "
+    "16) % splat(4, 16) * "
     "splat(4, 16)] = x[ramp(0, 1, 16)]\n",
     "nest t\nin     x: f32[151]\nout    y: f32[151]\ny[ramp(0, 10, 16)] = x[ramp(0, 10, 16)]\n",
     /* indexed reads and writes */
@@ -147,30 +188,43 @@ const char *const case_access[] = {
     "z[ramp(0, 1, 8)] = x[cast(s64, i[ramp(0, 1, 8)]) + splat(4, 8)]\n"
     "y[cast(s64, i[ramp(0, 1, 8)]) + splat(4, 8)] = x[ramp(0, 1, 8)]\n",
     /* a guarded scalar, broadcast; guarded with a scalar condition and vector subscript */
-    "nest t\nin     x: f32[20]\nout    y: f32[128]\nfor i in 0..8\n  y[ramp(i * 16, 1, 16)] = splat((x[i * 4 - 3] if 0 <= "
+    "nest t\nin     x: f32[20]\nout    y: f32[128]\nfor i in 0..8\n  y[ramp(i * 16, 1, 16)] = "
+    "splat((x[i * 4 - 3] if 0 <= "
     "i * 4 - 3 & i * 4 - 3 < 20 else 2.0), 16)\n",
-    "nest t\nin     x: f32[32]\nout    y: f32[64]\nfor i in 0..4\n  y[ramp(i * 16, 1, 16)] = (x[ramp(i * 16 - 16, 1, 16)] "
+    "nest t\nin     x: f32[32]\nout    y: f32[64]\nfor i in 0..4\n  y[ramp(i * 16, 1, 16)] = "
+    "(x[ramp(i * 16 - 16, 1, 16)] "
     "if 0 < i & i < 3 else splat(1.0, 16))\n",
-    "nest t\nin     x: f32[32]\nin     i: s64[4]\nout    y: f32[4]\nfor j in 0..4\n  y[j] = (x[i[j]] if 0 <= i[j] else x[j])\n",
+    "nest t\nin     x: f32[32]\nin     i: s64[4]\nout    y: f32[4]\nfor j in 0..4\n  y[j] = "
+    "(x[i[j]] if 0 <= i[j] else x[j])\n",
     /* booleans and nibbles in memory, stack and table */
-    "nest t\nin     x: b1[32]\nin     q: s4[32]\nout    y: b1[32]\nout    z: s4[32]\ny[ramp(0, 1, 32)] = not(x[ramp(0, 1, 32)])\n"
+    "nest t\nin     x: b1[32]\nin     q: s4[32]\nout    y: b1[32]\nout    z: s4[32]\ny[ramp(0, 1, "
+    "32)] = not(x[ramp(0, 1, 32)])\n"
     "z[ramp(0, 1, 32)] = q[ramp(0, 1, 32)] + splat(s4(7), 32)\n",
-    "nest t\nin     x: f32[16]\nout    y: f32[16]\ntable  k: f32[4] = {0.25, 1, -2, 3}\ntable  h: f16[4] = {0.1, 1, 2, 3}\n"
-    "alloc stack s: f32[16]\n  for i in 0..16\n    s[i] = x[15 - i] * k[i % 4] + cast(f32, h[i % 4])\n"
+    "nest t\nin     x: f32[16]\nout    y: f32[16]\ntable  k: f32[4] = {0.25, 1, -2, 3}\ntable  h: "
+    "f16[4] = {0.1, 1, 2, 3}\n"
+    "alloc stack s: f32[16]\n  for i in 0..16\n    s[i] = x[15 - i] * k[i % 4] + cast(f32, h[i % "
+    "4])\n"
     "  for j in 0..4\n    y[ramp(j * 4, 1, 4)] = s[ramp(j * 4, 1, 4)]\n",
     /* horizontal sums */
-    "nest t\nin     x: f32[32]\nin     q: s16[16]\nout    y: f32[3]\nout    z: s16[1]\ny[0] = hsum(x[ramp(0, 1, 16)])\n"
-    "y[1] = hmax(x[ramp(16, 1, 16)])\ny[2] = hmin(x[ramp(0, 1, 8)])\nz[0] = hsum(q[ramp(0, 1, 16)])\n",
+    "nest t\nin     x: f32[32]\nin     q: s16[16]\nout    y: f32[3]\nout    z: s16[1]\ny[0] = "
+    "hsum(x[ramp(0, 1, 16)])\n"
+    "y[1] = hmax(x[ramp(16, 1, 16)])\ny[2] = hmin(x[ramp(0, 1, 8)])\nz[0] = hsum(q[ramp(0, 1, "
+    "16)])\n",
     /* lets, guards, index arithmetic below zero, a loop that may not run */
-    "nest t\nin     x: s32[40]\nout    y: s32[40]\nfor i in 0..40\n  let a = (i - 20) / 3\n    let b = (i - 20) % 3\n"
-    "      if b < 2\n        y[i] = x[i] + cast(s32, a * 100 + b)\n      if not(b < 2)\n        y[i] = cast(s32, (i - 20) / -3)\n"
+    "nest t\nin     x: s32[40]\nout    y: s32[40]\nfor i in 0..40\n  let a = (i - 20) / 3\n    let "
+    "b = (i - 20) % 3\n"
+    "      if b < 2\n        y[i] = x[i] + cast(s32, a * 100 + b)\n      if not(b < 2)\n        "
+    "y[i] = cast(s32, (i - 20) / -3)\n"
     "for p in 0..7\n  for q in p..4\n    y[q] = y[q] + s32(1)\n",
     /* a sum through memory and one through a register */
-    "nest t\nin     x: f32[64]\nout    y: f32[4]\ntemp   s: f32[4]\nfor i in 0..4\n  s[i] = 0.0\n  for j in 0..16\n"
-    "    s[i] = s[i] + x[i * 16 + j]\n  alloc reg r: f32[1]\n    r[0] = s[i]\n    for k in 0..16\n      r[0] = r[0] + x[k * 4 + i]\n"
+    "nest t\nin     x: f32[64]\nout    y: f32[4]\ntemp   s: f32[4]\nfor i in 0..4\n  s[i] = 0.0\n  "
+    "for j in 0..16\n"
+    "    s[i] = s[i] + x[i * 16 + j]\n  alloc reg r: f32[1]\n    r[0] = s[i]\n    for k in 0..16\n "
+    "     r[0] = r[0] + x[k * 4 + i]\n"
     "    y[i] = r[0] * r[0]\n",
     /* vectors bound by LET: a mask, a number, a half */
-    "nest t\nin     x: f32[37]\nin     h: f16[48]\nout    y: f32[37]\nout    z: f16[48]\nfor i in 0..3\n"
+    "nest t\nin     x: f32[37]\nin     h: f16[48]\nout    y: f32[37]\nout    z: f16[48]\nfor i in "
+    "0..3\n"
     "  let m = ramp(i * 16, 1, 16) < splat(37, 16)\n"
     "    let v = (x[ramp(i * 16, 1, 16)] if m else splat(0.5, 16)) * splat(2.0, 16)\n      if m\n"
     "        y[ramp(i * 16, 1, 16)] = select(m, v * v, splat(1.0, 16))\n"

@@ -5,7 +5,8 @@
 #include "base/buf.h"
 #include "ir/ir.h"
 
-/* One kernel: every operator of the type, one output each; fused: fma too (C rounds it as the compiler likes). */
+/* One kernel: every operator of the type, one output each; fused: fma too (C rounds it as the
+ * compiler likes). */
 void case_ops(enum dtype d, int lanes, bool fused, struct buf *out);
 /* One kernel: casts (all modes) and bitcasts from the type to part of the types. */
 enum { CASE_PARTS = 3 };

@@ -26,7 +26,8 @@ void cgrun_host(struct target *t)
     bool v4 = __builtin_cpu_supports("x86-64-v4"), v3 = __builtin_cpu_supports("x86-64-v3");
     snprintf(host_cpu, sizeof host_cpu, "%s", v4 ? "x86-64-v4" : v3 ? "x86-64-v3" : "x86-64");
     snprintf(host_features, sizeof host_features, "%s",
-             v4   ? "+sse4.2,+popcnt,+avx2,+fma,+bmi,+bmi2,+f16c,+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
+             v4   ? "+sse4.2,+popcnt,+avx2,+fma,+bmi,+bmi2,+f16c,+avx512f,+avx512bw,+avx512cd,+"
+                    "avx512dq,+avx512vl"
              : v3 ? "+sse4.2,+popcnt,+avx2,+fma,+bmi,+bmi2,+f16c"
                   : "+sse2");
     t->cpu = host_cpu;
@@ -96,11 +97,13 @@ cgrun_kernel *cgrun_entry(struct cgrun *r, int64_t at)
     return k;
 }
 
-/* ---- buffers ---------------------------------------------------------------------------------- */
+/* ---- buffers ----------------------------------------------------------------------------------
+ */
 
 static bool is_buffer(const struct tensor *t)
 {
-    return t->scope == SCOPE_IN || t->scope == SCOPE_CONST || t->scope == SCOPE_OUT || t->scope == SCOPE_PACKED;
+    return t->scope == SCOPE_IN || t->scope == SCOPE_CONST || t->scope == SCOPE_OUT ||
+           t->scope == SCOPE_PACKED;
 }
 
 static int64_t eval_extent(struct cgrun *r, const struct expr *e)
@@ -121,9 +124,12 @@ static uint16_t f32_to_bf16(float f)
     return (uint16_t)(u >> 16);
 }
 
-static const double awkward[] = {0,      -0.0,  0.5,   -0.5,     1.5,      2.5,          -2.5,        127.5,  128,   255.5, -129,   65504,
-                                 65520,  1e9,   -1e9,  2147483648.0, -2147483904.0, 9.3e18, 1.9e19, -1e20, 1e-8,  6e-8,  3.1e-5, 0.1,
-                                 1 / 3., -7.49, 3e38,  0.49999997, 8388609,  -8388607.5,   32767.5,     -32768.5};
+static const double awkward[] = {0,       -0.0,    0.5,  -0.5,         1.5,           2.5,
+                                 -2.5,    127.5,   128,  255.5,        -129,          65504,
+                                 65520,   1e9,     -1e9, 2147483648.0, -2147483904.0, 9.3e18,
+                                 1.9e19,  -1e20,   1e-8, 6e-8,         3.1e-5,        0.1,
+                                 1 / 3.,  -7.49,   3e38, 0.49999997,   8388609,       -8388607.5,
+                                 32767.5, -32768.5};
 
 static double pick(struct rng *g, enum cgrun_fill how)
 {
@@ -139,19 +145,27 @@ static uint64_t element(struct rng *g, enum dtype d, enum cgrun_fill how)
     float f = (float)v;
     uint16_t h = 0;
     switch (d) {
-    case TYPE_F64: memcpy(&u, &v, 8); return u;
-    case TYPE_F32: memcpy(&u, &f, 4); return u;
+    case TYPE_F64:
+        memcpy(&u, &v, 8);
+        return u;
+    case TYPE_F32:
+        memcpy(&u, &f, 4);
+        return u;
     case TYPE_F16: {
         _Float16 x = (_Float16)(fabs(v) > 60000 ? 1.0 : v);
         memcpy(&h, &x, 2);
         return h;
     }
-    case TYPE_BF16: return f32_to_bf16(f);
-    case TYPE_B1: return rng_u64(g) & 1;
-    default: break;
+    case TYPE_BF16:
+        return f32_to_bf16(f);
+    case TYPE_B1:
+        return rng_u64(g) & 1;
+    default:
+        break;
     }
     u = how == CGRUN_SMALL ? (uint64_t)rng_range(g, dtype_is_signed(d) ? -4 : 0, 4) : rng_u64(g);
-    if (how == CGRUN_WILD && rng_chance(g, 0.3)) u = UINT64_C(1) << (dtype_bits(d) - 1); /* the most negative */
+    if (how == CGRUN_WILD && rng_chance(g, 0.3))
+        u = UINT64_C(1) << (dtype_bits(d) - 1); /* the most negative */
     if (how == CGRUN_WILD && rng_chance(g, 0.1)) u = UINT64_MAX;
     if (d == TYPE_U4) return u & 15;
     if (d == TYPE_S4) return (uint64_t)((int64_t)((u & 15) ^ 8) - 8);
@@ -181,8 +195,11 @@ void cgrun_fill(struct cgrun *r, enum cgrun_fill how, uint64_t seed)
         r->buf[i] = guarded(r, i, r->bytes[i]);
         r->want[i] = mem_new(r->bytes[i] + 1);
         for (size_t k = 0; k < n; k++) {
-            uint64_t u = t->scope == SCOPE_IN || t->scope == SCOPE_CONST ? element(&g, t->type.dtype, how) : 0x5555555555555555u;
-            if (t->type.dtype == TYPE_B1 || dtype_bits(t->type.dtype) == 4) u = t->scope == SCOPE_OUT ? 0 : u;
+            uint64_t u = t->scope == SCOPE_IN || t->scope == SCOPE_CONST
+                             ? element(&g, t->type.dtype, how)
+                             : 0x5555555555555555u;
+            if (t->type.dtype == TYPE_B1 || dtype_bits(t->type.dtype) == 4)
+                u = t->scope == SCOPE_OUT ? 0 : u;
             memcpy((uint8_t *)r->buf[i] + k * size, &u, size);
         }
         memcpy(r->want[i], r->buf[i], r->bytes[i]);
@@ -207,15 +224,22 @@ static bool float_nan(enum dtype d, const uint8_t *p)
     uint16_t h = 0;
     uint32_t u = 0;
     switch (d) {
-    case TYPE_F64: memcpy(&v, p, 8); return isnan(v);
-    case TYPE_F32: memcpy(&f, p, 4); return isnan(f);
-    case TYPE_F16: memcpy(&h, p, 2); return (h & 0x7fff) > 0x7c00;
+    case TYPE_F64:
+        memcpy(&v, p, 8);
+        return isnan(v);
+    case TYPE_F32:
+        memcpy(&f, p, 4);
+        return isnan(f);
+    case TYPE_F16:
+        memcpy(&h, p, 2);
+        return (h & 0x7fff) > 0x7c00;
     case TYPE_BF16:
         memcpy(&h, p, 2);
         u = (uint32_t)h << 16;
         memcpy(&f, &u, 4);
         return isnan(f);
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -234,8 +258,8 @@ int64_t cgrun_compare(struct cgrun *r)
             uint64_t a = 0, b = 0;
             memcpy(&a, got + k, size);
             memcpy(&b, want + k, size);
-            fprintf(stderr, "%s[%zu]: got 0x%llx, want 0x%llx\n", t->name, k / size, (unsigned long long)a,
-                    (unsigned long long)b);
+            fprintf(stderr, "%s[%zu]: got 0x%llx, want 0x%llx\n", t->name, k / size,
+                    (unsigned long long)a, (unsigned long long)b);
         }
     }
     return bad;
@@ -244,7 +268,8 @@ int64_t cgrun_compare(struct cgrun *r)
 int64_t cgrun_check(struct cgrun *r, const struct par *par)
 {
     if (!r->code) cgrun_map(r);
-    if (r->art.pack_at >= 0) ck_assert_int_eq(cgrun_entry(r, r->art.pack_at)(r->buf, r->dyn, r->scratch, par), 0);
+    if (r->art.pack_at >= 0)
+        ck_assert_int_eq(cgrun_entry(r, r->art.pack_at)(r->buf, r->dyn, r->scratch, par), 0);
     ck_assert_int_eq(cgrun_entry(r, r->art.kernel_at)(r->buf, r->dyn, r->scratch, par), 0);
     cgrun_interp(r);
     return cgrun_compare(r);

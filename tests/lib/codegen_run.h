@@ -1,4 +1,5 @@
-/* codegen_run: compile a kernel-form nest written as text, map it R-X, run it, compare with the interpreter.
+/* codegen_run: compile a kernel-form nest written as text, map it R-X, run it, compare with the
+ * interpreter.
  *
  *   struct cgrun r;
  *   cgrun_open(&r, text);  cgrun_compile(&r, &opt);  cgrun_fill(&r, CGRUN_SMALL, 1);
@@ -11,15 +12,20 @@
 
 #include "codegen/codegen.h"
 
-enum cgrun_fill { CGRUN_SMALL /* integers -4..4 */, CGRUN_WILD /* any bits of an integer; awkward finite floats */ };
+enum cgrun_fill {
+    CGRUN_SMALL /* integers -4..4 */,
+    CGRUN_WILD /* any bits of an integer; awkward finite floats */
+};
 enum { CGRUN_TENSORS = 64 };
 
 struct par {
-    void (*run)(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg, int64_t n);
+    void (*run)(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg,
+                int64_t n);
     void *ctx;
     int64_t threads;
 };
-typedef int32_t cgrun_kernel(void *const *buf, const int64_t *dyn, void *scratch, const struct par *par);
+typedef int32_t cgrun_kernel(void *const *buf, const int64_t *dyn, void *scratch,
+                             const struct par *par);
 
 struct cgrun {
     struct ir *ir;
@@ -45,8 +51,8 @@ void cgrun_map(struct cgrun *r);
 void cgrun_fill(struct cgrun *r, enum cgrun_fill how, uint64_t seed);
 /* Runs pack (if any) and kernel, and the interpreter; returns how many output bytes differ. */
 int64_t cgrun_check(struct cgrun *r, const struct par *par);
-int64_t cgrun_compare(struct cgrun *r);  /* buf against want, after running by other means */
-void cgrun_interp(struct cgrun *r);      /* fills want */
+int64_t cgrun_compare(struct cgrun *r); /* buf against want, after running by other means */
+void cgrun_interp(struct cgrun *r);     /* fills want */
 cgrun_kernel *cgrun_entry(struct cgrun *r, int64_t at);
 void cgrun_close(struct cgrun *r);
 

@@ -22,27 +22,31 @@ static void run_text(const char *text, enum cgrun_fill how)
     cgrun_close(&r);
 }
 
-/* ---- the register tile ------------------------------------------------------------------------ */
+/* ---- the register tile ------------------------------------------------------------------------
+ */
 
 /* y[M,N] = a[M,K] * b[K,N] in tiles of mr rows and nv vectors of 16. */
 static void matmul_text(struct buf *b, int M, int N, int K, int mr, int nv)
 {
     int vl = 16;
     buf_init(b, 1 << 20);
-    buf_printf(b, "nest matmul\nin     a: f32[%d]\nconst  b: f32[%d]\nout    y: f32[%d]\n", M * K, K * N, M * N);
-    buf_printf(b, "for m in 0..%d\n  for n in 0..%d\n    alloc reg acc: f32x%d[%d]\n", M / mr, N / (nv * vl), vl, mr * nv);
+    buf_printf(b, "nest matmul\nin     a: f32[%d]\nconst  b: f32[%d]\nout    y: f32[%d]\n", M * K,
+               K * N, M * N);
+    buf_printf(b, "for m in 0..%d\n  for n in 0..%d\n    alloc reg acc: f32x%d[%d]\n", M / mr,
+               N / (nv * vl), vl, mr * nv);
     for (int i = 0; i < mr * nv; i++) buf_printf(b, "      acc[%d] = splat(0.0, %d)\n", i, vl);
     buf_printf(b, "      for k in 0..%d\n", K);
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < nv; j++)
             buf_printf(b,
-                       "        acc[%d] = fma(splat(a[(m * %d + %d) * %d + k], %d), b[ramp(k * %d + (n * %d + %d), 1, %d)], "
+                       "        acc[%d] = fma(splat(a[(m * %d + %d) * %d + k], %d), b[ramp(k * %d "
+                       "+ (n * %d + %d), 1, %d)], "
                        "acc[%d])\n",
                        i * nv + j, mr, i, K, vl, N, nv * vl, j * vl, vl, i * nv + j);
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < nv; j++)
-            buf_printf(b, "      y[ramp((m * %d + %d) * %d + (n * %d + %d), 1, %d)] = acc[%d]\n", mr, i, N, nv * vl, j * vl, vl,
-                       i * nv + j);
+            buf_printf(b, "      y[ramp((m * %d + %d) * %d + (n * %d + %d), 1, %d)] = acc[%d]\n",
+                       mr, i, N, nv * vl, j * vl, vl, i * nv + j);
 }
 
 START_TEST(tile_14x2_has_no_spill)
@@ -60,7 +64,9 @@ START_TEST(tile_14x2_has_no_spill)
             ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
             int fma = 0;
             for (const char *p = s.p; (p = strstr(p, "vfmadd")); p++) fma++;
-            if (!misched) ck_assert_msg(r.art.vector_stack_refs == 0, "%d spills\n%s", r.art.vector_stack_refs, s.p);
+            if (!misched)
+                ck_assert_msg(r.art.vector_stack_refs == 0, "%d spills\n%s",
+                              r.art.vector_stack_refs, s.p);
             ck_assert_int_eq(fma, 28);
             ck_assert_int_eq(r.art.pack_at, -1);
             ck_assert_int_eq(r.art.stack_bytes < 512, 1);
@@ -146,14 +152,15 @@ END_TEST
 /* Halves and roundings without the target's own instructions. */
 START_TEST(baseline_target_needs_no_library)
 {
-    static const char text[] = "nest t\nin     a: f32[64]\nin     h: f16[64]\nout    y: f32[64]\nout    z: f16[64]\n"
-                               "out    q: s8[64]\nout    w: f16[64]\nin     d: f64[64]\nout    e: f64[64]\n"
-                               "for i in 0..16\n"
-                               "  y[ramp(i * 4, 1, 4)] = floor(a[ramp(i * 4, 1, 4)]) + ceil(a[ramp(i * 4, 1, 4)])\n"
-                               "  z[ramp(i * 4, 1, 4)] = h[ramp(i * 4, 1, 4)] * cast(f16, a[ramp(i * 4, 1, 4)])\n"
-                               "  q[ramp(i * 4, 1, 4)] = cast_sat_even(s8, a[ramp(i * 4, 1, 4)])\n"
-                               "  w[ramp(i * 4, 1, 4)] = cast(f16, d[ramp(i * 4, 1, 4)])\n"
-                               "  e[ramp(i * 4, 1, 4)] = trunc(d[ramp(i * 4, 1, 4)]) + round(d[ramp(i * 4, 1, 4)])\n";
+    static const char text[] =
+        "nest t\nin     a: f32[64]\nin     h: f16[64]\nout    y: f32[64]\nout    z: f16[64]\n"
+        "out    q: s8[64]\nout    w: f16[64]\nin     d: f64[64]\nout    e: f64[64]\n"
+        "for i in 0..16\n"
+        "  y[ramp(i * 4, 1, 4)] = floor(a[ramp(i * 4, 1, 4)]) + ceil(a[ramp(i * 4, 1, 4)])\n"
+        "  z[ramp(i * 4, 1, 4)] = h[ramp(i * 4, 1, 4)] * cast(f16, a[ramp(i * 4, 1, 4)])\n"
+        "  q[ramp(i * 4, 1, 4)] = cast_sat_even(s8, a[ramp(i * 4, 1, 4)])\n"
+        "  w[ramp(i * 4, 1, 4)] = cast(f16, d[ramp(i * 4, 1, 4)])\n"
+        "  e[ramp(i * 4, 1, 4)] = trunc(d[ramp(i * 4, 1, 4)]) + round(d[ramp(i * 4, 1, 4)])\n";
     struct cgrun r;
     cgrun_open(&r, text);
     r.t.cpu = "x86-64";
@@ -166,17 +173,20 @@ START_TEST(baseline_target_needs_no_library)
 }
 END_TEST
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory -----------------------------------------------------------------------------------
+ */
 
 START_TEST(access_forms) { run_text(case_access[_i], CGRUN_SMALL); }
 END_TEST
 
 START_TEST(pack_entry_then_kernel)
 {
-    static const char text[] = "nest t\nin     x: f32[8]\nconst  w: f32[32]\nout    y: f32[4]\npacked wp: f32[32]\n"
-                               "for k in 0..4\n  alloc reg r: f32x8[1]\n    r[0] = x[ramp(0, 1, 8)] * wp[ramp(k * 8, 1, 8)]\n"
-                               "    y[k] = hsum(r[0])\n"
-                               "pack\n  for k2 in 0..4\n    for c in 0..8\n      wp[k2 * 8 + c] = w[c * 4 + k2]\n";
+    static const char text[] =
+        "nest t\nin     x: f32[8]\nconst  w: f32[32]\nout    y: f32[4]\npacked wp: f32[32]\n"
+        "for k in 0..4\n  alloc reg r: f32x8[1]\n    r[0] = x[ramp(0, 1, 8)] * wp[ramp(k * 8, 1, "
+        "8)]\n"
+        "    y[k] = hsum(r[0])\n"
+        "pack\n  for k2 in 0..4\n    for c in 0..8\n      wp[k2 * 8 + c] = w[c * 4 + k2]\n";
     struct cgrun r;
     cgrun_open(&r, text);
     ck_assert_msg(cgrun_compile(&r, NULL) == RC_OK, "%s", r.e.msg);
@@ -196,8 +206,9 @@ END_TEST
 
 START_TEST(dynamic_extents)
 {
-    static const char text[] = "nest t\ndyn    n\nin     x: f32[n * 3]\nout    y: f32[n]\nfor i in 0..n\n"
-                               "  y[i] = x[i * 3] + x[i * 3 + 2]\n";
+    static const char text[] =
+        "nest t\ndyn    n\nin     x: f32[n * 3]\nout    y: f32[n]\nfor i in 0..n\n"
+        "  y[i] = x[i * 3] + x[i * 3 + 2]\n";
     for (int64_t n = 0; n < 4; n++) {
         struct cgrun r;
         cgrun_open(&r, text);
@@ -212,14 +223,16 @@ START_TEST(dynamic_extents)
 }
 END_TEST
 
-/* ---- parallel --------------------------------------------------------------------------------- */
+/* ---- parallel ---------------------------------------------------------------------------------
+ */
 
 /* Runs bodies backwards on pretended workers, and counts. */
 struct counter {
     int64_t calls, n;
 };
 
-static void backwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg, int64_t n)
+static void backwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg,
+                      int64_t n)
 {
     struct counter *c = ctx;
     c->calls++;
@@ -229,10 +242,11 @@ static void backwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t w
 
 START_TEST(parallel_loops)
 {
-    static const char text[] = "nest t\ndyn    n\nin     x: f32[n * 16]\nout    y: f32[n * 16]\ntemp   s: f32[16]\n"
-                               "for o in 0..2\n  let c = cast(f32, o + 2)\n    for i in 0..n parallel\n"
-                               "      for j in 0..16\n        s[j] = x[i * 16 + j] * c\n"
-                               "      y[ramp(i * 16, 1, 16)] = s[ramp(0, 1, 16)] + splat(cast(f32, o), 16)\n";
+    static const char text[] =
+        "nest t\ndyn    n\nin     x: f32[n * 16]\nout    y: f32[n * 16]\ntemp   s: f32[16]\n"
+        "for o in 0..2\n  let c = cast(f32, o + 2)\n    for i in 0..n parallel\n"
+        "      for j in 0..16\n        s[j] = x[i * 16 + j] * c\n"
+        "      y[ramp(i * 16, 1, 16)] = s[ramp(0, 1, 16)] + splat(cast(f32, o), 16)\n";
     for (int with = 0; with < 2; with++) {
         struct cgrun r;
         struct counter count = {0};
@@ -252,13 +266,15 @@ START_TEST(parallel_loops)
         ck_assert_int_eq(cgrun_check(&r, with ? &par : NULL), 0);
         ck_assert_int_eq(count.calls, with ? 2 : 0);
         ck_assert_int_eq(count.n, with ? 14 : 0);
-        ck_assert_int_ne(cgrun_entry(&r, r.art.kernel_at)(r.buf, r.dyn, NULL, NULL), 0); /* scratch is needed */
+        ck_assert_int_ne(cgrun_entry(&r, r.art.kernel_at)(r.buf, r.dyn, NULL, NULL),
+                         0); /* scratch is needed */
         cgrun_close(&r);
     }
 }
 END_TEST
 
-/* ---- refusals --------------------------------------------------------------------------------- */
+/* ---- refusals ---------------------------------------------------------------------------------
+ */
 
 static void refuse(const char *text, const char *code)
 {
@@ -272,15 +288,20 @@ static void refuse(const char *text, const char *code)
 
 START_TEST(refusals_have_codes)
 {
-    refuse("nest t\nout    y: f32[1]\nalloc stack s: f32[100000]\n  for i in 0..100000\n    s[i] = 1.0\n  y[0] = s[5]\n",
+    refuse("nest t\nout    y: f32[1]\nalloc stack s: f32[100000]\n  for i in 0..100000\n    s[i] = "
+           "1.0\n  y[0] = s[5]\n",
            "codegen.stack");
-    refuse("nest t\nin     a: f16[4]\nout    y: f16[4]\nfor i in 0..4\n  y[i] = fma(a[i], a[i], a[i])\n", "codegen.op");
-    refuse("nest t\nin     a: f32[256]\nout    y: f32[256]\ny[ramp(0, 1, 256)] = a[ramp(0, 2, 256) / splat(2, 256)]\n",
+    refuse("nest t\nin     a: f16[4]\nout    y: f16[4]\nfor i in 0..4\n  y[i] = fma(a[i], a[i], "
+           "a[i])\n",
+           "codegen.op");
+    refuse("nest t\nin     a: f32[256]\nout    y: f32[256]\ny[ramp(0, 1, 256)] = a[ramp(0, 2, 256) "
+           "/ splat(2, 256)]\n",
            "codegen.form");
 }
 END_TEST
 
-/* ---- other machines: what can be seen without running ----------------------------------------- */
+/* ---- other machines: what can be seen without running -----------------------------------------
+ */
 
 static const struct {
     const char *triple, *cpu, *features, *abi, *must;
@@ -294,11 +315,15 @@ static const struct {
 
 START_TEST(cross_targets_link)
 {
-    static const char text[] = "nest t\nin     x: f32[70]\nconst  w: f32[64]\nout    y: f32[64]\ntable  k: f32[4] = {1, 2, 3, 4}\n"
-                               "for i in 0..8 parallel\n  alloc reg r: f32x4[2]\n    r[0] = splat(0.3, 4)\n    r[1] = k[ramp(0, 1, 4)]\n"
-                               "    for j in 0..8\n      r[0] = fma(splat((x[i * 8 + j] if i < 7 else 0.5), 4), w[ramp(j * 8, 1, 4)], r[0])\n"
-                               "      r[1] = fma(splat(x[i * 8 + j], 4), w[ramp(j * 8 + 4, 1, 4)], r[1])\n"
-                               "    y[ramp(i * 8, 1, 4)] = r[0]\n    y[ramp(i * 8 + 4, 1, 4)] = r[1]\n";
+    static const char text[] =
+        "nest t\nin     x: f32[70]\nconst  w: f32[64]\nout    y: f32[64]\ntable  k: f32[4] = {1, "
+        "2, 3, 4}\n"
+        "for i in 0..8 parallel\n  alloc reg r: f32x4[2]\n    r[0] = splat(0.3, 4)\n    r[1] = "
+        "k[ramp(0, 1, 4)]\n"
+        "    for j in 0..8\n      r[0] = fma(splat((x[i * 8 + j] if i < 7 else 0.5), 4), w[ramp(j "
+        "* 8, 1, 4)], r[0])\n"
+        "      r[1] = fma(splat(x[i * 8 + j], 4), w[ramp(j * 8 + 4, 1, 4)], r[1])\n"
+        "    y[ramp(i * 8, 1, 4)] = r[0]\n    y[ramp(i * 8 + 4, 1, 4)] = r[1]\n";
     struct cgrun r;
     struct buf s;
     buf_init(&s, 1 << 20);
@@ -310,7 +335,8 @@ START_TEST(cross_targets_link)
     r.t.abi = machines[_i].abi;
     r.t.masks = 0;
     ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s: %s", machines[_i].triple, r.e.msg);
-    ck_assert_msg(strstr(s.p, machines[_i].must) != NULL, "%s: no %s in\n%s", machines[_i].triple, machines[_i].must, s.p);
+    ck_assert_msg(strstr(s.p, machines[_i].must) != NULL, "%s: no %s in\n%s", machines[_i].triple,
+                  machines[_i].must, s.p);
     ck_assert_int_eq(r.art.vector_stack_refs, 0);
     buf_fini(&s);
     cgrun_close(&r);

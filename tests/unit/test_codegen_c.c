@@ -1,4 +1,5 @@
-/* The C back end: both forms, real compilers with every warning an error, against the interpreter bit for bit. */
+/* The C back end: both forms, real compilers with every warning an error, against the interpreter
+ * bit for bit. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,15 +56,20 @@ START_TEST(operators_and_casts)
 }
 END_TEST
 
-/* ---- the generated test, the header, names ---------------------------------------------------- */
+/* ---- the generated test, the header, names ----------------------------------------------------
+ */
 
-static const char conv_nest[] =
-    "nest conv\nin     x: f32[9,5]\nconst  while: f32[3,5,4]\nin     int: f32[4]\nout    y: f32[7,4]\ntemp   y.sum: f32[7,4]\n"
-    "stage y.sum\n  for y.sum.p in 0..7\n    for y.sum.k in 0..4\n      for y.sum.r in 0..3 reduce\n        for y.sum.c in 0..5 reduce\n"
-    "          y.sum[y.sum.p, y.sum.k] += x[y.sum.p + y.sum.r, y.sum.c] * while[y.sum.r, y.sum.c, y.sum.k]\n"
-    "stage y\n  for y.p in 0..7\n    for y.k in 0..4\n      y[y.p, y.k] = max(y.sum[y.p, y.k] + int[y.k], 0.0)\n";
-static const char dyn_nest[] = "nest scale\ndyn    n\nin     x: s16[n,3]\nout    y: s32[n]\nstage y\n  for y.i in 0..n\n"
-                               "    y[y.i] = cast(s32, x[y.i, 0]) * cast(s32, x[y.i, 2]) - s32(7)\n";
+static const char conv_nest[] = "nest conv\nin     x: f32[9,5]\nconst  while: f32[3,5,4]\nin     "
+                                "int: f32[4]\nout    y: f32[7,4]\ntemp   y.sum: f32[7,4]\n"
+                                "stage y.sum\n  for y.sum.p in 0..7\n    for y.sum.k in 0..4\n     "
+                                " for y.sum.r in 0..3 reduce\n        for y.sum.c in 0..5 reduce\n"
+                                "          y.sum[y.sum.p, y.sum.k] += x[y.sum.p + y.sum.r, "
+                                "y.sum.c] * while[y.sum.r, y.sum.c, y.sum.k]\n"
+                                "stage y\n  for y.p in 0..7\n    for y.k in 0..4\n      y[y.p, "
+                                "y.k] = max(y.sum[y.p, y.k] + int[y.k], 0.0)\n";
+static const char dyn_nest[] =
+    "nest scale\ndyn    n\nin     x: s16[n,3]\nout    y: s32[n]\nstage y\n  for y.i in 0..n\n"
+    "    y[y.i] = cast(s32, x[y.i, 0]) * cast(s32, x[y.i, 2]) - s32(7)\n";
 
 static void write_text(const char *dir, const char *name, const struct buf *b)
 {
@@ -98,7 +104,11 @@ static void emit_all(const char *dir, const char *text, const char *oracle, enum
     buf_init(&c, 1 << 20);
     buf_init(&h, 1 << 20);
     buf_init(&test, 1 << 20);
-    struct c_options o = {.form = form, .prefix = "app_", .symbol = "conv", .banner = "/* made by a test */\n", .source = naive};
+    struct c_options o = {.form = form,
+                          .prefix = "app_",
+                          .symbol = "conv",
+                          .banner = "/* made by a test */\n",
+                          .source = naive};
     ck_assert_msg(codegen_c(&k, &t, &o, &c, &h, &e) == RC_OK, "%s", e.msg);
     ck_assert_msg(codegen_c_test(naive, &k, &t, &o, &test, &e) == RC_OK, "%s", e.msg);
     write_text(dir, "app_conv.c", &c);
@@ -123,8 +133,10 @@ static void remove_all(const char *dir)
 
 static int build_and_run(const char *dir, const char *cc, const char *std, char **out)
 {
-    const char *build[] = {cc, std, "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror", "-O2", "-o",
-                           "t", "app_conv.c", "app_conv_test.c", NULL};
+    const char *build[] = {
+        cc,         std,       "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion",
+        "-Wshadow", "-Werror", "-O2",       "-o",    "t",       "app_conv.c",   "app_conv_test.c",
+        NULL};
     const char *run[] = {"./t", NULL};
     ck_assert_msg(run_in(dir, build, out) == 0, "%s", *out);
     mem_free(*out);
@@ -177,11 +189,13 @@ START_TEST(header_is_complete)
     ck_assert_ptr_nonnull(mkdtemp(dir));
     emit_all(dir, conv_nest, conv_nest, C_VECTOR);
     buf_init(&user, 1 << 12);
-    buf_puts(&user, "#include \"app_conv.h\"\nint f(void **b);\nint f(void **b) { app_conv_par *p = nullptr; return app_conv(b, nullptr, "
+    buf_puts(&user, "#include \"app_conv.h\"\nint f(void **b);\nint f(void **b) { app_conv_par *p "
+                    "= nullptr; return app_conv(b, nullptr, "
                     "nullptr, p) + static_cast<int>(APP_CONV_SCRATCH_BYTES(2)); }\n");
     write_text(dir, "u.cc", &user);
     buf_fini(&user);
-    const char *argv[] = {"clang++-19", "-std=c++14", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "u.cc", NULL};
+    const char *argv[] = {"clang++-19", "-std=c++14",    "-Wall", "-Wextra", "-pedantic",
+                          "-Werror",    "-fsyntax-only", "u.cc",  NULL};
     ck_assert_msg(run_in(dir, argv, &out) == 0, "%s", out);
     mem_free(out);
     snprintf(path, sizeof path, "%s/app_conv.h", dir);
@@ -194,7 +208,8 @@ START_TEST(header_is_complete)
 END_TEST
 
 /* Hook, packed buffers and scratch in C as in machine code. */
-static void forwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg, int64_t n)
+static void forwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker), void *arg,
+                     int64_t n)
 {
     int64_t *calls = ctx;
     for (int64_t i = 0; i < n; i++) ck_assert_int_eq(body(arg, i, i & 1), 0);
@@ -204,9 +219,11 @@ static void forwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t wo
 START_TEST(hook_runs_the_parts)
 {
     static struct crun x;
-    static const char text[] = "nest t\nin     x: f32[64]\nconst  w: f32[16]\nout    y: f32[64]\npacked p: f32[16]\n"
-                               "for o in 0..2\n  for i in 0..2 parallel\n    for j in 0..16\n      y[(o * 2 + i) * 16 + j] = x[(o * 2 + i) * 16 + j] * p[j]\n"
-                               "pack\n  for c in 0..16\n    p[c] = w[15 - c]\n";
+    static const char text[] =
+        "nest t\nin     x: f32[64]\nconst  w: f32[16]\nout    y: f32[64]\npacked p: f32[16]\n"
+        "for o in 0..2\n  for i in 0..2 parallel\n    for j in 0..16\n      y[(o * 2 + i) * 16 + "
+        "j] = x[(o * 2 + i) * 16 + j] * p[j]\n"
+        "pack\n  for c in 0..16\n    p[c] = w[15 - c]\n";
     int64_t calls = 0;
     struct par par = {forwards, &calls, 2};
     crun_open(&x, ways[_i].cc, ways[_i].std, ways[_i].form);

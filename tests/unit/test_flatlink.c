@@ -1,4 +1,5 @@
-/* What the flat linker refuses, by name, and that what it links runs; objects come from the C compiler. */
+/* What the flat linker refuses, by name, and that what it links runs; objects come from the C
+ * compiler. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,9 @@ static enum rc link_source(const char *source, struct flat_image *img, struct er
     snprintf(c, sizeof c, "%s/a.c", dir);
     snprintf(o, sizeof o, "%s/a.o", dir);
     ck_assert_int_eq(fs_write(c, source, strlen(source), e), RC_OK);
-    const char *argv[] = {"gcc", "-O2", "-fPIC", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-c", c, "-o", o, NULL};
+    const char *argv[] = {
+        "gcc", "-O2", "-fPIC", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-c", c,
+        "-o",  o,     NULL};
     ck_assert_int_eq(proc_run(argv, NULL, 20000, 4096, &out, &code, e), RC_OK);
     ck_assert_msg(code == 0, "%s", out);
     mem_free(out);
@@ -37,11 +40,14 @@ static enum rc link_source(const char *source, struct flat_image *img, struct er
 static const struct {
     const char *source, *code, *names;
 } refused[] = {
-    {"extern void memset_it(void*); int kernel(void *p){ memset_it(p); return 0; }", "link.external", "memset_it"},
+    {"extern void memset_it(void*); int kernel(void *p){ memset_it(p); return 0; }",
+     "link.external", "memset_it"},
     {"static int count; int kernel(void){ return ++count; }", "link.writable", ".bss"},
     {"static int count = 3; int kernel(void){ return ++count; }", "link.writable", ".data"},
     {"static __thread int count; int kernel(void){ return ++count; }", "link.tls", NULL},
-    {"__attribute__((constructor)) static void f(void){ __asm__ volatile(\"nop\"); } int kernel(void){ return 1; }", "link.ctor", "array"},
+    {"__attribute__((constructor)) static void f(void){ __asm__ volatile(\"nop\"); } int "
+     "kernel(void){ return 1; }",
+     "link.ctor", "array"},
     {"int shared = 4; int kernel(void){ return shared; }", NULL, NULL}, /* .data, through the GOT */
     {"extern const int far[]; const int *kernel(void){ return far; }", "link.external", "far"},
     {"int x;", "link.elf", NULL},
@@ -71,7 +77,8 @@ START_TEST(image_runs_anywhere)
     ck_assert_msg(link_source(source, &img, &e) == RC_OK, "%s", e.msg);
     ck_assert_uint_lt(img.text_n, img.n);
     for (int round = 0; round < 2; round++) {
-        uint8_t *p = mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        uint8_t *p =
+            mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         ck_assert(p != MAP_FAILED);
         memcpy(p + 4096 * round, img.p, img.n);
         ck_assert_int_eq(mprotect(p, 1 << 16, PROT_READ | PROT_EXEC), 0);
@@ -90,11 +97,13 @@ START_TEST(image_runs_anywhere)
 END_TEST
 
 /* Fixups that no compiler gave us here, by hand against the architecture manuals. */
-static uint32_t word_after(int machine, uint32_t type, uint32_t word, uint64_t at, int64_t s, int64_t a)
+static uint32_t word_after(int machine, uint32_t type, uint32_t word, uint64_t at, int64_t s,
+                           int64_t a)
 {
     uint8_t image[64] = {0};
     memcpy(image + at, &word, 4);
-    struct flat_place f = {.image = image, .n = sizeof image, .at = at, .s = s, .a = a, .has_addend = true};
+    struct flat_place f = {
+        .image = image, .n = sizeof image, .at = at, .s = s, .a = a, .has_addend = true};
     const char *why = flat_fix(machine, type, &f);
     ck_assert_msg(!why, "type %u: %s", type, why);
     memcpy(&word, image + at, 4);
@@ -104,29 +113,39 @@ static uint32_t word_after(int machine, uint32_t type, uint32_t word, uint64_t a
 START_TEST(fixups_by_the_manual)
 {
     ck_assert_uint_eq(word_after(ELF_X86_64, 2, 0, 8, 100, -4), 88);
-    ck_assert_uint_eq(word_after(ELF_AARCH64, 283, 0x94000000, 8, 0, 0), 0x97fffffe);         /* bl -8 */
-    ck_assert_uint_eq(word_after(ELF_AARCH64, 275, 0x90000000, 4, 0x3010, 0), 0xf0000000);    /* adrp x0, +3 pages */
-    ck_assert_uint_eq(word_after(ELF_AARCH64, 277, 0x91000000, 4, 0x3010, 0), 0x91004000);    /* add x0, x0, #16 */
-    ck_assert_uint_eq(word_after(ELF_AARCH64, 299, 0x3dc00000, 4, 0x3020, 0), 0x3dc00800);    /* ldr q0, [x0, #32] */
-    ck_assert_uint_eq(word_after(ELF_AARCH64, 280, 0x54000000, 16, 8, 0), 0x54ffffc0);        /* b.eq -8 */
-    ck_assert_uint_eq(word_after(ELF_ARM, 28, 0xeb000000, 0, 16, -8), 0xeb000002);            /* bl +8 after pc */
-    ck_assert_uint_eq(word_after(ELF_ARM, 10, 0xf800f000, 0, 0x101, -4), 0xf87ef000);         /* thumb bl +252 */
-    ck_assert_uint_eq(word_after(ELF_RISCV, 17, 0x0000006f, 8, 0, 0), 0xff9ff06f);            /* j -8 */
-    ck_assert_uint_eq(word_after(ELF_RISCV, 16, 0x00000063, 0, 16, 0), 0x00000863);           /* beqz +16 */
-    ck_assert_uint_eq(word_after(ELF_RISCV, 23, 0x00000517, 0, 0x1800, 0), 0x00002517);       /* auipc a0, 2 */
+    ck_assert_uint_eq(word_after(ELF_AARCH64, 283, 0x94000000, 8, 0, 0), 0x97fffffe); /* bl -8 */
+    ck_assert_uint_eq(word_after(ELF_AARCH64, 275, 0x90000000, 4, 0x3010, 0),
+                      0xf0000000); /* adrp x0, +3 pages */
+    ck_assert_uint_eq(word_after(ELF_AARCH64, 277, 0x91000000, 4, 0x3010, 0),
+                      0x91004000); /* add x0, x0, #16 */
+    ck_assert_uint_eq(word_after(ELF_AARCH64, 299, 0x3dc00000, 4, 0x3020, 0),
+                      0x3dc00800); /* ldr q0, [x0, #32] */
+    ck_assert_uint_eq(word_after(ELF_AARCH64, 280, 0x54000000, 16, 8, 0), 0x54ffffc0); /* b.eq -8 */
+    ck_assert_uint_eq(word_after(ELF_ARM, 28, 0xeb000000, 0, 16, -8),
+                      0xeb000002); /* bl +8 after pc */
+    ck_assert_uint_eq(word_after(ELF_ARM, 10, 0xf800f000, 0, 0x101, -4),
+                      0xf87ef000); /* thumb bl +252 */
+    ck_assert_uint_eq(word_after(ELF_RISCV, 17, 0x0000006f, 8, 0, 0), 0xff9ff06f);  /* j -8 */
+    ck_assert_uint_eq(word_after(ELF_RISCV, 16, 0x00000063, 0, 16, 0), 0x00000863); /* beqz +16 */
+    ck_assert_uint_eq(word_after(ELF_RISCV, 23, 0x00000517, 0, 0x1800, 0),
+                      0x00002517); /* auipc a0, 2 */
 }
 END_TEST
 
 START_TEST(fixups_out_of_range)
 {
     uint8_t image[16] = {0};
-    struct flat_place f = {.image = image, .n = 16, .at = 0, .s = INT64_C(1) << 33, .has_addend = true};
+    struct flat_place f = {
+        .image = image, .n = 16, .at = 0, .s = INT64_C(1) << 33, .has_addend = true};
     static const struct {
         int machine;
         uint32_t type;
-    } kinds[] = {{ELF_X86_64, 2}, {ELF_AARCH64, 283}, {ELF_AARCH64, 275}, {ELF_ARM, 28}, {ELF_ARM, 10}, {ELF_RISCV, 17},
-                 {ELF_RISCV, 16}, {ELF_RISCV, 23}, {ELF_X86_64, 1}, {ELF_AARCH64, 257}, {ELF_ARM, 2}, {ELF_RISCV, 2}, {3, 1}};
-    for (size_t i = 0; i < QN_COUNT(kinds); i++) ck_assert_ptr_nonnull(flat_fix(kinds[i].machine, kinds[i].type, &f));
+    } kinds[] = {{ELF_X86_64, 2}, {ELF_AARCH64, 283}, {ELF_AARCH64, 275}, {ELF_ARM, 28},
+                 {ELF_ARM, 10},   {ELF_RISCV, 17},    {ELF_RISCV, 16},    {ELF_RISCV, 23},
+                 {ELF_X86_64, 1}, {ELF_AARCH64, 257}, {ELF_ARM, 2},       {ELF_RISCV, 2},
+                 {3, 1}};
+    for (size_t i = 0; i < QN_COUNT(kinds); i++)
+        ck_assert_ptr_nonnull(flat_fix(kinds[i].machine, kinds[i].type, &f));
     f.s = 0;
     f.at = 13;
     ck_assert_ptr_nonnull(flat_fix(ELF_X86_64, 2, &f));
