@@ -43,7 +43,7 @@ static enum rc beside(struct err *e, const char *program)
 {
     char why[sizeof e->msg];
     snprintf(why, sizeof why, "%s", e->msg);
-    return err_set(e, e->rc, e->code, "%s; %s belongs into the folder of quern: build or install it again (`quern doctor` checks)", why,
+    return err_set(e, RC_FAIL, e->code, "%s; %s belongs into the folder of quern: build or install it again (`quern doctor` checks)", why,
                    program);
 }
 

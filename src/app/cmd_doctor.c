@@ -54,6 +54,11 @@ static void check_compiler(struct doctor *d)
 
 static void check_runner(struct doctor *d)
 {
+    static const char *const layers[] = {
+#define LAYER(NAME, name, mandatory, text) name,
+#include "sandbox/layers.def"
+#undef LAYER
+    };
     struct err e = {0};
     char text[300];
     if (session_runner(d->s, &e) != RC_OK) {
@@ -62,8 +67,10 @@ static void check_runner(struct doctor *d)
     }
     const struct wire_hello *h = client_hello(d->s->runner);
     bool whole = (h->layers & h->mandatory) == h->mandatory;
-    snprintf(text, sizeof text, "%s, kernels run as uid %" PRIu32 ", sandbox layers %#" PRIx32 " of %#" PRIx32, h->cpu, h->uid, h->layers,
-             h->mandatory);
+    size_t at = (size_t)snprintf(text, sizeof text, "%.120s, kernels run as uid %" PRIu32, h->cpu, h->uid);
+    for (size_t i = 0; i < QN_COUNT(layers) && at < sizeof text; i++)
+        if (!(h->layers >> i & 1)) at += (size_t)snprintf(text + at, sizeof text - at, ", no %s", layers[i]);
+    if (at < sizeof text && h->layers + 1 == 1u << QN_COUNT(layers)) snprintf(text + at, sizeof text - at, ", all layers work");
     line(d, whole ? HEALTH_OK : HEALTH_FAIL, "sandbox", text, whole ? "" : "this kernel lacks a mandatory layer: no candidate will run");
     snprintf(text, sizeof text, "%.0f ns resolution, %" PRIu32 " cpus", h->clock_res_ns, h->cpus);
     line(d, h->clock_res_ns <= 1000 ? HEALTH_OK : HEALTH_WARN, "clock", text, h->clock_res_ns <= 1000 ? "" : "short kernels cannot be timed well");

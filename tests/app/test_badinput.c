@@ -2,6 +2,7 @@
  * piece of its sentence. The data folder is a private one, so that broken targets and spaces can stand in it. */
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -15,6 +16,10 @@
 #include "lib/app_util.h"
 
 #define M "matmul:M=8,N=8,K=8"
+
+/* More tensors than a runner takes. */
+#define IN(n) "  in a" #n "[N]: f32\n  in b" #n "[N]: f32\n  in c" #n "[N]: f32\n  in d" #n "[N]: f32\n"
+#define WIDE_OP "op wide {\n" IN(0) IN(1) IN(2) IN(3) IN(4) IN(5) IN(6) IN(7) IN(8) "  out y[N]: f32\n  y[n] = a0[n]\n}\n"
 
 /* ---- the folder ------------------------------------------------------------------------------- */
 
@@ -54,6 +59,11 @@ static void write_files(void)
         {"loop.sched", "algorithm direct\nvectorize y.q\n"},
         {"factor.sched", "algorithm direct\nsplit y.n 3 exact y.no y.ni\n"},
         {"marked.sched", "algorithm direct\nvectorize y.n\nunroll y.n\n"},
+        {"failing.c", "int main(void) { return 1; }\n"},
+        {"failing_test.c", "int unused;\n"},
+        {"broken.c", "int main(void { return 0; }\n"},
+        {"broken_test.c", "int unused;\n"},
+        {"wide.op", WIDE_OP},
         {"bad.jsonl", "{\"a\":1\n"},
         {"foreign.c", "int main(void) { return 0; }\n"},
         {"text.db", "this is no database, however long one looks at it, and looks, and looks, and looks, and looks"},
@@ -131,6 +141,10 @@ static const struct row command_line[] = {
     {"emit " M " -o foreign.c/x", 7, "fs.mkdir", "foreign.c"},
     {"verify nothing.c", 2, "fs.open", "nothing.c"},
     {"verify foreign.c", 2, "verify.no_test", "foreign_test.c"},
+    {"verify broken.c", 1, "cc.compile", "refuses ./broken.c"},
+    {"verify failing.c", 3, "cc.test", "computes something else"},
+    {"verify " M " matmul:M=3,N=3,K=3 --schedule best", 1, "cli.some_failed", "2 of 2 tasks failed"},
+    {"doctor --db text.db", 1, "doctor.fail", "see above"},
     {"lower " M " --stage nests", 2, "lower.no_stage", "this schedule has: op nest scheduled"},
     {"lower " M " --diff vectorise", 2, "lower.no_step", "did you mean 'vectorize'"},
 };
@@ -161,6 +175,7 @@ static const struct row names_and_tasks[] = {
     {"best ./hole.op:N=3", 2, "dsl.cover", "hole.op"},
     {"best ./outside.op:N=3", 2, "dsl.out_of_range", "outside.op:4"},
     {"verify ./s4.op:N=8", 2, "dsl.not_lowered", "s4.op:2:6"},
+    {"verify ./wide.op:N=8", 2, "job.buffers", "the runner takes"},
     {"best @nothing", 2, "fs.open", "nothing"},
     {"best @empty.tasks", 2, "cli.no_task", "lists no task"},
     {"best @bad.tasks", 2, "task.missing", "bad.tasks:2: matmul needs K"},
@@ -317,6 +332,76 @@ static void expect_error(int rc, const char *code, const char *line)
     check_rows(&row, 1);
 }
 
+START_TEST(strange_helpers)
+{
+    struct buf many;
+    char text[4096];
+    setenv("QUERN_RUNNER", "/bin/true", 1);
+    expect_error(1, "io.closed", "verify " M);
+    setenv("QUERN_RUNNER", "/nothing", 1);
+    expect_error(1, "proc.exec", "verify " M);
+    app_write("babble", "#!/bin/sh\nhead -c 4096 /dev/zero >&3\nsleep 3\n");
+    ck_assert_int_eq(chmod("babble", 0755), 0);
+    setenv("QUERN_RUNNER", "./babble", 1);
+    expect_error(1, "wire.", "verify " M);
+    unsetenv("QUERN_RUNNER");
+
+    ck_assert_int_eq(mkdir("alone", 0700), 0);
+    copy_program("quern");
+    copy_program("quern-runner");
+    ck_assert_int_eq(rename("babble", "alone/quern-worker"), 0);
+    ck_assert_int_eq(alone("verify " M " --json", text, sizeof text), 1);
+    app_has(text, "worker.frame");
+    app_write("alone/quern-worker", "#!/bin/sh\nexit 3\n");
+    ck_assert_int_eq(chmod("alone/quern-worker", 0755), 0);
+    ck_assert_int_eq(alone("verify " M, text, sizeof text), 1);
+    app_has(text, "compile worker: ");
+
+    setenv("TMPDIR", "/nothing", 1);
+    expect_error(1, "cc.tmp", "verify failing.c");
+    unsetenv("TMPDIR");
+    char *path = getenv("PATH");
+    setenv("PATH", "/nothing", 1);
+    expect_error(1, "cc.none", "verify failing.c");
+    setenv("PATH", path, 1);
+
+    buf_init(&many, 1 << 16);
+    for (int i = 0; i < 65; i++) buf_puts(&many, "failing.c\n");
+    app_write("plants", many.p);
+    setenv("QUERN_PLANT", "plants", 1);
+    expect_error(2, "plant.file", "tune " M);
+    unsetenv("QUERN_PLANT");
+    buf_fini(&many);
+}
+END_TEST
+
+START_TEST(too_long_and_too_many)
+{
+    struct app_result r;
+    struct buf b;
+    char name[2400];
+    memset(name, 'a', sizeof name);
+    memcpy(name + sizeof name - 3, ".c", 3);
+    app_expect(2, &r, "verify %s --json", name);
+    ck_assert_str_eq(app_text(app_json(&r, 0), "error"), "verify.file");
+    name[0] = '@';
+    app_expect(2, &r, "best %s", name);
+    buf_init(&b, 1 << 16);
+    for (int i = 1; i <= 300; i++) buf_printf(&b, "matmul:M=%d,N=8,K=8\n", i);
+    app_write("many.tasks", b.p);
+    buf_fini(&b);
+    struct app_job j = app_start("verify @many.tasks --json");
+    char out[32];
+    snprintf(out, sizeof out, "out.%d", j.n);
+    while (!app_ended(j) && (access(out, F_OK) != 0 || app_lines(app_read(out)) < 3)) app_nap(20);
+    kill(j.pid, SIGINT);
+    app_finish(j, &r);
+    ck_assert_int_eq(r.code, 130);
+    ck_assert_str_eq(app_text(app_json(&r, app_lines(r.out) - 1), "error"), "cli.interrupted");
+    ck_assert_int_lt(app_lines(r.out), 250);
+}
+END_TEST
+
 START_TEST(logs_of_other_worlds)
 {
     struct app_result r;
@@ -468,6 +553,8 @@ int main(void)
     tcase_add_test(t, wrong_schedules_and_targets);
     tcase_add_test(t, wrong_logs);
     tcase_add_test(t, missing_siblings);
+    tcase_add_test(t, strange_helpers);
+    tcase_add_test(t, too_long_and_too_many);
     tcase_add_test(t, logs_of_other_worlds);
     tcase_add_test(t, a_folder_that_may_not_be_written);
     tcase_add_test(t, a_full_disk);

@@ -169,7 +169,7 @@ START_TEST(closed_and_full_outputs)
     ck_assert_int_eq(shell("set -o pipefail; for i in 1 2 3 4 5; do $QUERN ops matmul | head -c 1 >/dev/null || exit 9; done", &out), 0);
     ck_assert_str_eq(out, "");
     ck_assert_int_eq(shell("$QUERN ops >/dev/full", &out), 1);
-    app_has(out, "cannot write the results: No space left");
+    app_has(out, "cannot write the results: No space left"); /* cli.stdout */
     ck_assert_int_eq(shell("$QUERN ops >&-", &out), 1);
     ck_assert_int_eq(shell("$QUERN tune " MATMUL " --trials 4 >&- 2>&-", &out), 1); /* the log is not "stdout" */
     ck_assert_int_eq(shell("$QUERN log check", &out), 0);

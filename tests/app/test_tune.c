@@ -168,11 +168,12 @@ static void no_row_twice(void)
 static void interrupt(int sig)
 {
     struct app_result r;
-    struct app_job j = app_start(LONG_TUNE);
+    struct app_job j = app_start(LONG_TUNE " --json");
     wait_rows(j, 5);
     kill(j.pid, sig);
     app_finish(j, &r);
     ck_assert_int_eq(r.code, 130);
+    ck_assert_str_eq(app_text(app_json(&r, 0), "error"), "tune.interrupted");
     app_has(r.err, "everything measured is saved; go on with\n  quern tune conv2d:C=8,H=10,K=16,R=3,S=3,W=10,pad=1 --effort default --trials 30 --seed 3");
     int64_t before = app_sql("SELECT count(*) FROM record");
     ck_assert_int_ge(before, 1);
