@@ -1,3 +1,8 @@
+/* codegen_c_run: emitted C through a real compiler (codegen_c_run.h).
+ *
+ *   /tmp/qn-cgc-XXXXXX/t_k0.c .. t_k21.c  ->  all.so, linked without libc, so a library call fails
+ *
+ * Invariant: everything made in the folder is removed by crun_close. */
 #include "lib/codegen_c_run.h"
 
 #include <check.h>

@@ -1,3 +1,9 @@
+/* codegen_cases: the kernels of codegen_cases.h.
+ *
+ *   "A + B" for s8 and 16 lanes  ->  y0[ramp(i * 16, 1, 16)] = a[ramp(..)] + b[ramp(..)]
+ *
+ * Invariant: division, shifts and subscripts stay in range for any data, so the interpreter accepts
+ * every kernel. */
 #include "lib/codegen_cases.h"
 
 #include <stdio.h>
