@@ -74,6 +74,7 @@ struct e2e {
     char target_text[4096], dir[1024];
     struct worker *worker;
     struct client *client;
+    int tier; /* of e2e_verify and e2e_check: 2 */
     struct e2e_stats stats;
 };
 struct e2e *e2e_open(void); /* fails the Check test if it cannot */
@@ -108,7 +109,7 @@ struct e2e_work *e2e_work_new(struct e2e *x, const struct e2e_shape *shape, int 
 void e2e_work_free(struct e2e_work *w);
 void e2e_submit(struct e2e *x, struct e2e_work *w);
 void e2e_collect(struct e2e *x, struct e2e_work *w);
-/* Tier 2 for every candidate; how many are wrong. Their `why` says how. */
+/* Verifies every candidate; how many are wrong. Their `why` says how. */
 int e2e_verify(struct e2e *x, struct e2e_work *w);
 /* One trace of one task, outside any work: VERDICT_OK, the verdict, or VERDICT_ILLEGAL if it is
  * refused. */

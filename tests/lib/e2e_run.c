@@ -11,7 +11,7 @@
 #include "compile/job.h"
 #include "lib/e2e.h"
 
-enum { CHOICES_MAX = 3000, TIER = 2 };
+enum { CHOICES_MAX = 3000 };
 
 #define FINE(rc, e) ck_assert_msg((rc) == RC_OK, "%s: %s", (e).code, (e).msg)
 
@@ -29,6 +29,7 @@ struct e2e *e2e_open(void)
     target_text(x->target, &b);
     memcpy(x->target_text, b.p, b.n + 1);
     buf_fini(&b);
+    x->tier = 2;
     FINE(worker_start(&x->worker, &e), e);
     x->client = client_open(NULL, &e);
     ck_assert_msg(x->client != NULL, "%s: %s", e.code, e.msg);
@@ -269,7 +270,7 @@ static enum verdict verify_one(struct e2e *x, const struct task *task, const cha
     struct err e = {0};
     struct arena *a = arena_new();
     struct data_recipe recipe;
-    struct wire_verify m = {.limits = {.threads = (uint32_t)threads}, .tier = TIER, .seed = 1};
+    struct wire_verify m = {.limits = {.threads = (uint32_t)threads}, .tier = (uint8_t)x->tier, .seed = 1};
     struct client_reply reply;
     struct trace *t;
     char params[256] = "";
