@@ -287,17 +287,23 @@ void cc_preamble(struct cc *c, struct buf *out)
         put_features(c->t, out);
         buf_puts(out, "\"), ");
     }
-    buf_puts(out,
-             "optimize(\"O2\", \"fp-contract=fast\", \"no-math-errno\", "
-             "\"no-tree-loop-distribute-patterns\"), unused))\n"
-             "#define QN_CONTRACT\n#endif\n"
-             "/* The compiler does not see what this pointer is made of: accesses are "
-             "displacements from it. */\n"
-             "#if defined(__clang__)\n#define QN_FIX(p) __asm__(\"\" : \"+r\"(p))\n#else\n#define "
-             "QN_FIX(p)\n#endif\n"
-             "/* The vector stays in a register: gcc would rather load it again for each use. */\n"
-             "#if defined(__clang__) || !(defined(__x86_64__) || defined(__aarch64__))\n#define "
-             "QN_KEEP(x)\n");
+    buf_puts(
+        out,
+        "optimize(\"O2\", \"fp-contract=fast\", \"no-math-errno\", "
+        "\"no-tree-loop-distribute-patterns\"), unused))\n"
+        "#define QN_CONTRACT\n#endif\n"
+        "/* The compiler does not see what this pointer is made of: accesses are "
+        "displacements from it. */\n"
+        "#if defined(__clang__)\n#define QN_FIX(p) __asm__(\"\" : \"+r\"(p))\n#else\n#define "
+        "QN_FIX(p)\n#endif\n"
+        "/* Keeps a loop of guarded stores a loop: gcc 12 makes masked vextracti64x4 of it, which "
+        "faults where the mask is off. */\n"
+        "#if defined(__GNUC__) && !defined(__clang__)\n#define QN_FENCE __asm__ "
+        "volatile(\"\")\n#else\n"
+        "#define QN_FENCE\n#endif\n"
+        "/* The vector stays in a register: gcc would rather load it again for each use. */\n"
+        "#if defined(__clang__) || !(defined(__x86_64__) || defined(__aarch64__))\n#define "
+        "QN_KEEP(x)\n");
     buf_printf(out, "#else\n#define QN_KEEP(x) __asm__(\"\" : \"+%s\"(x))\n#endif\n\n",
                a64         ? "w"
                : c->avx512 ? "v"
