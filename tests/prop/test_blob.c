@@ -67,6 +67,7 @@ static void count_refusal(const char *code)
 static void load_targets(void)
 {
     struct err e = {0};
+    if (ntarget) return;
     for (size_t i = 0; i < QN_COUNT(targets); i++) {
         ck_assert_msg(target_load(targets[i], &target[ntarget], &e) == RC_OK, "%s", e.msg);
         if (strcmp(targets[i], "x86-64-v4") == 0 && !__builtin_cpu_supports("x86-64-v4")) continue;
@@ -374,6 +375,7 @@ int main(void)
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     int failed = srunner_ntests_failed(r);
+    if (failed) printf("the last case was seed %" PRIu64 "\n", shared->seed);
     srunner_free(r);
     return failed ? 1 : 0;
 }
