@@ -1,9 +1,11 @@
 /* compile: the pipeline of one candidate, read top to bottom.
  *
- *   op text + task ──dsl_lower──► nest ──sched_apply──► nest' ──lower──► kernel ──codegen_llvm──► blob
+ *   op text + task ──dsl_lower──► nest ──sched_apply──► nest' ──lower──► kernel ──codegen_llvm──►
+ * blob
  *
- * Between stages: texts for `quern lower --stage all`, and nest_verify when asked. Nothing here decides
- * anything; a refusal at any stage ends the candidate with the code and sentence of that stage. */
+ * Between stages: texts for `quern lower --stage all`, and nest_verify when asked. Nothing here
+ * decides anything; a refusal at any stage ends the candidate with the code and sentence of that
+ * stage. */
 #include "compile/compile.h"
 
 #include <stdio.h>
@@ -18,8 +20,8 @@ struct compiler {
     struct target *target;
 };
 
-enum rc compiler_new(struct compiler **out, const char *op_text, const char *task_token, const char *target_text_in,
-                     struct err *e)
+enum rc compiler_new(struct compiler **out, const char *op_text, const char *task_token,
+                     const char *target_text_in, struct err *e)
 {
     struct compiler *c = mem_new(sizeof *c);
     enum rc rc = op_lib_new(NULL, false, &c->lib, e);
@@ -43,13 +45,15 @@ void compiler_free(struct compiler *c)
     mem_free(c);
 }
 
-/* ---- texts between stages --------------------------------------------------------------------- */
+/* ---- texts between stages ---------------------------------------------------------------------
+ */
 
 enum { STAGE_TEXT_MAX = 64 << 20 };
 
 static void add_stage(struct compile_result *r, const char *name, const char *text)
 {
-    r->stage = mem_grow(r->stage, sizeof *r->stage * (size_t)r->nstage, sizeof *r->stage * (size_t)(r->nstage + 1));
+    r->stage = mem_grow(r->stage, sizeof *r->stage * (size_t)r->nstage,
+                        sizeof *r->stage * (size_t)(r->nstage + 1));
     r->stage[r->nstage].name = mem_strdup(name);
     r->stage[r->nstage++].text = mem_strdup(text);
 }
@@ -63,10 +67,7 @@ static void add_nest(struct compile_result *r, const char *name, const struct ne
     buf_fini(&b);
 }
 
-static void dump_pass(void *ctx, const char *pass, const struct nest *n)
-{
-    add_nest(ctx, pass, n);
-}
+static void dump_pass(void *ctx, const char *pass, const struct nest *n) { add_nest(ctx, pass, n); }
 
 static void add_c_forms(struct compile_result *r, const struct kernel *k, const struct target *t)
 {
@@ -79,7 +80,10 @@ static void add_c_forms(struct compile_result *r, const struct kernel *k, const 
         struct err e = {0};
         buf_init(&c, STAGE_TEXT_MAX);
         buf_init(&h, STAGE_TEXT_MAX);
-        struct c_options o = {.form = forms[i].form, .prefix = "", .symbol = "kernel", .banner = ""};
+        struct c_options o = {.form = forms[i].form,
+                              .prefix = "",
+                              .symbol = "kernel",
+                              .banner = ""};
         if (codegen_c(k, t, &o, &c, &h, &e) == RC_OK)
             add_stage(r, forms[i].name, c.p);
         else
@@ -89,9 +93,11 @@ static void add_c_forms(struct compile_result *r, const struct kernel *k, const 
     }
 }
 
-/* ---- the pipeline ----------------------------------------------------------------------------- */
+/* ---- the pipeline -----------------------------------------------------------------------------
+ */
 
-static void fail(struct compile_result *r, enum compile_status status, const char *code, const char *msg)
+static void fail(struct compile_result *r, enum compile_status status, const char *code,
+                 const char *msg)
 {
     r->status = status;
     snprintf(r->code, sizeof r->code, "%s", code);
@@ -112,10 +118,12 @@ static enum rc check(const struct nest *n, enum nest_stage stage, int want, stru
     return want & COMPILE_VERIFY ? nest_verify(n, stage, e) : RC_OK;
 }
 
-/* Task and trace to kernel form. On refusal *rejected tells a schedule's fault from a later one's. */
-static enum rc front(const struct task *task, const struct target *target, const struct trace *trace, int want,
-                     struct ir *ir, struct nest **naive, struct kernel *k, lower_dump_fn *dump, void *dump_ctx,
-                     bool *rejected, struct err *e)
+/* Task and trace to kernel form. On refusal *rejected tells a schedule's fault from a later one's.
+ */
+static enum rc front(const struct task *task, const struct target *target,
+                     const struct trace *trace, int want, struct ir *ir, struct nest **naive,
+                     struct kernel *k, lower_dump_fn *dump, void *dump_ctx, bool *rejected,
+                     struct err *e)
 {
     char params[512];
     struct nest *n;
@@ -144,13 +152,17 @@ static enum rc front(const struct task *task, const struct target *target, const
     rc = check(n, NEST_SCHEDULED, want, e);
     if (rc != RC_OK) return rc;
     if (dump) dump(dump_ctx, "scheduled", n);
-    struct lower_options lo = {.dump = dump, .dump_ctx = dump_ctx, .verify_each = (want & COMPILE_VERIFY) != 0,
-                               .skip_flops = want == 0, .dyn = task->dyn};
+    struct lower_options lo = {.dump = dump,
+                               .dump_ctx = dump_ctx,
+                               .verify_each = (want & COMPILE_VERIFY) != 0,
+                               .skip_flops = want == 0,
+                               .dyn = task->dyn};
     return lower(n, target, &lo, k, e);
 }
 
-enum rc compile_kernel(const struct task *task, const struct target *t, const struct trace *trace, struct ir **ir,
-                       struct nest **naive, struct kernel *k, lower_dump_fn *dump, void *dump_ctx, struct err *e)
+enum rc compile_kernel(const struct task *task, const struct target *t, const struct trace *trace,
+                       struct ir **ir, struct nest **naive, struct kernel *k, lower_dump_fn *dump,
+                       void *dump_ctx, struct err *e)
 {
     bool rejected;
     *ir = ir_new();
@@ -168,24 +180,28 @@ static void packed_sizes(const struct nest *n, struct compile_result *r)
         const struct tensor *t = n->tensor[i];
         int64_t elements = 0;
         if (t->scope != SCOPE_PACKED || r->npacked == (int)QN_COUNT(r->packed_bytes)) continue;
-        QN_CHECK(expr_is_int(t->extent[0], &elements), "packed tensor %s has no constant size", t->name);
+        QN_CHECK(expr_is_int(t->extent[0], &elements), "packed tensor %s has no constant size",
+                 t->name);
         r->packed_bytes[r->npacked++] = elements * dtype_bytes(t->type.dtype) * t->type.lanes;
     }
 }
 
-static void back(struct compiler *c, const struct kernel *k, const struct trace *trace, int want, struct compile_result *r)
+static void back(struct compiler *c, const struct kernel *k, const struct trace *trace, int want,
+                 struct compile_result *r)
 {
     struct err e = {0};
     struct buf ll, s;
     buf_init(&ll, STAGE_TEXT_MAX);
     buf_init(&s, STAGE_TEXT_MAX);
     struct codegen_options o = {
-        .misched = strcmp(trace_choice(trace, "misched", c->target->misched ? "on" : "off"), "on") == 0,
+        .misched =
+            strcmp(trace_choice(trace, "misched", c->target->misched ? "on" : "off"), "on") == 0,
         .addr_hoist = strcmp(trace_choice(trace, "addr", "plain"), "hoist") == 0,
         .ll = want & COMPILE_LL ? &ll : NULL,
         .s = want & COMPILE_ASM ? &s : NULL,
     };
-    if (codegen_llvm(k, c->target, &o, &r->art, &e) != RC_OK) fail(r, COMPILE_FAILED, e.code, e.msg);
+    if (codegen_llvm(k, c->target, &o, &r->art, &e) != RC_OK)
+        fail(r, COMPILE_FAILED, e.code, e.msg);
     if (want & COMPILE_LL && ll.n) add_stage(r, "ll", ll.p);
     if (want & COMPILE_ASM && s.n) add_stage(r, "s", s.p);
     buf_fini(&ll);
@@ -194,7 +210,8 @@ static void back(struct compiler *c, const struct kernel *k, const struct trace 
 
 static const char reference_trace[] = "algorithm direct\n";
 
-void compile_candidate(struct compiler *c, const char *trace_text, int want, struct compile_result *r)
+void compile_candidate(struct compiler *c, const char *trace_text, int want,
+                       struct compile_result *r)
 {
     memset(r, 0, sizeof *r);
     r->art.pack_at = -1;
@@ -216,8 +233,8 @@ void compile_candidate(struct compiler *c, const char *trace_text, int want, str
     struct ir *ir = ir_new();
     struct kernel k = {0};
     bool rejected;
-    enum rc rc = front(c->task, c->target, trace, want, ir, NULL, &k, want & COMPILE_STAGES ? dump_pass : NULL, r,
-                       &rejected, &e);
+    enum rc rc = front(c->task, c->target, trace, want, ir, NULL, &k,
+                       want & COMPILE_STAGES ? dump_pass : NULL, r, &rejected, &e);
     r->front_ns = clock_ns() - start;
     if (rc != RC_OK) {
         fail(r, rejected ? COMPILE_REJECTED : COMPILE_FAILED, e.code, e.msg);

@@ -4,7 +4,8 @@
 
 #include "compile/compile.h"
 
-/* Fields are u32 length + bytes, in a fixed order: a private format between two copies of one program. */
+/* Fields are u32 length + bytes, in a fixed order: a private format between two copies of one
+ * program. */
 void field_put(struct buf *b, const void *p, size_t n);
 void field_text(struct buf *b, const char *s);
 void field_i64(struct buf *b, int64_t v);

@@ -1,6 +1,8 @@
-/* fields: requests and results of the compile worker as bytes: u32 length + bytes, in a fixed order.
+/* fields: requests and results of the compile worker as bytes: u32 length + bytes, in a fixed
+ * order.
  *
- * Invariant: result_decode(result_encode(r)) equals r; a short or overlong text is `bad`, never read past. */
+ * Invariant: result_decode(result_encode(r)) equals r; a short or overlong text is `bad`, never
+ * read past. */
 #include <string.h>
 
 #include "base/arena.h"
@@ -13,15 +15,9 @@ void field_put(struct buf *b, const void *p, size_t n)
     buf_put(b, p, n);
 }
 
-void field_text(struct buf *b, const char *s)
-{
-    field_put(b, s, strlen(s));
-}
+void field_text(struct buf *b, const char *s) { field_put(b, s, strlen(s)); }
 
-void field_i64(struct buf *b, int64_t v)
-{
-    field_put(b, &v, sizeof v);
-}
+void field_i64(struct buf *b, int64_t v) { field_put(b, &v, sizeof v); }
 
 const void *field_get(struct fields *f, size_t *n)
 {

@@ -19,7 +19,8 @@ static enum arch arch_of(const struct target *t)
     return ARCH_X86_64;
 }
 
-void job_blob(struct wire_blob *out, const struct compile_result *r, const struct target *target, struct arena *a)
+void job_blob(struct wire_blob *out, const struct compile_result *r, const struct target *target,
+              struct arena *a)
 {
     memset(out, 0, sizeof *out);
     out->arch = (uint8_t)arch_of(target);
@@ -37,24 +38,32 @@ void job_blob(struct wire_blob *out, const struct compile_result *r, const struc
 static enum check check_of(const struct task_tensor *t, const struct data_recipe *r)
 {
     if (!dtype_is_float(t->dtype)) return CHECK_BITS;
-    if (t->dtype == TYPE_F32 && r->sum_of_products && !r->fractional && !r->transcendental) return CHECK_SUMPROD;
+    if (t->dtype == TYPE_F32 && r->sum_of_products && !r->fractional && !r->transcendental)
+        return CHECK_SUMPROD;
     return r->bent ? CHECK_MILD_L2 : CHECK_REL_L2;
 }
 
-static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t, const struct data_recipe *r, struct err *e)
+static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t,
+                           const struct data_recipe *r, struct err *e)
 {
-    static const enum role role_of[] = {[SCOPE_IN] = ROLE_IN, [SCOPE_CONST] = ROLE_CONST, [SCOPE_OUT] = ROLE_OUT};
+    static const enum role role_of[] = {
+        [SCOPE_IN] = ROLE_IN, [SCOPE_CONST] = ROLE_CONST, [SCOPE_OUT] = ROLE_OUT};
     enum wire_dtype dtype;
     if (!wire_dtype_find(dtype_name(t->dtype), &dtype) || dtype_bits(t->dtype) < 8)
-        return err_set(e, RC_INPUT, "job.dtype", "tensor '%s': %s cannot be measured yet", t->name, dtype_name(t->dtype));
+        return err_set(e, RC_INPUT, "job.dtype", "tensor '%s': %s cannot be measured yet", t->name,
+                       dtype_name(t->dtype));
     *b = (struct wire_buffer){
         .name = t->name,
         .role = (uint8_t)role_of[t->scope],
         .dtype = (uint8_t)dtype,
         .count = (uint64_t)t->elements,
         .bytes = (uint64_t)t->bytes,
-        .int_lo = t->ranged ? t->lo : r->exact ? -r->magnitude : -4,
-        .int_hi = t->ranged ? t->hi - 1 : r->exact ? r->magnitude : 4,
+        .int_lo = t->ranged  ? t->lo
+                  : r->exact ? -r->magnitude
+                             : -4,
+        .int_hi = t->ranged  ? t->hi - 1
+                  : r->exact ? r->magnitude
+                             : 4,
         .check = (uint8_t)(t->scope == SCOPE_OUT ? check_of(t, r) : CHECK_BITS),
         .reduce_k = (double)i64_max(1, r->depth),
     };
@@ -67,12 +76,13 @@ static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t, c
 }
 
 enum rc job_task(struct wire_task *out, const struct task *task, const struct data_recipe *recipe,
-                 const struct compile_result *reference, const struct target *target, struct arena *a, struct err *e)
+                 const struct compile_result *reference, const struct target *target,
+                 struct arena *a, struct err *e)
 {
     memset(out, 0, sizeof *out);
     if (task->ntensor > WIRE_MAX_BUFFERS)
-        return err_set(e, RC_INPUT, "job.buffers", "%s has %d tensors; the runner takes %d", task->token, task->ntensor,
-                       WIRE_MAX_BUFFERS);
+        return err_set(e, RC_INPUT, "job.buffers", "%s has %d tensors; the runner takes %d",
+                       task->token, task->ntensor, WIRE_MAX_BUFFERS);
     out->token = task->token;
     out->buffers = ARENA_ARRAY(a, struct wire_buffer, task->ntensor);
     out->buffers_n = (uint32_t)task->ntensor;
@@ -89,8 +99,8 @@ enum rc job_task(struct wire_task *out, const struct task *task, const struct da
     return RC_OK;
 }
 
-enum rc job_recipe(const struct task *task, const char *algorithm, const char *params, struct data_recipe *out,
-                   struct err *e)
+enum rc job_recipe(const struct task *task, const char *algorithm, const char *params,
+                   struct data_recipe *out, struct err *e)
 {
     struct ir *ir = ir_new();
     struct nest *n;

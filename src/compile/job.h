@@ -1,23 +1,27 @@
 /* job: a task as the runner sees it: operands, reference kernel, tolerances.
  *
- *   struct job j; job_init(&j, task, recipe, &reference, arena);   j.task goes into VERIFY, SCREEN, RACE_OPEN
- *   struct wire_blob b; job_blob(&b, &result, target_arch)         a candidate's code; points into the result
+ *   struct job j; job_init(&j, task, recipe, &reference, arena);   j.task goes into VERIFY, SCREEN,
+ * RACE_OPEN struct wire_blob b; job_blob(&b, &result, target_arch)         a candidate's code;
+ * points into the result
  *
- * Invariant: the same task and recipe give the same bytes, so the runner computes each reference once. */
+ * Invariant: the same task and recipe give the same bytes, so the runner computes each reference
+ * once. */
 #ifndef QN_JOB_H
 #define QN_JOB_H
 
 #include "compile/compile.h"
 #include "wire/wire.h"
 
-/* Pointers of *out live in `a` and in `reference` (which must outlive it). RC_INPUT "job.dtype" for types the
- * runner cannot hold, "job.buffers" for too many tensors. */
+/* Pointers of *out live in `a` and in `reference` (which must outlive it). RC_INPUT "job.dtype" for
+ * types the runner cannot hold, "job.buffers" for too many tensors. */
 enum rc job_task(struct wire_task *out, const struct task *task, const struct data_recipe *recipe,
-                 const struct compile_result *reference, const struct target *target, struct arena *a, struct err *e);
-void job_blob(struct wire_blob *out, const struct compile_result *r, const struct target *target, struct arena *a);
+                 const struct compile_result *reference, const struct target *target,
+                 struct arena *a, struct err *e);
+void job_blob(struct wire_blob *out, const struct compile_result *r, const struct target *target,
+              struct arena *a);
 /* Recipe of one algorithm of the task, from its naive nest. */
-enum rc job_recipe(const struct task *task, const char *algorithm, const char *params, struct data_recipe *out,
-                   struct err *e);
+enum rc job_recipe(const struct task *task, const char *algorithm, const char *params,
+                   struct data_recipe *out, struct err *e);
 /* FLOPs of the op's valid taps and compulsory bytes (each operand once), algorithm direct. */
 enum rc job_work(const struct task *task, double *flops, double *bytes, struct err *e);
 

@@ -3,7 +3,8 @@
  *   conv2d, layout=nhwc  ->  schedules/conv2d/nhwc.sched (its `when` holds) for algorithm direct;
  *                            a derived space for each algorithm no file covers
  *
- * Invariants: at least one space; files are read in name order, so the plan is the same everywhere. */
+ * Invariants: at least one space; files are read in name order, so the plan is the same everywhere.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +33,8 @@ void compile_facts(const struct task *task, const struct target *t, int threads,
     facts_put(f, "threads", threads);
 }
 
-static enum rc add_file(const struct facts *f, const char *path, const char *label, struct plan *out, struct err *e)
+static enum rc add_file(const struct facts *f, const char *path, const char *label,
+                        struct plan *out, struct err *e)
 {
     char *text;
     size_t n;
@@ -45,14 +47,16 @@ static enum rc add_file(const struct facts *f, const char *path, const char *lab
     return rc;
 }
 
-static enum rc add_files(const struct task *task, const struct facts *f, const char *dir, struct plan *out, struct err *e)
+static enum rc add_files(const struct task *task, const struct facts *f, const char *dir,
+                         struct plan *out, struct err *e)
 {
     char folder[1024], path[1300];
     char **names;
     size_t n;
     enum rc rc = RC_OK;
     snprintf(folder, sizeof folder, "%s/%s", dir, operator_name(task->op));
-    if (fs_list(folder, ".sched", &names, &n, NULL) != RC_OK) return RC_OK; /* an operator without schedules */
+    if (fs_list(folder, ".sched", &names, &n, NULL) != RC_OK)
+        return RC_OK; /* an operator without schedules */
     for (size_t i = 0; i < n && rc == RC_OK && out->n < PLAN_SPACES; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
         rc = add_file(f, path, names[i], out, e);
@@ -68,8 +72,8 @@ static bool covers(const struct plan *p, const char *algorithm)
     return false;
 }
 
-static enum rc add_derived(const struct task *task, const struct facts *f, const char *algorithm, struct plan *out,
-                           struct err *e)
+static enum rc add_derived(const struct task *task, const struct facts *f, const char *algorithm,
+                           struct plan *out, struct err *e)
 {
     struct ir *ir = ir_new();
     struct nest *n;
@@ -81,8 +85,8 @@ static enum rc add_derived(const struct task *task, const struct facts *f, const
     return rc;
 }
 
-enum rc compile_plan(const struct task *task, const struct target *t, int threads, const char *dir, struct plan *out,
-                     struct err *e)
+enum rc compile_plan(const struct task *task, const struct target *t, int threads, const char *dir,
+                     struct plan *out, struct err *e)
 {
     struct facts *f = mem_new(sizeof *f);
     struct algo algos[8];
@@ -102,7 +106,8 @@ enum rc compile_plan(const struct task *task, const struct target *t, int thread
         }
     }
     mem_free(f);
-    if (rc == RC_OK && out->n == 0) rc = err_set(e, RC_INTERNAL, "plan.empty", "no schedule space for %s", task->token);
+    if (rc == RC_OK && out->n == 0)
+        rc = err_set(e, RC_INTERNAL, "plan.empty", "no schedule space for %s", task->token);
     if (rc != RC_OK) plan_fini(out);
     return rc;
 }

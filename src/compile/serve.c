@@ -1,7 +1,9 @@
-/* serve: the compile worker itself: reads requests on descriptor 3, compiles, answers, until it closes.
+/* serve: the compile worker itself: reads requests on descriptor 3, compiles, answers, until it
+ * closes.
  *
- * Invariants: one answer a request, in order; a crash answers nothing (the client blames the request it
- * waits for); memory is bounded by one candidate, because each has a context of its own. */
+ * Invariants: one answer a request, in order; a crash answers nothing (the client blames the
+ * request it waits for); memory is bounded by one candidate, because each has a context of its own.
+ */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +32,8 @@ static enum rc answer(uint64_t id, const struct compile_result *r, struct err *e
 static void serve_task(struct compiler **c, const char *payload, size_t n, struct compile_result *r)
 {
     struct fields f = {payload, payload + n, false};
-    char *op_text = field_get_text(&f), *token = field_get_text(&f), *target_text_in = field_get_text(&f);
+    char *op_text = field_get_text(&f), *token = field_get_text(&f),
+         *target_text_in = field_get_text(&f);
     struct err e = {0};
     compiler_free(*c);
     *c = NULL;
@@ -44,7 +47,8 @@ static void serve_task(struct compiler **c, const char *payload, size_t n, struc
     mem_free(target_text_in);
 }
 
-static void serve_compile(struct compiler *c, const char *payload, size_t n, struct compile_result *r)
+static void serve_compile(struct compiler *c, const char *payload, size_t n,
+                          struct compile_result *r)
 {
     struct fields f = {payload, payload + n, false};
     int want = (int)field_get_i64(&f);

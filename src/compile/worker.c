@@ -1,10 +1,12 @@
 /* worker: the client side: one compile process, its queue, and what happens when it dies.
  *
- *   frame = u32 kind, u32 length, u64 id, payload (fields.c)       requests TASK, COMPILE; reply RESULT
+ *   frame = u32 kind, u32 length, u64 id, payload (fields.c)       requests TASK, COMPILE; reply
+ * RESULT
  *
- * Invariants: replies come in the order of requests, so the queue's head is what the process works on and
- * what a death is blamed on; a request stays in the queue until its reply is whole; the queue is small
- * enough that all of it fits a socket buffer, so neither side can block the other for ever. */
+ * Invariants: replies come in the order of requests, so the queue's head is what the process works
+ * on and what a death is blamed on; a request stays in the queue until its reply is whole; the
+ * queue is small enough that all of it fits a socket buffer, so neither side can block the other
+ * for ever. */
 #include "compile/worker.h"
 
 #include <poll.h>
@@ -35,7 +37,8 @@ struct worker {
     int64_t restarts;
 };
 
-static enum rc frame_send(struct worker *w, uint32_t kind, uint64_t id, const struct buf *payload, struct err *e)
+static enum rc frame_send(struct worker *w, uint32_t kind, uint64_t id, const struct buf *payload,
+                          struct err *e)
 {
     struct worker_frame f = {kind, (uint32_t)payload->n, id};
     enum rc rc = io_write(w->proc.fd, &f, sizeof f, WORKER_TIMEOUT_MS, e);
@@ -105,12 +108,14 @@ static enum rc send_compile(struct worker *w, const struct pending *p, struct er
 }
 
 /* One whole frame; the payload is mem_free'd by the caller. */
-static enum rc frame_receive(struct worker *w, struct worker_frame *f, char **payload, int timeout_ms, struct err *e)
+static enum rc frame_receive(struct worker *w, struct worker_frame *f, char **payload,
+                             int timeout_ms, struct err *e)
 {
     *payload = NULL;
     enum rc rc = io_read(w->proc.fd, f, sizeof *f, timeout_ms, e);
     if (rc != RC_OK) return rc;
-    if (f->n > WORKER_FRAME_MAX) return err_set(e, RC_FAIL, "worker.frame", "the compile worker sent nonsense");
+    if (f->n > WORKER_FRAME_MAX)
+        return err_set(e, RC_FAIL, "worker.frame", "the compile worker sent nonsense");
     *payload = mem_new((size_t)f->n + 1);
     rc = io_read(w->proc.fd, *payload, f->n, WORKER_TIMEOUT_MS, e);
     if (rc != RC_OK) {
@@ -120,7 +125,8 @@ static enum rc frame_receive(struct worker *w, struct worker_frame *f, char **pa
     return rc;
 }
 
-enum rc worker_task(struct worker *w, const char *op_text, const char *token, const char *target_text, struct err *e)
+enum rc worker_task(struct worker *w, const char *op_text, const char *token,
+                    const char *target_text, struct err *e)
 {
     QN_CHECK(w->n == 0, "worker_task with %d requests in flight", w->n);
     const char *text[3] = {op_text, token, target_text};
@@ -172,7 +178,8 @@ static void pop(struct worker *w)
 }
 
 /* The process is gone or hangs: blame the head of the queue, go on with the rest. */
-static enum rc bury(struct worker *w, const char *code, uint64_t *id, struct compile_result *r, struct err *e)
+static enum rc bury(struct worker *w, const char *code, uint64_t *id, struct compile_result *r,
+                    struct err *e)
 {
     int status = 0;
     reap(w, &status);
@@ -182,7 +189,8 @@ static enum rc bury(struct worker *w, const char *code, uint64_t *id, struct com
     if (strcmp(code, "worker.timeout") == 0)
         snprintf(r->msg, sizeof r->msg, "compiling took more than %d s", WORKER_TIMEOUT_MS / 1000);
     else if (WIFSIGNALED(status))
-        snprintf(r->msg, sizeof r->msg, "the compiler died of signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(r->msg, sizeof r->msg, "the compiler died of signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
     else
         snprintf(r->msg, sizeof r->msg, "the compiler left with status %d", WEXITSTATUS(status));
     *id = w->queue[w->head].id;
@@ -191,7 +199,8 @@ static enum rc bury(struct worker *w, const char *code, uint64_t *id, struct com
     return restart(w, e);
 }
 
-enum rc worker_submit(struct worker *w, uint64_t id, const char *trace_text, int want, struct err *e)
+enum rc worker_submit(struct worker *w, uint64_t id, const char *trace_text, int want,
+                      struct err *e)
 {
     QN_CHECK(w->n < WORKER_QUEUE, "compile queue is full");
     struct pending *p = &w->queue[(w->head + w->n) % WORKER_QUEUE];
@@ -202,32 +211,21 @@ enum rc worker_submit(struct worker *w, uint64_t id, const char *trace_text, int
     return rc == RC_OK || strncmp(e->code, "io.", 3) == 0 ? RC_OK : rc;
 }
 
-int worker_pending(const struct worker *w)
-{
-    return w->n;
-}
+int worker_pending(const struct worker *w) { return w->n; }
 
-int worker_fd(const struct worker *w)
-{
-    return w->proc.fd;
-}
+int worker_fd(const struct worker *w) { return w->proc.fd; }
 
-int64_t worker_restarts(const struct worker *w)
-{
-    return w->restarts;
-}
+int64_t worker_restarts(const struct worker *w) { return w->restarts; }
 
-int worker_pid(const struct worker *w)
-{
-    return (int)w->proc.pid;
-}
+int worker_pid(const struct worker *w) { return (int)w->proc.pid; }
 
 void worker_pause(struct worker *w, bool paused)
 {
     if (w->proc.pid > 0) kill(w->proc.pid, paused ? SIGSTOP : SIGCONT);
 }
 
-enum rc worker_receive(struct worker *w, uint64_t *id, struct compile_result *result, int timeout_ms, struct err *e)
+enum rc worker_receive(struct worker *w, uint64_t *id, struct compile_result *result,
+                       int timeout_ms, struct err *e)
 {
     memset(result, 0, sizeof *result);
     if (w->n == 0) return err_set(e, RC_DEADLINE, "worker.idle", "no compile request is in flight");
@@ -236,12 +234,15 @@ enum rc worker_receive(struct worker *w, uint64_t *id, struct compile_result *re
     int wait_ms = timeout_ms < 0 || timeout_ms > left_ms ? (int)i64_max(left_ms, 0) : timeout_ms;
     if (poll(&p, 1, wait_ms) <= 0) {
         if (left_ms <= wait_ms) return bury(w, "worker.timeout", id, result, e);
-        return err_set(e, RC_DEADLINE, "worker.deadline", "no compile result within %d ms", timeout_ms);
+        return err_set(e, RC_DEADLINE, "worker.deadline", "no compile result within %d ms",
+                       timeout_ms);
     }
     struct worker_frame f;
     char *payload;
-    if (frame_receive(w, &f, &payload, WORKER_TIMEOUT_MS, e) != RC_OK) return bury(w, "worker.died", id, result, e);
-    bool fine = f.kind == WORKER_RESULT && f.id == w->queue[w->head].id && result_decode(result, payload, f.n);
+    if (frame_receive(w, &f, &payload, WORKER_TIMEOUT_MS, e) != RC_OK)
+        return bury(w, "worker.died", id, result, e);
+    bool fine = f.kind == WORKER_RESULT && f.id == w->queue[w->head].id &&
+                result_decode(result, payload, f.n);
     mem_free(payload);
     if (!fine) {
         compile_result_fini(result);

@@ -1,12 +1,14 @@
 /* worker: candidates compiled in a process of their own, because LLVM may abort.
  *
- *   struct worker *w; worker_start(&w, &e);                       spawns $QUERN_WORKER or quern-worker beside the program
- *   worker_task(w, op_text, token, target_text, &e);              what the next requests are about
- *   worker_submit(w, id, trace_text, COMPILE_BLOB, &e);           up to WORKER_QUEUE in flight
- *   worker_receive(w, &id, &result, timeout_ms, &e);              in order of submission
+ *   struct worker *w; worker_start(&w, &e);                       spawns $QUERN_WORKER or
+ * quern-worker beside the program worker_task(w, op_text, token, target_text, &e); what the next
+ * requests are about worker_submit(w, id, trace_text, COMPILE_BLOB, &e);           up to
+ * WORKER_QUEUE in flight worker_receive(w, &id, &result, timeout_ms, &e);              in order of
+ * submission
  *
  * A worker that dies or hangs answers the candidate it died on with COMPILE_FAILED "worker.died" or
- * "worker.timeout", is started again, and is sent the rest: the caller never notices more than that. */
+ * "worker.timeout", is started again, and is sent the rest: the caller never notices more than
+ * that. */
 #ifndef QN_WORKER_H
 #define QN_WORKER_H
 
@@ -19,12 +21,16 @@ struct worker;
 enum rc worker_start(struct worker **out, struct err *e);
 void worker_stop(struct worker *w); /* NULL allowed */
 /* Drops nothing in flight: call with an empty queue. RC_INPUT if the worker refuses the task. */
-enum rc worker_task(struct worker *w, const char *op_text, const char *token, const char *target_text, struct err *e);
-enum rc worker_submit(struct worker *w, uint64_t id, const char *trace_text, int want, struct err *e);
+enum rc worker_task(struct worker *w, const char *op_text, const char *token,
+                    const char *target_text, struct err *e);
+enum rc worker_submit(struct worker *w, uint64_t id, const char *trace_text, int want,
+                      struct err *e);
 int worker_pending(const struct worker *w);
 int worker_fd(const struct worker *w); /* readable when a result may be there */
-/* RC_DEADLINE after timeout_ms without a result (0 = poll). compile_result_fini(result) is the caller's. */
-enum rc worker_receive(struct worker *w, uint64_t *id, struct compile_result *result, int timeout_ms, struct err *e);
+/* RC_DEADLINE after timeout_ms without a result (0 = poll). compile_result_fini(result) is the
+ * caller's. */
+enum rc worker_receive(struct worker *w, uint64_t *id, struct compile_result *result,
+                       int timeout_ms, struct err *e);
 int64_t worker_restarts(const struct worker *w);
 int worker_pid(const struct worker *w);
 void worker_pause(struct worker *w, bool paused); /* SIGSTOP / SIGCONT around races */

@@ -1,10 +1,12 @@
 /* host: what the running machine says about itself.
  *
- *   host_target_name() -> "zen4"      a file whose `match` names this vendor, family and model and whose ISA the CPU has,
- *                                     else the highest x86-64 level it has; elsewhere by architecture
- *   host_overlay(t)                   part and stepping, caches from sysfs, cores from the affinity mask
+ *   host_target_name() -> "zen4"      a file whose `match` names this vendor, family and model and
+ * whose ISA the CPU has, else the highest x86-64 level it has; elsewhere by architecture
+ *   host_overlay(t)                   part and stepping, caches from sysfs, cores from the affinity
+ * mask
  *
- * Invariant: a level is chosen only if CPUID *and* the operating system (XCR0, through the compiler's probe) allow it. */
+ * Invariant: a level is chosen only if CPUID *and* the operating system (XCR0, through the
+ * compiler's probe) allow it. */
 #include <ctype.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -55,7 +57,8 @@ static bool matches(const char *match, const struct cpu_id *c)
     char vendor[13];
     unsigned family;
     int used = 0;
-    if (sscanf(match, "%12s %u %n", vendor, &family, &used) < 2 || strcmp(vendor, c->vendor) || family != c->family)
+    if (sscanf(match, "%12s %u %n", vendor, &family, &used) < 2 || strcmp(vendor, c->vendor) ||
+        family != c->family)
         return false;
     for (const char *p = match + used; *p;) {
         char *end;
@@ -85,14 +88,16 @@ const char *host_target_name(void)
     char dir[900];
     char **files;
     size_t n;
-    if (fs_data_dir(dir, sizeof dir, "targets", NULL) != RC_OK || fs_list(dir, ".target", &files, &n, NULL) != RC_OK)
+    if (fs_data_dir(dir, sizeof dir, "targets", NULL) != RC_OK ||
+        fs_list(dir, ".target", &files, &n, NULL) != RC_OK)
         return name;
     for (size_t i = 0; i < n; i++) {
         struct target *t;
         struct target_file f;
         files[i][strlen(files[i]) - strlen(".target")] = 0;
         if (target_load_with(files[i], &t, &f, NULL) != RC_OK) continue;
-        if (f.match && matches(f.match, &c) && level_of(t) <= level) snprintf(name, sizeof name, "%s", files[i]);
+        if (f.match && matches(f.match, &c) && level_of(t) <= level)
+            snprintf(name, sizeof name, "%s", files[i]);
         target_free(t);
     }
     fs_list_free(files, n);
@@ -114,10 +119,7 @@ const char *host_target_name(void)
 #endif
 }
 
-static const char *host_part(struct arena *a)
-{
-    return arena_strdup(a, "unknown");
-}
+static const char *host_part(struct arena *a) { return arena_strdup(a, "unknown"); }
 #endif
 
 /* "1024K" -> bytes; 0 if the file is missing. */
@@ -154,7 +156,8 @@ void host_overlay(struct target *t, struct target_file *f)
         int64_t level = read_size(path);
         snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
         int64_t size = read_size(path);
-        if (data && level >= 1 && level <= 3) overlay(t, f, level == 1 ? "l1" : level == 2 ? "l2" : "l3", size);
+        if (data && level >= 1 && level <= 3)
+            overlay(t, f, level == 1 ? "l1" : level == 2 ? "l2" : "l3", size);
     }
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) overlay(t, f, "cores", CPU_COUNT(&set));

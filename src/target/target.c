@@ -3,9 +3,9 @@
  *   vector_bits = 512        # key = value, one a line; `inherits NAME` first; # comments
  *   match = AuthenticAMD 25 16-31,96-127     which parts this file describes (vendor family models)
  *
- * Invariants: a key set twice in one file is an error; an inherited value is overwritten by the file that
- * inherits; origin of each fact is kept for target_explain; "host" never claims an ISA the CPU lacks, because
- * detection (host.c) chooses the file by the features found. */
+ * Invariants: a key set twice in one file is an error; an inherited value is overwritten by the
+ * file that inherits; origin of each fact is kept for target_explain; "host" never claims an ISA
+ * the CPU lacks, because detection (host.c) chooses the file by the features found. */
 #include "target/target_int.h"
 
 #include <stdlib.h>
@@ -82,12 +82,14 @@ void target_free(struct target *t)
 }
 
 /* One `key = value` line; the value runs to the end of the line or a comment. */
-static enum rc parse_line(struct target *t, struct target_file *f, const char *file, const char *text, size_t len,
-                          int line, const char *p, const char *end, struct map *seen, struct err *e)
+static enum rc parse_line(struct target *t, struct target_file *f, const char *file,
+                          const char *text, size_t len, int line, const char *p, const char *end,
+                          struct map *seen, struct err *e)
 {
     const char *eq = memchr(p, '=', (size_t)(end - p));
     if (!eq)
-        return scan_error_at(e, file, text, len, line, 1, "target.syntax", "expected `key = value` or `inherits NAME`");
+        return scan_error_at(e, file, text, len, line, 1, "target.syntax",
+                             "expected `key = value` or `inherits NAME`");
     const char *ke = eq;
     while (ke > p && (ke[-1] == ' ' || ke[-1] == '\t')) ke--;
     const char *v = eq + 1;
@@ -97,7 +99,8 @@ static enum rc parse_line(struct target *t, struct target_file *f, const char *f
     char *value = arena_strndup(t->arena, v, (size_t)(end - v));
     int col = (int)(v - p) + 1;
     if (map_get(seen, key))
-        return scan_error_at(e, file, text, len, line, 1, "target.duplicate", "'%s' is set twice in this file", key);
+        return scan_error_at(e, file, text, len, line, 1, "target.duplicate",
+                             "'%s' is set twice in this file", key);
     map_put(seen, key, key);
     const char *origin = arena_printf(t->arena, "%s:%d", file, line);
     if (strcmp(key, "match") == 0) {
@@ -110,7 +113,8 @@ static enum rc parse_line(struct target *t, struct target_file *f, const char *f
         char *stop;
         long long x = strtoll(value, &stop, 10);
         if (stop == value || *stop || x < 0)
-            return scan_error_at(e, file, text, len, line, col, "target.value", "'%s' wants a whole number >= 0", key);
+            return scan_error_at(e, file, text, len, line, col, "target.value",
+                                 "'%s' wants a whole number >= 0", key);
         *number = x;
     } else if (words) {
         *words = value;
@@ -119,20 +123,22 @@ static enum rc parse_line(struct target *t, struct target_file *f, const char *f
     } else {
         const char *names[QN_COUNT(fact_table) + QN_COUNT(text_table)];
         for (size_t i = 0; i < QN_COUNT(fact_table); i++) names[i] = fact_table[i].key;
-        for (size_t i = 0; i < QN_COUNT(text_table); i++) names[QN_COUNT(fact_table) + i] = text_table[i].key;
+        for (size_t i = 0; i < QN_COUNT(text_table); i++)
+            names[QN_COUNT(fact_table) + i] = text_table[i].key;
         char hint[96];
-        return scan_error_at(e, file, text, len, line, 1, "target.unknown_key", "unknown fact '%s'%s", key,
+        return scan_error_at(e, file, text, len, line, 1, "target.unknown_key",
+                             "unknown fact '%s'%s", key,
                              did_you_mean(hint, sizeof hint, key, names, QN_COUNT(names)));
     }
     target_origin(f, key, origin);
     return RC_OK;
 }
 
-static enum rc parse_text(struct target *t, struct target_file *f, const char *file, const char *text, size_t len,
-                          int depth, struct err *e);
+static enum rc parse_text(struct target *t, struct target_file *f, const char *file,
+                          const char *text, size_t len, int depth, struct err *e);
 
-static enum rc inherit(struct target *t, struct target_file *f, const char *file, const char *text, size_t len, int line,
-                       const char *name, int depth, struct err *e)
+static enum rc inherit(struct target *t, struct target_file *f, const char *file, const char *text,
+                       size_t len, int line, const char *name, int depth, struct err *e)
 {
     if (depth >= INHERIT_DEPTH)
         return scan_error_at(e, file, text, len, line, 1, "target.inherit_depth",
@@ -140,17 +146,19 @@ static enum rc inherit(struct target *t, struct target_file *f, const char *file
     char *parent, path[1024];
     size_t parent_n;
     if (!target_path(path, sizeof path, name))
-        return scan_error_at(e, file, text, len, line, 10, "target.unknown", "no target file '%s.target'", name);
+        return scan_error_at(e, file, text, len, line, 10, "target.unknown",
+                             "no target file '%s.target'", name);
     enum rc rc = fs_read(path, TARGET_FILE_MAX, &parent, &parent_n, e);
     if (rc) return rc;
-    rc = parse_text(t, f, arena_printf(t->arena, "%s.target", name), parent, parent_n, depth + 1, e);
+    rc =
+        parse_text(t, f, arena_printf(t->arena, "%s.target", name), parent, parent_n, depth + 1, e);
     mem_free(parent);
     f->match = NULL; /* describes the parent's parts, not these */
     return rc;
 }
 
-static enum rc parse_text(struct target *t, struct target_file *f, const char *file, const char *text, size_t len,
-                          int depth, struct err *e)
+static enum rc parse_text(struct target *t, struct target_file *f, const char *file,
+                          const char *text, size_t len, int depth, struct err *e)
 {
     struct map *seen = map_new();
     enum rc rc = RC_OK;
@@ -166,7 +174,8 @@ static enum rc parse_text(struct target *t, struct target_file *f, const char *f
         while (end > p && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\r')) end--;
         if (p < end) {
             if ((size_t)(end - p) > 9 && memcmp(p, "inherits ", 9) == 0)
-                rc = inherit(t, f, file, text, len, line, arena_strndup(t->arena, p + 9, (size_t)(end - p) - 9), depth, e);
+                rc = inherit(t, f, file, text, len, line,
+                             arena_strndup(t->arena, p + 9, (size_t)(end - p) - 9), depth, e);
             else
                 rc = parse_line(t, f, file, text, len, line, p, end, seen, e);
         }
@@ -176,16 +185,18 @@ static enum rc parse_text(struct target *t, struct target_file *f, const char *f
     return rc;
 }
 
-enum rc target_parse(const char *file, const char *text, size_t len, struct target **out, struct target_file *f,
-                     struct err *e)
+enum rc target_parse(const char *file, const char *text, size_t len, struct target **out,
+                     struct target_file *f, struct err *e)
 {
     struct target *t = target_new();
     memset(f, 0, sizeof *f);
     enum rc rc = parse_text(t, f, file, text, len, 0, e);
     if (rc == RC_OK && t->vector_bits % 64 != 0)
         rc = err_set(e, RC_INPUT, "target.value", "%s: vector_bits must be a multiple of 64", file);
-    if (rc == RC_OK && (t->vector_bits < 64 || t->vector_bits > 4096 || t->vregs < 1 || t->vregs > 1024))
-        rc = err_set(e, RC_INPUT, "target.value", "%s: vector_bits must be 64..4096 and vregs 1..1024", file);
+    if (rc == RC_OK &&
+        (t->vector_bits < 64 || t->vector_bits > 4096 || t->vregs < 1 || t->vregs > 1024))
+        rc = err_set(e, RC_INPUT, "target.value",
+                     "%s: vector_bits must be 64..4096 and vregs 1..1024", file);
     if (rc != RC_OK) {
         target_free(t);
         t = NULL;
@@ -198,9 +209,11 @@ bool target_path(char *out, size_t n, const char *name)
 {
     char dir[900];
     for (const char *p = name; *p; p++)
-        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '-' || *p == '_'))
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
+              *p == '-' || *p == '_'))
             return false;
-    if (!*name || strlen(name) > 64 || fs_data_dir(dir, sizeof dir, "targets", NULL) != RC_OK) return false;
+    if (!*name || strlen(name) > 64 || fs_data_dir(dir, sizeof dir, "targets", NULL) != RC_OK)
+        return false;
     snprintf(out, n, "%s/%s.target", dir, name);
     return fs_exists(out);
 }
@@ -216,10 +229,12 @@ static enum rc unknown_target(const char *name, struct err *e)
         did_you_mean(hint, sizeof hint, name, (const char *const *)names, n);
         fs_list_free(names, n);
     }
-    return err_set(e, RC_INPUT, "target.unknown", "unknown target '%s'%s; `quern targets` lists them", name, hint);
+    return err_set(e, RC_INPUT, "target.unknown",
+                   "unknown target '%s'%s; `quern targets` lists them", name, hint);
 }
 
-enum rc target_load_with(const char *name, struct target **out, struct target_file *f, struct err *e)
+enum rc target_load_with(const char *name, struct target **out, struct target_file *f,
+                         struct err *e)
 {
     char path[1024], chosen[72];
     bool host = strcmp(name, "host") == 0;
@@ -263,7 +278,8 @@ int target_lanes(const struct target *t, int dtype_bits)
 void target_text(const struct target *t, struct buf *out)
 {
     for (size_t i = 0; i < QN_COUNT(text_table); i++)
-        buf_printf(out, "%s = %s\n", text_table[i].key, *(const char *const *)((const char *)t + text_table[i].at));
+        buf_printf(out, "%s = %s\n", text_table[i].key,
+                   *(const char *const *)((const char *)t + text_table[i].at));
     for (size_t i = 0; i < QN_COUNT(fact_table); i++)
         buf_printf(out, "%s = %lld\n", fact_table[i].key,
                    (long long)*(const int64_t *)((const char *)t + fact_table[i].at));
@@ -271,8 +287,8 @@ void target_text(const struct target *t, struct buf *out)
 
 void target_device_class(const struct target *t, struct buf *out)
 {
-    buf_printf(out, "%s;%s;l1=%lld;l2=%lld;l3=%lld", t->part, t->features, (long long)t->l1, (long long)t->l2,
-               (long long)t->l3);
+    buf_printf(out, "%s;%s;l1=%lld;l2=%lld;l3=%lld", t->part, t->features, (long long)t->l1,
+               (long long)t->l2, (long long)t->l3);
 }
 
 void target_explain(const char *name, struct buf *out, struct err *e)
@@ -291,8 +307,10 @@ void target_explain(const char *name, struct buf *out, struct err *e)
         if (words)
             snprintf(value, sizeof value, "%s", *(const char **)((char *)t + text_table[k].at));
         else
-            snprintf(value, sizeof value, "%lld", (long long)*(int64_t *)((char *)t + fact_table[k].at));
-        buf_printf(out, "%-14s %-24s %s%s%s\n", key, value, origin, words ? "" : "; ", words ? "" : fact_table[k].what);
+            snprintf(value, sizeof value, "%lld",
+                     (long long)*(int64_t *)((char *)t + fact_table[k].at));
+        buf_printf(out, "%-14s %-24s %s%s%s\n", key, value, origin, words ? "" : "; ",
+                   words ? "" : fact_table[k].what);
     }
     target_free(t);
 }

@@ -1,4 +1,5 @@
-/* model: how long a lowered kernel should take, from its loops alone: the analytic ranking of the draft.
+/* model: how long a lowered kernel should take, from its loops alone: the analytic ranking of the
+ * draft.
  *
  *   double ns = model_time_ns(kernel, target);
  *

@@ -1,9 +1,10 @@
-/* search: seeds, draft, descent, exploration. See search.h and autotuner literature named at each step.
+/* search: seeds, draft, descent, exploration. See search.h and autotuner literature named at each
+ * step.
  *
- *   draft      sample points of every space, rank by the analytic model, screen the best few and some far ones
- *   descend    coordinate descent over ordered knobs (Droplet search, TACO 2024: reaches what population
- *              methods reach with a fraction of the trials, given a good start): the neighbours of the best
- *              point, best estimate first; a better one becomes the centre at once
+ *   draft      sample points of every space, rank by the analytic model, screen the best few and
+ * some far ones descend    coordinate descent over ordered knobs (Droplet search, TACO 2024:
+ * reaches what population methods reach with a fraction of the trials, given a good start): the
+ * neighbours of the best point, best estimate first; a better one becomes the centre at once
  *   explore    mutations of the ten fastest, for long budgets */
 #include "tune/search.h"
 
@@ -14,12 +15,15 @@
 
 #include "base/hash.h"
 
-static const double gain_needed = 0.99; /* a step counts from 1 % on: screening noise is of that order */
+static const double gain_needed =
+    0.99; /* a step counts from 1 % on: screening noise is of that order */
 
-/* ---- points ----------------------------------------------------------------------------------- */
+/* ---- points -----------------------------------------------------------------------------------
+ */
 
 /* The point with this trace, made if new (*fresh). Takes `text`. */
-static struct point *point_of(struct search *s, char *text, int space, const int *choice, bool *fresh)
+static struct point *point_of(struct search *s, char *text, int space, const int *choice,
+                              bool *fresh)
 {
     char hash[33];
     hash_id(hash, text, strlen(text));
@@ -68,7 +72,8 @@ static bool faster(const struct point *a, const struct point *b)
     return a->ns != b->ns ? a->ns < b->ns : strcmp(a->hash, b->hash) < 0;
 }
 
-/* ---- draft ------------------------------------------------------------------------------------ */
+/* ---- draft ------------------------------------------------------------------------------------
+ */
 
 static void random_choice(struct search *s, int space, int *choice)
 {
@@ -117,23 +122,28 @@ static void draft_make(struct search *s)
             draft_sample(s, i, each);
     }
     if (s->draft.n) qsort(s->draft.p, s->draft.n, sizeof *s->draft.p, by_estimate);
-    /* Every fourth of the first ones comes from further down: the model may be wrong about a structure. */
+    /* Every fourth of the first ones comes from further down: the model may be wrong about a
+     * structure. */
     size_t first = (size_t)s->o->first;
     for (size_t i = 3; i < first && first < s->draft.n; i += 4) {
-        size_t j = (size_t)rng_range(&s->rng, (int64_t)first, (int64_t)i64_min((int64_t)s->draft.n, (int64_t)first * 16) - 1);
+        size_t j =
+            (size_t)rng_range(&s->rng, (int64_t)first,
+                              (int64_t)i64_min((int64_t)s->draft.n, (int64_t)first * 16) - 1);
         struct point *swap = s->draft.p[i];
         s->draft.p[i] = s->draft.p[j];
         s->draft.p[j] = swap;
     }
 }
 
-/* ---- descent ---------------------------------------------------------------------------------- */
+/* ---- descent ----------------------------------------------------------------------------------
+ */
 
 static int distance(const struct search *s, const struct point *a, const struct point *b)
 {
     if (a->space != b->space) return SEARCH_KNOBS;
     int d = 0;
-    for (int k = 0; k < space_knobs(s->spaces[a->space]) && k < SEARCH_KNOBS; k++) d += a->choice[k] != b->choice[k];
+    for (int k = 0; k < space_knobs(s->spaces[a->space]) && k < SEARCH_KNOBS; k++)
+        d += a->choice[k] != b->choice[k];
     return d;
 }
 
@@ -159,8 +169,8 @@ static void look_around(struct search *s, struct point *centre)
     if (s->around.n) qsort(s->around.p, s->around.n, sizeof *s->around.p, by_estimate);
 }
 
-/* A whole neighbourhood failed to gain 1 %: if the fastest point of all is a little faster than the centre, its own
- * neighbourhood is still unknown. */
+/* A whole neighbourhood failed to gain 1 %: if the fastest point of all is a little faster than the
+ * centre, its own neighbourhood is still unknown. */
 static void settle(struct search *s)
 {
     struct point *best = search_best(s, 0);
@@ -190,7 +200,8 @@ static bool begin_descent(struct search *s)
     return true;
 }
 
-/* ---- exploration ------------------------------------------------------------------------------ */
+/* ---- exploration ------------------------------------------------------------------------------
+ */
 
 static struct point *mutate_once(struct search *s)
 {
@@ -203,7 +214,9 @@ static struct point *mutate_once(struct search *s)
             int n = (int)rng_range(&s->rng, 1, 3);
             for (int i = 0; i < n; i++) {
                 int k = (int)rng_range(&s->rng, 0, space_knobs(s->spaces[space]) - 1);
-                if (k < SEARCH_KNOBS) choice[k] = (int)rng_range(&s->rng, 0, space_knob_values(s->spaces[space], k) - 1);
+                if (k < SEARCH_KNOBS)
+                    choice[k] =
+                        (int)rng_range(&s->rng, 0, space_knob_values(s->spaces[space], k) - 1);
             }
         } else {
             space = (int)rng_range(&s->rng, 0, s->nspace - 1);
@@ -216,7 +229,8 @@ static struct point *mutate_once(struct search *s)
     return NULL;
 }
 
-/* The analytically best of a few mutations: most random points are slow, and slow ones cost the most device time. */
+/* The analytically best of a few mutations: most random points are slow, and slow ones cost the
+ * most device time. */
 static struct point *mutate(struct search *s)
 {
     struct point *best = NULL;
@@ -227,10 +241,12 @@ static struct point *mutate(struct search *s)
     return best;
 }
 
-/* ---- the door --------------------------------------------------------------------------------- */
+/* ---- the door ---------------------------------------------------------------------------------
+ */
 
-void search_init(struct search *s, struct space *const *spaces, int nspace, const char *const *seeds, int nseed,
-                 const struct tune_options *o, double (*estimate)(void *, const char *), void *ctx)
+void search_init(struct search *s, struct space *const *spaces, int nspace,
+                 const char *const *seeds, int nseed, const struct tune_options *o,
+                 double (*estimate)(void *, const char *), void *ctx)
 {
     memset(s, 0, sizeof *s);
     s->spaces = spaces;
@@ -268,7 +284,8 @@ static struct point *next_seed(struct search *s)
     return NULL;
 }
 
-/* Nothing a space proposes is legal (an extent of zero, say): the operator as it is written always is. */
+/* Nothing a space proposes is legal (an extent of zero, say): the operator as it is written always
+ * is. */
 static struct point *bare(struct search *s)
 {
     bool fresh;
@@ -286,7 +303,8 @@ static struct point *next_point(struct search *s, int in_batch)
     case SEARCH_SEEDS:
         return next_seed(s);
     case SEARCH_DRAFT:
-        if (s->draft_at < (size_t)s->o->first && s->draft_at < s->draft.n) return s->draft.p[s->draft_at++];
+        if (s->draft_at < (size_t)s->o->first && s->draft_at < s->draft.n)
+            return s->draft.p[s->draft_at++];
         return NULL;
     case SEARCH_DESCEND:
         if (in_batch >= 8) return NULL; /* small batches: a better centre makes the rest stale */
@@ -355,7 +373,8 @@ void search_result(struct search *s, struct point *p, double ns)
         s->ranked.p[i] = s->ranked.p[i - 1];
         s->ranked.p[i - 1] = p;
     }
-    if (s->phase == SEARCH_DESCEND && p->space >= 0 && ns < s->centre->ns * gain_needed) look_around(s, p);
+    if (s->phase == SEARCH_DESCEND && p->space >= 0 && ns < s->centre->ns * gain_needed)
+        look_around(s, p);
 }
 
 struct point *search_best(const struct search *s, int rank)

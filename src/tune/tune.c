@@ -1,4 +1,5 @@
-/* tune: the loop. Proposals come from search.c; this file builds, screens, records and finally races them.
+/* tune: the loop. Proposals come from search.c; this file builds, screens, records and finally
+ * races them.
  *
  *   batch of points ──submit──► builder ──receive──► screen ──► record ──► search_result
  *                                  (builds the next one while this one is screened)
@@ -19,10 +20,34 @@ const char *const tune_effort_names[4] = {"estimate", "quick", "default", "full"
 bool tune_effort(const char *word, struct tune_options *out)
 {
     static const struct tune_options table[] = {
-        {.effort = "estimate", .trials = 0, .draft = 400, .first = 1, .starts = 0, .finalists = 0, .good_pct = 100},
-        {.effort = "quick", .trials = 16, .draft = 300, .first = 8, .starts = 1, .finalists = 4, .good_pct = 97},
-        {.effort = "default", .trials = 96, .draft = 400, .first = 16, .starts = 2, .finalists = 8, .good_pct = 99},
-        {.effort = "full", .trials = 2000, .draft = 3000, .first = 64, .starts = 6, .finalists = 16, .good_pct = 101},
+        {.effort = "estimate",
+         .trials = 0,
+         .draft = 400,
+         .first = 1,
+         .starts = 0,
+         .finalists = 0,
+         .good_pct = 100},
+        {.effort = "quick",
+         .trials = 16,
+         .draft = 300,
+         .first = 8,
+         .starts = 1,
+         .finalists = 4,
+         .good_pct = 97},
+        {.effort = "default",
+         .trials = 96,
+         .draft = 400,
+         .first = 16,
+         .starts = 2,
+         .finalists = 8,
+         .good_pct = 99},
+        {.effort = "full",
+         .trials = 2000,
+         .draft = 3000,
+         .first = 64,
+         .starts = 6,
+         .finalists = 16,
+         .good_pct = 101},
     };
     for (size_t i = 0; i < QN_COUNT(table); i++)
         if (strcmp(table[i].effort, word) == 0) {
@@ -43,17 +68,15 @@ struct loop {
     bool interrupted;
 };
 
-static double elapsed_s(const struct loop *l)
-{
-    return (double)(clock_ns() - l->start_ns) * 1e-9;
-}
+static double elapsed_s(const struct loop *l) { return (double)(clock_ns() - l->start_ns) * 1e-9; }
 
 static void count_verdict(struct tune_summary *out, const char *name)
 {
     int i = 0;
     while (i < out->nverdict && strcmp(out->verdict[i].name, name) != 0) i++;
     if (i == (int)QN_COUNT(out->verdict)) return;
-    if (i == out->nverdict) snprintf(out->verdict[out->nverdict++].name, sizeof out->verdict[i].name, "%s", name);
+    if (i == out->nverdict)
+        snprintf(out->verdict[out->nverdict++].name, sizeof out->verdict[i].name, "%s", name);
     out->verdict[i].n++;
 }
 
@@ -81,8 +104,10 @@ static bool is(const struct tune_measured *m, const char *verdict)
     return strcmp(m->verdict, verdict) == 0;
 }
 
-/* One result into the search and the counters. "slow" is a valid, correct candidate that will not lead. */
-static void account(struct loop *l, struct point *p, const char *blob_hash, const struct tune_measured *m)
+/* One result into the search and the counters. "slow" is a valid, correct candidate that will not
+ * lead. */
+static void account(struct loop *l, struct point *p, const char *blob_hash,
+                    const struct tune_measured *m)
 {
     double ns = is(m, "ok") || is(m, "slow") ? m->ns : NAN;
     if (!is(m, "ok")) count_verdict(l->out, m->verdict);
@@ -107,7 +132,8 @@ static void refusal(struct tune_measured *m, const struct tune_built *b)
 }
 
 /* A built candidate: a duplicate, a refusal, or something to screen. */
-static enum rc take_built(struct loop *l, struct point *p, const struct tune_built *b, struct err *e)
+static enum rc take_built(struct loop *l, struct point *p, const struct tune_built *b,
+                          struct err *e)
 {
     struct tune_measured m;
     enum rc rc = RC_OK;
@@ -126,13 +152,15 @@ static enum rc take_built(struct loop *l, struct point *p, const struct tune_bui
         }
         if (rc != RC_OK) return rc;
     }
-    rc = l->ops->record(l->ops->ctx, l->out->steps, b->ok ? TUNE_SCREEN : TUNE_BUILD, p->trace, b, &m, e);
+    rc = l->ops->record(l->ops->ctx, l->out->steps, b->ok ? TUNE_SCREEN : TUNE_BUILD, p->trace, b,
+                        &m, e);
     if (rc == RC_OK) account(l, p, b->ok ? b->hash : "", &m);
     return rc;
 }
 
 /* The result of an earlier life of this run: looked up, not consumed. */
-static bool find_recorded(struct loop *l, const struct point *p, char blob_hash[33], struct tune_measured *m)
+static bool find_recorded(struct loop *l, const struct point *p, char blob_hash[33],
+                          struct tune_measured *m)
 {
     return l->ops->recorded(l->ops->ctx, TUNE_SCREEN, p->hash, blob_hash, m) ||
            l->ops->recorded(l->ops->ctx, TUNE_BUILD, p->hash, blob_hash, m);
@@ -164,7 +192,8 @@ static enum rc run_batch(struct loop *l, struct point **batch, int n, struct err
         if (l->ops->stop && l->ops->stop(l->ops->ctx)) l->interrupted = true;
         while (sent < n && sent - done < l->ops->queue && !l->interrupted) {
             recorded[sent] = is_recorded(l, batch[sent]);
-            if (!recorded[sent]) rc = l->ops->submit(l->ops->ctx, (uint64_t)sent, batch[sent]->trace, e);
+            if (!recorded[sent])
+                rc = l->ops->submit(l->ops->ctx, (uint64_t)sent, batch[sent]->trace, e);
             if (rc != RC_OK) return rc;
             sent++;
         }
@@ -187,15 +216,20 @@ static enum rc run_batch(struct loop *l, struct point **batch, int n, struct err
 
 static bool out_of_budget(struct loop *l)
 {
-    if (l->out->steps >= l->o->trials) l->out->why = "trials";
-    else if (l->o->time_s > 0 && elapsed_s(l) >= l->o->time_s) l->out->why = "time";
-    else if (l->o->roof_ns > 0 && l->incumbent_ns > 0 && l->o->roof_ns / l->incumbent_ns * 100 >= l->o->good_pct)
+    if (l->out->steps >= l->o->trials)
+        l->out->why = "trials";
+    else if (l->o->time_s > 0 && elapsed_s(l) >= l->o->time_s)
+        l->out->why = "time";
+    else if (l->o->roof_ns > 0 && l->incumbent_ns > 0 &&
+             l->o->roof_ns / l->incumbent_ns * 100 >= l->o->good_pct)
         l->out->why = "roofline";
-    else return false;
+    else
+        return false;
     return true;
 }
 
-/* ---- the final -------------------------------------------------------------------------------- */
+/* ---- the final --------------------------------------------------------------------------------
+ */
 
 struct final {
     int n;
@@ -249,22 +283,28 @@ static enum rc final_race(struct loop *l, struct err *e)
     int winner = -1;
     bool separated = false;
     enum rc rc = final_build(l, f, e);
-    if (rc == RC_OK && f->n == 0) rc = err_set(e, RC_FAIL, "tune.none", "no candidate survived; `quern log` has the verdicts");
+    if (rc == RC_OK && f->n == 0)
+        rc =
+            err_set(e, RC_FAIL, "tune.none", "no candidate survived; `quern log` has the verdicts");
     if (rc == RC_OK && !final_recorded(l, f, &winner)) {
         report(l, "race");
-        for (int tries = 0; tries < 3 && winner < 0 && rc == RC_OK; tries++) { /* again only if the world was in the way */
+        for (int tries = 0; tries < 3 && winner < 0 && rc == RC_OK;
+             tries++) { /* again only if the world was in the way */
             rc = l->ops->race(l->ops->ctx, f->n, f->trace, f->built, f->m, &winner, &separated, e);
             if (rc == RC_OK && winner < 0 && !f->m[0].world) break;
         }
         for (int i = 0; i < f->n && rc == RC_OK; i++) {
-            rc = l->ops->record(l->ops->ctx, l->out->steps, TUNE_RACE, f->trace[i], &f->built[i], &f->m[i], e);
+            rc = l->ops->record(l->ops->ctx, l->out->steps, TUNE_RACE, f->trace[i], &f->built[i],
+                                &f->m[i], e);
             if (!is(&f->m[i], "ok")) count_verdict(l->out, f->m[i].verdict);
             l->out->steps++;
         }
         if (rc == RC_OK) rc = l->ops->commit(l->ops->ctx, e);
     }
     if (rc == RC_OK && winner < 0)
-        rc = err_set(e, RC_FAIL, "tune.none", "no finalist passed the last verification (%s: %.200s)", f->m[0].verdict, f->m[0].error);
+        rc = err_set(e, RC_FAIL, "tune.none",
+                     "no finalist passed the last verification (%s: %.200s)", f->m[0].verdict,
+                     f->m[0].error);
     if (rc == RC_OK) {
         l->out->trace = mem_strdup(f->trace[winner]);
         l->out->best = f->m[winner];
@@ -281,7 +321,8 @@ static enum rc final_race(struct loop *l, struct err *e)
 static enum rc estimate_only(struct loop *l, struct err *e)
 {
     struct point *batch[SEARCH_BATCH];
-    if (search_batch(&l->search, batch) == 0) return err_set(e, RC_FAIL, "tune.none", "no legal schedule was found");
+    if (search_batch(&l->search, batch) == 0)
+        return err_set(e, RC_FAIL, "tune.none", "no legal schedule was found");
     l->out->trace = mem_strdup(batch[0]->trace);
     l->out->best.ns = batch[0]->estimate;
     l->out->best.lo = l->out->best.hi = l->out->best.fma = NAN;
@@ -289,8 +330,9 @@ static enum rc estimate_only(struct loop *l, struct err *e)
     return RC_OK;
 }
 
-enum rc tune_run(struct space *const *spaces, int nspace, const char *const *seeds, int nseed, const struct tune_ops *ops,
-                 const struct tune_options *o, struct tune_summary *out, struct err *e)
+enum rc tune_run(struct space *const *spaces, int nspace, const char *const *seeds, int nseed,
+                 const struct tune_ops *ops, const struct tune_options *o, struct tune_summary *out,
+                 struct err *e)
 {
     struct loop l = {.ops = ops, .o = o, .out = out, .blobs = map_new(), .start_ns = clock_ns()};
     struct point *batch[SEARCH_BATCH];
@@ -311,7 +353,8 @@ enum rc tune_run(struct space *const *spaces, int nspace, const char *const *see
         if (rc == RC_OK && l.interrupted) {
             out->interrupted = true;
             out->why = "interrupted";
-            rc = err_set(e, RC_INTERRUPTED, "tune.interrupted", "interrupted; everything measured is saved");
+            rc = err_set(e, RC_INTERRUPTED, "tune.interrupted",
+                         "interrupted; everything measured is saved");
         }
         if (rc == RC_OK) rc = final_race(&l, e);
     }

@@ -1,20 +1,21 @@
-/* tune: finds the fastest schedule of one task. The loop knows nothing of compilers, runners or databases:
- * they come through struct tune_ops, so the same loop runs against a table of recorded times.
+/* tune: finds the fastest schedule of one task. The loop knows nothing of compilers, runners or
+ * databases: they come through struct tune_ops, so the same loop runs against a table of recorded
+ * times.
  *
  *   struct tune_options o = tune_effort("default");  o.seed = 1;
  *   tune_run(spaces, nspace, seeds, nseed, &ops, &o, &summary, &e);
  *
- *   draft     seeds from the log, then the analytically best of many sampled points, screened in batches
- *   descend   from the best points of different structure: one knob a step up or down, best first
- *   explore   mutations of the leaders, while budget is left (large --trials)
- *   race      the best few, interleaved, verified at tier 3; only a race crowns
+ *   draft     seeds from the log, then the analytically best of many sampled points, screened in
+ * batches descend   from the best points of different structure: one knob a step up or down, best
+ * first explore   mutations of the leaders, while budget is left (large --trials) race      the
+ * best few, interleaved, verified at tier 3; only a race crowns
  *
  * Invariants
- *  T1  Proposals are a function of (spaces, seeds, options.seed, results so far in step order): a stopped run
- *      that is fed its recorded results proposes the same next candidates.
- *  T2  A result is recorded before the proposals that depend on it are made; commit ends every batch.
- *  T3  A verdict about the world never reaches the search: the candidate is measured again, at most twice.
- *  T4  Equal blobs are measured once. */
+ *  T1  Proposals are a function of (spaces, seeds, options.seed, results so far in step order): a
+ * stopped run that is fed its recorded results proposes the same next candidates. T2  A result is
+ * recorded before the proposals that depend on it are made; commit ends every batch. T3  A verdict
+ * about the world never reaches the search: the candidate is measured again, at most twice. T4
+ * Equal blobs are measured once. */
 #ifndef QN_TUNE_H
 #define QN_TUNE_H
 
@@ -27,8 +28,8 @@ struct tune_built {
     char hash[33];           /* of the blob */
     double flops;            /* executed per call */
     int64_t build_ns;
-    int spills;              /* vector stack references */
-    void *handle;            /* the builder's; given back with ops.drop */
+    int spills;   /* vector stack references */
+    void *handle; /* the builder's; given back with ops.drop */
 };
 
 enum { TUNE_SAMPLES = 64 };
@@ -65,14 +66,15 @@ struct tune_ops {
     /* Bench: verify at tier 1 and time briefly, giving up at 1.5 x incumbent (0: none). */
     enum rc (*screen)(void *ctx, const char *trace, const struct tune_built *b, double incumbent_ns,
                       struct tune_measured *out, struct err *e);
-    /* Verify at tier 3 and time interleaved; entry 0 is the incumbent. out[n]; *winner: index, *separated: by an
-     * interval valid at every look. */
-    enum rc (*race)(void *ctx, int n, const char *const *trace, const struct tune_built *b, struct tune_measured *out,
-                    int *winner, bool *separated, struct err *e);
+    /* Verify at tier 3 and time interleaved; entry 0 is the incumbent. out[n]; *winner: index,
+     * *separated: by an interval valid at every look. */
+    enum rc (*race)(void *ctx, int n, const char *const *trace, const struct tune_built *b,
+                    struct tune_measured *out, int *winner, bool *separated, struct err *e);
     /* Log: a recorded result of this trace in this run and phase, in order; false: none. */
-    bool (*recorded)(void *ctx, enum tune_phase phase, const char *trace_hash, char blob_hash[33], struct tune_measured *out);
-    enum rc (*record)(void *ctx, int64_t step, enum tune_phase phase, const char *trace, const struct tune_built *b,
-                      const struct tune_measured *m, struct err *e);
+    bool (*recorded)(void *ctx, enum tune_phase phase, const char *trace_hash, char blob_hash[33],
+                     struct tune_measured *out);
+    enum rc (*record)(void *ctx, int64_t step, enum tune_phase phase, const char *trace,
+                      const struct tune_built *b, const struct tune_measured *m, struct err *e);
     enum rc (*commit)(void *ctx, struct err *e);
     /* Analytic time in ns from the lowered kernel, < 0 when the schedule is refused. */
     double (*estimate)(void *ctx, const char *trace);
@@ -114,9 +116,11 @@ struct tune_summary {
 };
 void tune_summary_fini(struct tune_summary *s);
 
-/* spaces: at least one. seeds: traces of near tasks, best first; refused ones are skipped. RC_INTERRUPTED when
- * ops.stop said so (summary is filled), RC_FAIL "tune.none" when nothing valid was found. */
-enum rc tune_run(struct space *const *spaces, int nspace, const char *const *seeds, int nseed, const struct tune_ops *ops,
-                 const struct tune_options *o, struct tune_summary *out, struct err *e);
+/* spaces: at least one. seeds: traces of near tasks, best first; refused ones are skipped.
+ * RC_INTERRUPTED when ops.stop said so (summary is filled), RC_FAIL "tune.none" when nothing valid
+ * was found. */
+enum rc tune_run(struct space *const *spaces, int nspace, const char *const *seeds, int nseed,
+                 const struct tune_ops *ops, const struct tune_options *o, struct tune_summary *out,
+                 struct err *e);
 
 #endif

@@ -20,10 +20,7 @@ static int fuzz_one(const uint8_t *p, size_t n)
     return 0;
 }
 
-START_TEST(any_bytes)
-{
-    ck_assert_int_gt(fuzz_run("target", fuzz_one, fuzz_seconds()), 0);
-}
+START_TEST(any_bytes) { ck_assert_int_gt(fuzz_run("target", fuzz_one, fuzz_seconds()), 0); }
 END_TEST
 
 int main(void)

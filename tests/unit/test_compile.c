@@ -1,4 +1,5 @@
-/* compile: texts in, machine code out; the worker process that may die; plans that are never empty. */
+/* compile: texts in, machine code out; the worker process that may die; plans that are never empty.
+ */
 #include <check.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -8,7 +9,8 @@
 #include "compile/job.h"
 #include "compile/worker.h"
 
-static const char op_text[] = "op axpy {\n  in x[N]: f32, y[N]: f32\n  out z[N]: f32\n  z[n] = x[n] * 2 + y[n]\n}\n";
+static const char op_text[] =
+    "op axpy {\n  in x[N]: f32, y[N]: f32\n  out z[N]: f32\n  z[n] = x[n] * 2 + y[n]\n}\n";
 static const char trace_text[] = "algorithm direct\nsplit z.n 16 guard z.no z.ni\n";
 
 static void host_text(struct buf *b)
@@ -77,11 +79,13 @@ START_TEST(stages_are_texts)
     static const char *const want[] = {"op", "nest", "scheduled", "kernel", "c", "c99", "ll", "s"};
     host_text(&host);
     ck_assert_int_eq(compiler_new(&c, op_text, "axpy:N=100", host.p, &e), RC_OK);
-    compile_candidate(c, trace_text, COMPILE_BLOB | COMPILE_LL | COMPILE_ASM | COMPILE_STAGES | COMPILE_C, &r);
+    compile_candidate(c, trace_text,
+                      COMPILE_BLOB | COMPILE_LL | COMPILE_ASM | COMPILE_STAGES | COMPILE_C, &r);
     ck_assert_int_eq(r.status, COMPILE_OK);
     for (size_t i = 0; i < QN_COUNT(want); i++) {
         int found = 0;
-        for (int k = 0; k < r.nstage; k++) found += strcmp(r.stage[k].name, want[i]) == 0 && strlen(r.stage[k].text) > 20;
+        for (int k = 0; k < r.nstage; k++)
+            found += strcmp(r.stage[k].name, want[i]) == 0 && strlen(r.stage[k].text) > 20;
         ck_assert_msg(found == 1, "stage %s: %d", want[i], found);
     }
     /* And all of it survives the trip between two processes. */
@@ -95,7 +99,8 @@ START_TEST(stages_are_texts)
     ck_assert_mem_eq(back.art.blob, r.art.blob, r.art.blob_n);
     ck_assert_double_eq(back.flops, r.flops);
     compile_result_fini(&back);
-    for (size_t cut = 0; cut < b.n; cut += 1 + b.n / 97) { /* a short text is refused, never read past */
+    for (size_t cut = 0; cut < b.n;
+         cut += 1 + b.n / 97) { /* a short text is refused, never read past */
         ck_assert(!result_decode(&back, b.p, cut));
         compile_result_fini(&back);
     }
@@ -116,7 +121,8 @@ START_TEST(a_dead_worker_is_blamed_once)
     ck_assert_msg(worker_start(&w, &e) == RC_OK, "%s", e.msg);
     ck_assert_msg(worker_task(w, op_text, "axpy:N=100", host.p, &e) == RC_OK, "%s", e.msg);
     kill(worker_pid(w), SIGSTOP); /* so that all three are in its queue when it dies */
-    for (uint64_t i = 0; i < 3; i++) ck_assert_int_eq(worker_submit(w, i, trace_text, COMPILE_BLOB, &e), RC_OK);
+    for (uint64_t i = 0; i < 3; i++)
+        ck_assert_int_eq(worker_submit(w, i, trace_text, COMPILE_BLOB, &e), RC_OK);
     kill(worker_pid(w), SIGKILL);
     for (uint64_t i = 0; i < 3; i++) {
         struct compile_result r;
@@ -158,13 +164,18 @@ START_TEST(a_plan_is_never_empty)
     int n;
     ck_assert_int_eq(op_lib_new(QN_SOURCE_DIR "/schedules", false, &lib, &e), RC_OK);
     ck_assert_int_eq(target_load("x86-64-v3", &t, &e), RC_OK);
-    static const char *const tokens[] = {"matmul:M=1,N=1,K=1", "matmul:M=7,N=13,K=5,b=plain", "conv2d:H=1,W=1,C=1,K=1,R=1,S=1",
-                                         "conv2d:H=9,W=7,C=3,K=5,R=3,S=3,pad=1,layout=nchw", "softmax:M=3,N=5", "delta2bbox:N=10"};
+    static const char *const tokens[] = {"matmul:M=1,N=1,K=1",
+                                         "matmul:M=7,N=13,K=5,b=plain",
+                                         "conv2d:H=1,W=1,C=1,K=1,R=1,S=1",
+                                         "conv2d:H=9,W=7,C=3,K=5,R=3,S=3,pad=1,layout=nchw",
+                                         "softmax:M=3,N=5",
+                                         "delta2bbox:N=10"};
     for (size_t i = 0; i < QN_COUNT(tokens); i++) {
         struct task *task;
         struct plan p;
         ck_assert_msg(task_parse(tokens[i], lib, NULL, &task, &e) == RC_OK, "%s", e.msg);
-        ck_assert_msg(compile_plan(task, t, 1, QN_SOURCE_DIR "/schedules", &p, &e) == RC_OK, "%s: %s", tokens[i], e.msg);
+        ck_assert_msg(compile_plan(task, t, 1, QN_SOURCE_DIR "/schedules", &p, &e) == RC_OK,
+                      "%s: %s", tokens[i], e.msg);
         ck_assert_int_ge(p.n, 1);
         for (int k = 0; k < p.n; k++) ck_assert_double_ge(space_size(p.space[k]), 1);
         plan_fini(&p);

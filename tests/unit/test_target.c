@@ -13,8 +13,8 @@ START_TEST(facts_are_inherited_and_overwritten)
     ck_assert_msg(target_load("zen4", &t, &e) == RC_OK, "%s", e.msg);
     ck_assert_int_eq(t->vector_bits, 512);
     ck_assert_int_eq(t->vregs, 32);
-    ck_assert_int_eq(t->fma, 1);     /* from x86-64-v3 */
-    ck_assert_int_eq(t->line, 64);   /* from x86-64-v1 */
+    ck_assert_int_eq(t->fma, 1);   /* from x86-64-v3 */
+    ck_assert_int_eq(t->line, 64); /* from x86-64-v1 */
     ck_assert_str_eq(t->cpu, "znver4");
     ck_assert_int_eq(target_lanes(t, 32), 16);
     ck_assert_int_eq(target_lanes(t, 64), 8);
@@ -28,7 +28,8 @@ END_TEST
 
 START_TEST(every_file_loads_and_its_text_reads_back)
 {
-    static const char *const names[] = {"x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4", "zen4", "skylake-avx512", "cortex-a76", "host"};
+    static const char *const names[] = {"x86-64-v1", "x86-64-v2",      "x86-64-v3",  "x86-64-v4",
+                                        "zen4",      "skylake-avx512", "cortex-a76", "host"};
     for (size_t i = 0; i < QN_COUNT(names); i++) {
         struct target *t, *back;
         struct err e = {0};
@@ -85,7 +86,8 @@ START_TEST(bad_texts)
     struct target *t;
     struct target_file f;
     struct err e = {0};
-    ck_assert_int_eq(target_parse("t.target", bad[_i].text, strlen(bad[_i].text), &t, &f, &e), RC_INPUT);
+    ck_assert_int_eq(target_parse("t.target", bad[_i].text, strlen(bad[_i].text), &t, &f, &e),
+                     RC_INPUT);
     ck_assert_str_eq(e.code, bad[_i].code);
     ck_assert_msg(strstr(e.msg, bad[_i].message) != NULL, "%s", e.msg);
     ck_assert_ptr_null(t);
@@ -110,8 +112,10 @@ START_TEST(origins_are_shown)
     struct err e = {0};
     buf_init(&b, 1 << 16);
     target_explain("zen4", &b, &e);
-    ck_assert_ptr_nonnull(strstr(b.p, "vregs          32                       x86-64-v4.target:7"));
-    ck_assert_ptr_nonnull(strstr(b.p, "fma_latency    4                        x86-64-v1.target:9"));
+    ck_assert_ptr_nonnull(
+        strstr(b.p, "vregs          32                       x86-64-v4.target:7"));
+    ck_assert_ptr_nonnull(
+        strstr(b.p, "fma_latency    4                        x86-64-v1.target:9"));
     buf_fini(&b);
 }
 END_TEST

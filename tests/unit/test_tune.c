@@ -1,5 +1,6 @@
-/* The search loop against a bench of recorded times: what it proposes, when it stops, what it counts, and that
- * an interrupted run goes on as if nothing had happened. No compiler, no runner, no clock enters. */
+/* The search loop against a bench of recorded times: what it proposes, when it stops, what it
+ * counts, and that an interrupted run goes on as if nothing had happened. No compiler, no runner,
+ * no clock enters. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,15 +12,16 @@
 #include "base/vec.h"
 #include "tune/tune.h"
 
-/* A space whose time surface is known: f = 1000 + 10*(a-5)^2 + 7*(b-3)^2 + 40*(c==x), best at a=5, b=3, c=y. */
+/* A space whose time surface is known: f = 1000 + 10*(a-5)^2 + 7*(b-3)^2 + 40*(c==x), best at a=5,
+ * b=3, c=y. */
 static const char bowl_text[] = "space bowl for op\n"
-                                 "algorithm direct\n"
-                                 "knob A in 1..12\n"
-                                 "knob B in 1..9\n"
-                                 "knob C in 1 2\n"
-                                 "split y.m {A} guard y.mo y.mi\n"
-                                 "split y.n {B} guard y.no y.ni\n"
-                                 "split y.k {C} guard y.ko y.ki\n";
+                                "algorithm direct\n"
+                                "knob A in 1..12\n"
+                                "knob B in 1..9\n"
+                                "knob C in 1 2\n"
+                                "split y.m {A} guard y.mo y.mi\n"
+                                "split y.n {B} guard y.no y.ni\n"
+                                "split y.k {C} guard y.ko y.ki\n";
 
 static struct space *bowl(void)
 {
@@ -57,17 +59,17 @@ struct row {
 };
 
 struct bench {
-    VEC(struct row) log;      /* of this and earlier lives */
-    size_t known;             /* rows of earlier lives */
-    VEC(char *) proposals;    /* traces measured, in order, over all lives */
-    VEC(char *) queue;        /* submitted */
+    VEC(struct row) log;   /* of this and earlier lives */
+    size_t known;          /* rows of earlier lives */
+    VEC(char *) proposals; /* traces measured, in order, over all lives */
+    VEC(char *) queue;     /* submitted */
     size_t queue_at;
-    int64_t stop_after;       /* new measurements before Ctrl-C; -1: never */
+    int64_t stop_after; /* new measurements before Ctrl-C; -1: never */
     int64_t measured, commits, uncommitted;
-    int world_every;          /* every n-th screen is a failure of the world */
-    int wrong_every;          /* every n-th trace gives wrong results (by hash) */
+    int world_every; /* every n-th screen is a failure of the world */
+    int wrong_every; /* every n-th trace gives wrong results (by hash) */
     int64_t screens;
-    bool blind;               /* the estimate knows nothing */
+    bool blind; /* the estimate knows nothing */
 };
 
 static enum rc f_submit(void *ctx, uint64_t id, const char *trace, struct err *e)
@@ -108,7 +110,8 @@ static void fill(struct tune_measured *m, const char *verdict, double ns)
     m->tier = 1;
 }
 
-static enum rc f_screen(void *ctx, const char *trace, const struct tune_built *built, double incumbent, struct tune_measured *out, struct err *e)
+static enum rc f_screen(void *ctx, const char *trace, const struct tune_built *built,
+                        double incumbent, struct tune_measured *out, struct err *e)
 {
     (void)e;
     struct bench *b = ctx;
@@ -129,8 +132,8 @@ static enum rc f_screen(void *ctx, const char *trace, const struct tune_built *b
     return RC_OK;
 }
 
-static enum rc f_race(void *ctx, int n, const char *const *trace, const struct tune_built *built, struct tune_measured *out, int *winner,
-                      bool *separated, struct err *e)
+static enum rc f_race(void *ctx, int n, const char *const *trace, const struct tune_built *built,
+                      struct tune_measured *out, int *winner, bool *separated, struct err *e)
 {
     (void)ctx, (void)built, (void)e;
     *winner = 0;
@@ -143,7 +146,8 @@ static enum rc f_race(void *ctx, int n, const char *const *trace, const struct t
     return RC_OK;
 }
 
-static bool f_recorded(void *ctx, enum tune_phase phase, const char *hash, char blob[33], struct tune_measured *m)
+static bool f_recorded(void *ctx, enum tune_phase phase, const char *hash, char blob[33],
+                       struct tune_measured *m)
 {
     struct bench *b = ctx;
     for (size_t i = 0; i < b->known; i++)
@@ -155,8 +159,9 @@ static bool f_recorded(void *ctx, enum tune_phase phase, const char *hash, char 
     return false;
 }
 
-static enum rc f_record(void *ctx, int64_t step, enum tune_phase phase, const char *trace, const struct tune_built *built,
-                        const struct tune_measured *m, struct err *e)
+static enum rc f_record(void *ctx, int64_t step, enum tune_phase phase, const char *trace,
+                        const struct tune_built *built, const struct tune_measured *m,
+                        struct err *e)
 {
     (void)step, (void)e;
     struct bench *b = ctx;
@@ -182,7 +187,8 @@ static double f_estimate(void *ctx, const char *trace)
     struct bench *b = ctx;
     int a, x, c;
     knobs_of(trace, &a, &x, &c);
-    return b->blind ? 1 : 1000 + 5 * abs(a - 7) + 3 * abs(x - 4); /* near the truth, not the truth */
+    return b->blind ? 1
+                    : 1000 + 5 * abs(a - 7) + 3 * abs(x - 4); /* near the truth, not the truth */
 }
 
 static bool f_stop(void *ctx)
@@ -193,8 +199,18 @@ static bool f_stop(void *ctx)
 
 static struct tune_ops ops_of(struct bench *b)
 {
-    return (struct tune_ops){.ctx = b, .submit = f_submit, .receive = f_receive, .drop = f_drop, .queue = 4, .screen = f_screen, .race = f_race,
-                             .recorded = f_recorded, .record = f_record, .commit = f_commit, .estimate = f_estimate, .stop = f_stop};
+    return (struct tune_ops){.ctx = b,
+                             .submit = f_submit,
+                             .receive = f_receive,
+                             .drop = f_drop,
+                             .queue = 4,
+                             .screen = f_screen,
+                             .race = f_race,
+                             .recorded = f_recorded,
+                             .record = f_record,
+                             .commit = f_commit,
+                             .estimate = f_estimate,
+                             .stop = f_stop};
 }
 
 static void bench_free(struct bench *b)
@@ -268,7 +284,8 @@ START_TEST(the_world_is_not_the_candidate)
     ck_assert_int_eq(tune(&rough, 4, 96, &y), RC_OK);
     ck_assert_str_eq(x.trace, y.trace);
     ck_assert_uint_eq(calm.proposals.n, rough.proposals.n);
-    for (size_t i = 0; i < calm.proposals.n; i++) ck_assert_str_eq(calm.proposals.p[i], rough.proposals.p[i]);
+    for (size_t i = 0; i < calm.proposals.n; i++)
+        ck_assert_str_eq(calm.proposals.p[i], rough.proposals.p[i]);
     tune_summary_fini(&x);
     tune_summary_fini(&y);
     bench_free(&calm);
@@ -291,7 +308,8 @@ START_TEST(wrong_results_never_win)
 }
 END_TEST
 
-/* T1: 50 seeds x 20 stop points; a run that was stopped and went on measures what the whole run measured, in that order, once. */
+/* T1: 50 seeds x 20 stop points; a run that was stopped and went on measures what the whole run
+ * measured, in that order, once. */
 START_TEST(a_stopped_run_goes_on)
 {
     for (uint64_t seed = 1; seed <= 50; seed++) {
@@ -310,7 +328,8 @@ START_TEST(a_stopped_run_goes_on)
             b.stop_after = -1;
             ck_assert_int_eq(tune(&b, seed, 40, &part), RC_OK);
             ck_assert_uint_eq(b.proposals.n, whole.proposals.n);
-            for (size_t i = 0; i < b.proposals.n; i++) ck_assert_str_eq(b.proposals.p[i], whole.proposals.p[i]);
+            for (size_t i = 0; i < b.proposals.n; i++)
+                ck_assert_str_eq(b.proposals.p[i], whole.proposals.p[i]);
             ck_assert_str_eq(part.trace, sum.trace);
             tune_summary_fini(&part);
             bench_free(&b);
