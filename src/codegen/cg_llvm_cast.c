@@ -6,6 +6,7 @@
  *
  * Invariants: results equal the interpreter's bit for bit on finite data; a value of f16 or bf16 in
  * a register is an f32 that the narrow type can hold exactly. */
+#include <math.h>
 #include <string.h>
 
 #include "codegen/cg_llvm.h"
@@ -215,6 +216,22 @@ static LLVMValueRef lanes_to_s32(struct cg *c, LLVMValueRef v)
     return cg_select(c, below, cg_int(c, i, INT32_MIN), r);
 }
 
+/* Likewise of f32 lanes to 8 and 16 bits: those bounds are f32, so it is a clamp and a conversion.
+ */
+static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to)
+{
+    LLVMTypeRef f = LLVMTypeOf(v);
+    int bits = dtype_bits(to), sign = dtype_is_signed(to);
+    LLVMValueRef lo = cg_real(c, f, sign ? -ldexp(1, bits - 1) : 0),
+                 hi = cg_real(c, f, ldexp(1, bits - sign) - 1);
+    LLVMValueRef nan = LLVMBuildFCmp(c->b, LLVMRealUNO, v, v, "");
+    v = cg_select(c, LLVMBuildFCmp(c->b, LLVMRealOGT, v, hi, ""), hi, v);
+    v = cg_select(c, LLVMBuildFCmp(c->b, LLVMRealOLT, v, lo, ""), lo, v);
+    v = cg_select(c, nan, cg_real(c, f, 0), v);
+    LLVMValueRef wide = LLVMBuildFPToSI(c->b, v, like(c->i32, v), "");
+    return LLVMBuildTrunc(c->b, wide, like(cg_dtype(c, to), v), "");
+}
+
 static LLVMValueRef float_to_int(struct cg *c, LLVMValueRef v, enum dtype to, int mode)
 {
     LLVMTypeRef from = LLVMTypeOf(v), dest = like(cg_dtype(c, to), v);
@@ -227,8 +244,10 @@ static LLVMValueRef float_to_int(struct cg *c, LLVMValueRef v, enum dtype to, in
     if (to == TYPE_B1)
         return LLVMBuildFCmp(c->b, mode == CAST_PLAIN ? LLVMRealUNE : LLVMRealONE, v,
                              cg_real(c, from, 0), "");
-    if (c->x86 && to == TYPE_S32 && from == like(c->f32, v) && lanes_of(v) > 1)
-        return lanes_to_s32(c, v);
+    if (c->x86 && from == like(c->f32, v) && lanes_of(v) > 1) {
+        if (to == TYPE_S32) return lanes_to_s32(c, v);
+        if (dtype_bits(to) == 8 || dtype_bits(to) == 16) return lanes_to_narrow(c, v, to);
+    }
     LLVMTypeRef types[2] = {dest, from};
     return cg_call(c, dtype_is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat", types, 2, &v, 1);
 }
