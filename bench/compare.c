@@ -1,10 +1,12 @@
 /* compare: quern's best against the peers of a task, interleaved in one process.
  *
- *   compare matmul:M=512,N=512,K=512 conv2d:... [--schedule FILE] [--peers c-gcc,c-clang,naive-gcc,onednn] [--rounds N] [--json]
+ *   compare matmul:M=512,N=512,K=512 conv2d:... [--schedule FILE] [--peers
+ * c-gcc,c-clang,naive-gcc,onednn] [--rounds N] [--json]
  *
- * Protocol: every round runs each maker once, in random order, each long enough for the clock; ratios are paired by
- * round; the interval is that of measure/stats.h. The fastest peer is chosen in a first pass and its ratio
- * taken from a second, because the fastest of many noisy medians is biased. ratio = peer's time / quern's. */
+ * Protocol: every round runs each maker once, in random order, each long enough for the clock;
+ * ratios are paired by round; the interval is that of measure/stats.h. The fastest peer is chosen
+ * in a first pass and its ratio taken from a second, because the fastest of many noisy medians is
+ * biased. ratio = peer's time / quern's. */
 #include "compare.h"
 
 #include <math.h>
@@ -25,9 +27,14 @@ static const struct {
     const char *name;
     peer_open_fn *open;
 } peers[] = {
-    {"quern", peer_quern},           {"c-gcc", peer_c_gcc},           {"c-clang", peer_c_clang},
-    {"naive-gcc", peer_naive_gcc},   {"naive-clang", peer_naive_clang}, {"onednn", peer_dnnl_direct},
-    {"onednn-winograd", peer_dnnl_winograd}, {"openblas", peer_openblas},
+    {"quern", peer_quern},
+    {"c-gcc", peer_c_gcc},
+    {"c-clang", peer_c_clang},
+    {"naive-gcc", peer_naive_gcc},
+    {"naive-clang", peer_naive_clang},
+    {"onednn", peer_dnnl_direct},
+    {"onednn-winograd", peer_dnnl_winograd},
+    {"openblas", peer_openblas},
     {"eager", peer_eager},
 };
 _Static_assert(QN_COUNT(peers) == PEERS, "PEERS counts the table");
@@ -64,7 +71,8 @@ static void run_rounds(struct lineup *l, int rounds, uint64_t seed)
     for (int i = 0; i < l->n; i++) order[i] = i;
     for (int r = 0; r < rounds; r++) {
         rng_shuffle(&rng, order, (size_t)l->n, sizeof *order);
-        for (int i = 0; i < l->n; i++) l->ns[order[i]][r] = time_entry(&l->e[order[i]], l->iters[order[i]]);
+        for (int i = 0; i < l->n; i++)
+            l->ns[order[i]][r] = time_entry(&l->e[order[i]], l->iters[order[i]]);
     }
     l->rounds = rounds;
 }
@@ -110,7 +118,8 @@ static struct verdict_of verdict_of(const struct lineup *l, int i)
     double ratio[ROUNDS_MAX], lo, hi;
     for (int r = 0; r < l->rounds; r++) ratio[r] = l->ns[i][r] / l->ns[0][r];
     stats_interval(ratio, (size_t)l->rounds, 0.01, &lo, &hi);
-    return (struct verdict_of){stats_median(l->ns[i], (size_t)l->rounds), stats_median(ratio, (size_t)l->rounds), lo, hi};
+    return (struct verdict_of){stats_median(l->ns[i], (size_t)l->rounds),
+                               stats_median(ratio, (size_t)l->rounds), lo, hi};
 }
 
 struct compare_options {
@@ -141,7 +150,9 @@ static void open_peers(struct bench_task *t, const char *list, struct lineup *l)
         }
         int k = l->n++;
         double off = k ? disagreement(t, l, k) : (l->e[k].run(l->e[k].state), 0);
-        if (!(off <= 1e-4)) fprintf(stderr, "compare: %s disagrees with quern: relative error %.3g\n", l->e[k].name, off);
+        if (!(off <= 1e-4))
+            fprintf(stderr, "compare: %s disagrees with quern: relative error %.3g\n", l->e[k].name,
+                    off);
         l->iters[k] = i64_max(1, (int64_t)(EPOCH_NS / fmax(1, time_entry(&l->e[k], 1))));
     }
 }
@@ -150,20 +161,28 @@ static void print_result(const struct bench_task *t, const struct lineup *l, boo
 {
     double quern_ns = stats_median(l->ns[0], (size_t)l->rounds);
     json_t *all = json_object();
-    if (!json) printf("%s  quern %.2f us  %.1f GFLOP/s\n", t->w->task->token, quern_ns / 1e3, t->w->flops / quern_ns);
+    if (!json)
+        printf("%s  quern %.2f us  %.1f GFLOP/s\n", t->w->task->token, quern_ns / 1e3,
+               t->w->flops / quern_ns);
     for (int i = 1; i < l->n; i++) {
         struct verdict_of v = verdict_of(l, i);
         json_object_set_new(all, l->e[i].name, json_real(v.ns));
         if (!json)
-            printf("  %-16s %10.2f us  ratio %.3f  [%.3f, %.3f]%s\n", l->e[i].name, v.ns / 1e3, v.ratio, v.lo, v.hi, i == best ? "  best peer" : "");
+            printf("  %-16s %10.2f us  ratio %.3f  [%.3f, %.3f]%s\n", l->e[i].name, v.ns / 1e3,
+                   v.ratio, v.lo, v.hi, i == best ? "  best peer" : "");
     }
     struct verdict_of v = best ? verdict_of(l, best) : (struct verdict_of){NAN, NAN, NAN, NAN};
     char *text = NULL;
-    json_t *o = json_pack("{s:i, s:s, s:i, s:f, s:s, s:o, s:o, s:o, s:o, s:f, s:o}", "v", 1, "task", t->w->task->token, "threads", t->threads,
-                          "quern_ns", quern_ns, "peer", best ? l->e[best].name : "", "peer_ns", isnan(v.ns) ? json_null() : json_real(v.ns),
-                          "ratio", isnan(v.ratio) ? json_null() : json_real(v.ratio), "ratio_lo", isfinite(v.lo) ? json_real(v.lo) : json_null(),
-                          "ratio_hi", isfinite(v.hi) ? json_real(v.hi) : json_null(), "gflops", t->w->flops / quern_ns, "peers", all);
-    if (json) puts(text = json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(8)));
+    json_t *o = json_pack("{s:i, s:s, s:i, s:f, s:s, s:o, s:o, s:o, s:o, s:f, s:o}", "v", 1, "task",
+                          t->w->task->token, "threads", t->threads, "quern_ns", quern_ns, "peer",
+                          best ? l->e[best].name : "", "peer_ns",
+                          isnan(v.ns) ? json_null() : json_real(v.ns), "ratio",
+                          isnan(v.ratio) ? json_null() : json_real(v.ratio), "ratio_lo",
+                          isfinite(v.lo) ? json_real(v.lo) : json_null(), "ratio_hi",
+                          isfinite(v.hi) ? json_real(v.hi) : json_null(), "gflops",
+                          t->w->flops / quern_ns, "peers", all);
+    if (json)
+        puts(text = json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(8)));
     free(text);
     json_decref(o);
 }
@@ -185,7 +204,9 @@ static enum rc compare_task(void *ctx, const char *token, struct err *e)
     struct session s;
     struct work w = {0};
     struct lineup *l = mem_new(sizeof *l);
-    struct bench_task t = {.w = &w, .threads = (int)co->o.threads, .dir = "/tmp/quern-compare-XXXXXX"};
+    struct bench_task t = {.w = &w,
+                           .threads = (int)co->o.threads,
+                           .dir = "/tmp/quern-compare-XXXXXX"};
     struct compile_result blob = {0};
     char *trace = NULL;
     const char *rung;
@@ -196,12 +217,14 @@ static enum rc compare_task(void *ctx, const char *token, struct err *e)
     if (rc == RC_OK) rc = worker_task(s.worker, w.op_text, w.task->token, s.target_text.p, e);
     if (rc == RC_OK) rc = work_schedule(&w, co->o.schedule, &trace, &rung, &row, e);
     if (rc == RC_OK) rc = work_compile(&w, trace, COMPILE_BLOB, &blob, e);
-    if (rc == RC_OK && !mkdtemp(t.dir)) rc = err_set(e, RC_STORE, "compare.dir", "cannot make a temporary folder");
+    if (rc == RC_OK && !mkdtemp(t.dir))
+        rc = err_set(e, RC_STORE, "compare.dir", "cannot make a temporary folder");
     if (rc == RC_OK) {
         t.schedule = trace;
         t.winner = &blob;
         t.buf = mem_new(sizeof(void *) * (size_t)w.task->ntensor);
-        for (int i = 0; i < w.task->ntensor; i++) t.buf[i] = operand(&w.task->tensor[i], (uint64_t)i + 1);
+        for (int i = 0; i < w.task->ntensor; i++)
+            t.buf[i] = operand(&w.task->tensor[i], (uint64_t)i + 1);
         open_peers(&t, co->peers, l);
         if (l->n == 0) rc = err_set(e, RC_FAIL, "compare.none", "quern's own kernel does not run");
     }
@@ -231,18 +254,35 @@ static enum rc compare_task(void *ctx, const char *token, struct err *e)
 
 int main(int argc, char **argv)
 {
-    struct compare_options co = {.o = {.target = "host", .threads = 1, .seed = 1, .rounds = 31, .arg = mem_new(sizeof(char *) * (size_t)(argc + 1))}};
+    struct compare_options co = {.o = {.target = "host",
+                                       .threads = 1,
+                                       .seed = 1,
+                                       .rounds = 31,
+                                       .arg = mem_new(sizeof(char *) * (size_t)(argc + 1))}};
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(a, "--json") == 0) co.o.json = true;
-        else if (strcmp(a, "--tasks") == 0) { char *at = mem_new(strlen(v) + 2); at[0] = '@'; memcpy(at + 1, v, strlen(v)); co.o.arg[co.o.n++] = at; i++; }
-        else if (strcmp(a, "--threads") == 0) co.o.threads = strtoll(v, NULL, 10), i++;
-        else if (strcmp(a, "--rounds") == 0) co.o.rounds = strtoll(v, NULL, 10), i++;
-        else if (strcmp(a, "--schedule") == 0) co.o.schedule = v, i++;
-        else if (strcmp(a, "--db") == 0) co.o.db = v, i++;
-        else if (strcmp(a, "--peers") == 0) co.peers = v, i++;
-        else if (a[0] == '-') return fprintf(stderr, "compare: unknown option %s\n", a), 2;
-        else co.o.arg[co.o.n++] = a;
+        if (strcmp(a, "--json") == 0)
+            co.o.json = true;
+        else if (strcmp(a, "--tasks") == 0) {
+            char *at = mem_new(strlen(v) + 2);
+            at[0] = '@';
+            memcpy(at + 1, v, strlen(v));
+            co.o.arg[co.o.n++] = at;
+            i++;
+        } else if (strcmp(a, "--threads") == 0)
+            co.o.threads = strtoll(v, NULL, 10), i++;
+        else if (strcmp(a, "--rounds") == 0)
+            co.o.rounds = strtoll(v, NULL, 10), i++;
+        else if (strcmp(a, "--schedule") == 0)
+            co.o.schedule = v, i++;
+        else if (strcmp(a, "--db") == 0)
+            co.o.db = v, i++;
+        else if (strcmp(a, "--peers") == 0)
+            co.peers = v, i++;
+        else if (a[0] == '-')
+            return fprintf(stderr, "compare: unknown option %s\n", a), 2;
+        else
+            co.o.arg[co.o.n++] = a;
     }
     char threads[16];
     snprintf(threads, sizeof threads, "%lld", (long long)co.o.threads);

@@ -1,8 +1,9 @@
 /* compare: one kernel from several makers, timed interleaved in one process.
  *
- * A peer is a row of `peers` in compare.c: it prepares itself for a task (weights packed, code compiled) or
- * declines, and then runs on the shared operands as often as asked. Operands are the task's tensors in
- * declaration order, plain row-major; every peer writes the same outputs, which are compared once. */
+ * A peer is a row of `peers` in compare.c: it prepares itself for a task (weights packed, code
+ * compiled) or declines, and then runs on the shared operands as often as asked. Operands are the
+ * task's tensors in declaration order, plain row-major; every peer writes the same outputs, which
+ * are compared once. */
 #ifndef QN_COMPARE_BENCH_H
 #define QN_COMPARE_BENCH_H
 
@@ -12,9 +13,9 @@ struct bench_task {
     struct work *w;
     void **buf; /* task->ntensor operands, 64-byte aligned */
     int threads;
-    const char *schedule;           /* quern's */
-    struct compile_result *winner;  /* its blob */
-    char dir[64];                   /* a temporary folder for compiled C */
+    const char *schedule;          /* quern's */
+    struct compile_result *winner; /* its blob */
+    char dir[64];                  /* a temporary folder for compiled C */
 };
 
 struct entry {
@@ -27,7 +28,7 @@ struct entry {
 /* Fills *out, or returns false with a reason in why[200] when the peer cannot do the task. */
 typedef bool peer_open_fn(struct bench_task *t, struct entry *out, char *why);
 
-peer_open_fn peer_quern, peer_c_gcc, peer_c_clang, peer_naive_gcc, peer_naive_clang, peer_dnnl_direct, peer_dnnl_winograd, peer_openblas,
-    peer_eager;
+peer_open_fn peer_quern, peer_c_gcc, peer_c_clang, peer_naive_gcc, peer_naive_clang,
+    peer_dnnl_direct, peer_dnnl_winograd, peer_openblas, peer_eager;
 
 #endif

@@ -1,29 +1,33 @@
-/* eager_delta2bbox: delta2bbox of mmdetection 1.x as an eager framework runs it: one pass over memory an operation.
+/* eager_delta2bbox: delta2bbox of mmdetection 1.x as an eager framework runs it: one pass over
+ * memory an operation.
  *
- *   eager_delta2bbox(rois, deltas, max_shape, boxes, n, c, temps)      v1, clipped, means and stds given
+ *   eager_delta2bbox(rois, deltas, max_shape, boxes, n, c, temps)      v1, clipped, means and stds
+ * given
  *
- * The 37 passes are those of the Python source (views and expand are free): repeat the means and stds (2), undo the
- * normalisation (2), clamp dw and dh (2), centres (4), sizes (4), exp and multiply (4), addcmul (2), corners (12),
- * clip (4), stack (1). Temporaries are allocated and touched beforehand, as a caching allocator would have them;
- * there is no dispatch cost, so this is kinder to the eager form than a framework is.
+ * The 37 passes are those of the Python source (views and expand are free): repeat the means and
+ * stds (2), undo the normalisation (2), clamp dw and dh (2), centres (4), sizes (4), exp and
+ * multiply (4), addcmul (2), corners (12), clip (4), stack (1). Temporaries are allocated and
+ * touched beforehand, as a caching allocator would have them; there is no dispatch cost, so this is
+ * kinder to the eager form than a framework is.
  *
- * Compiled by bench/compare with clang-19 -O3 -march=native. Vectorised there (-Rpass=loop-vectorize):
- *   all passes, 16 lanes wide, views of the last axis by interleaved loads, except
- *   repeat (8*c floats in all) and exponent (a call of libm's expf an element). */
+ * Compiled by bench/compare with clang-19 -O3 -march=native. Vectorised there
+ * (-Rpass=loop-vectorize): all passes, 16 lanes wide, views of the last axis by interleaved loads,
+ * except repeat (8*c floats in all) and exponent (a call of libm's expf an element). */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 #define PASS __attribute__((noinline)) static void
 
-/* Every pass reads and writes whole temporaries of n rows and c columns; a view is every fourth float. One class and
- * rows of four have loops of their own, so that they vectorise too. */
+/* Every pass reads and writes whole temporaries of n rows and c columns; a view is every fourth
+ * float. One class and rows of four have loops of their own, so that they vectorise too. */
 PASS repeat(float *restrict y, const float *restrict x, int64_t times)
 {
     for (int64_t i = 0; i < times; i++)
         for (int64_t k = 0; k < 4; k++) y[4 * i + k] = x[k];
 }
-PASS mul_rows(float *restrict y, const float *restrict x, const float *restrict row, int64_t n, int64_t w)
+PASS mul_rows(float *restrict y, const float *restrict x, const float *restrict row, int64_t n,
+              int64_t w)
 {
     if (w == 4) {
         for (int64_t i = 0; i < n; i++)
@@ -33,7 +37,8 @@ PASS mul_rows(float *restrict y, const float *restrict x, const float *restrict 
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = 0; k < w; k++) y[i * w + k] = x[i * w + k] * row[k];
 }
-PASS add_rows(float *restrict y, const float *restrict x, const float *restrict row, int64_t n, int64_t w)
+PASS add_rows(float *restrict y, const float *restrict x, const float *restrict row, int64_t n,
+              int64_t w)
 {
     if (w == 4) {
         for (int64_t i = 0; i < n; i++)
@@ -71,13 +76,15 @@ PASS exponent(float *restrict y, const float *restrict x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) y[i] = expf(x[i]);
 }
-PASS mul_column(float *restrict y, const float *restrict column, const float *restrict x, int64_t n, int64_t c)
+PASS mul_column(float *restrict y, const float *restrict column, const float *restrict x, int64_t n,
+                int64_t c)
 {
     for (int64_t i = 0; i < n && c == 1; i++) y[i] = column[i] * x[i];
     for (int64_t i = 0; i < n && c != 1; i++)
         for (int64_t k = 0; k < c; k++) y[i * c + k] = column[i] * x[i * c + k];
 }
-PASS addcmul(float *restrict y, const float *restrict p, const float *restrict q, const float *restrict view, int64_t n, int64_t c)
+PASS addcmul(float *restrict y, const float *restrict p, const float *restrict q,
+             const float *restrict view, int64_t n, int64_t c)
 {
     for (int64_t i = 0; i < n && c == 1; i++) y[i] = p[i] + q[i] * view[4 * i];
     for (int64_t i = 0; i < n && c != 1; i++)
@@ -98,7 +105,8 @@ PASS clip(float *restrict y, const float *restrict x, float hi, int64_t n)
         y[i] = v > hi ? hi : v;
     }
 }
-PASS stack(float *restrict y, const float *restrict a, const float *restrict b, const float *restrict c, const float *restrict d, int64_t n)
+PASS stack(float *restrict y, const float *restrict a, const float *restrict b,
+           const float *restrict c, const float *restrict d, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         y[4 * i] = a[i];
@@ -109,15 +117,20 @@ PASS stack(float *restrict y, const float *restrict a, const float *restrict b, 
 }
 
 /* Floats of temporaries that n rois and c classes need. */
-int64_t eager_delta2bbox_temps(int64_t n, int64_t c) { return 8 * c + 8 * n * c + 8 * n + 24 * n * c; }
+int64_t eager_delta2bbox_temps(int64_t n, int64_t c)
+{
+    return 8 * c + 8 * n * c + 8 * n + 24 * n * c;
+}
 
-void eager_delta2bbox(const float *rois, const float *deltas, const float *max_shape, float *boxes, int64_t n, int64_t c,
-                      const float *means, const float *stds, float *temps)
+void eager_delta2bbox(const float *rois, const float *deltas, const float *max_shape, float *boxes,
+                      int64_t n, int64_t c, const float *means, const float *stds, float *temps)
 {
     const float rho = 4.135166556742356f;
     int64_t nc = n * c;
-    float *t = temps, *mean_row = t, *std_row = t + 4 * c, *scaled = t + 8 * c, *d = scaled + 4 * nc, *per_roi = d + 4 * nc, *per_box = per_roi + 8 * n;
-    float *dw = per_box, *dh = dw + nc, *ew = dh + nc, *eh = ew + nc, *gw = eh + nc, *gh = gw + nc, *gx = gh + nc, *gy = gx + nc;
+    float *t = temps, *mean_row = t, *std_row = t + 4 * c, *scaled = t + 8 * c,
+          *d = scaled + 4 * nc, *per_roi = d + 4 * nc, *per_box = per_roi + 8 * n;
+    float *dw = per_box, *dh = dw + nc, *ew = dh + nc, *eh = ew + nc, *gw = eh + nc, *gh = gw + nc,
+          *gx = gh + nc, *gy = gx + nc;
     float *corner[4], *part = gy + nc;
     repeat(mean_row, means, c);
     repeat(std_row, stds, c);
@@ -125,7 +138,8 @@ void eager_delta2bbox(const float *rois, const float *deltas, const float *max_s
     add_rows(d, scaled, mean_row, n, 4 * c);
     clamp_view(dw, d + 2, -rho, rho, nc);
     clamp_view(dh, d + 3, -rho, rho, nc);
-    float *px2 = per_roi, *py2 = px2 + n, *px = py2 + n, *py = px + n, *pw0 = py + n, *ph0 = pw0 + n, *pw = ph0 + n, *ph = pw + n;
+    float *px2 = per_roi, *py2 = px2 + n, *px = py2 + n, *py = px + n, *pw0 = py + n,
+          *ph0 = pw0 + n, *pw = ph0 + n, *ph = pw + n;
     add_views(px2, rois, rois + 2, n);
     scale(px, px2, 0.5f, n);
     add_views(py2, rois + 1, rois + 3, n);
@@ -148,6 +162,7 @@ void eager_delta2bbox(const float *rois, const float *deltas, const float *max_s
         offset(whole, edge, k < 2 ? 0.5f : -0.5f, nc);
         corner[k] = whole + nc;
     }
-    for (int k = 0; k < 4; k++) clip(corner[k], corner[k] - nc, max_shape[k % 2 ? 0 : 1] - 1.0f, nc);
+    for (int k = 0; k < 4; k++)
+        clip(corner[k], corner[k] - nc, max_shape[k % 2 ? 0 : 1] - 1.0f, nc);
     stack(boxes, corner[0], corner[1], corner[2], corner[3], nc);
 }

@@ -16,15 +16,17 @@ struct blas_state {
 static void blas_run(void *state)
 {
     struct blas_state *s = state;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, s->m, s->n, s->k, 1, s->a, s->k, s->b, s->n, 0, s->y, s->n);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, s->m, s->n, s->k, 1, s->a, s->k, s->b,
+                s->n, 0, s->y, s->n);
 }
 
 bool peer_openblas(struct bench_task *t, struct entry *out, char *why)
 {
     const struct task *k = t->w->task;
     int64_t m, n, d;
-    if (strcmp(operator_name(k->op), "matmul") != 0 || k->ntensor != 3 || !task_int(k, "M", &m) || !task_int(k, "N", &n) || !task_int(k, "K", &d) ||
-        k->tensor[0].elements != m * d || k->tensor[1].elements != d * n)
+    if (strcmp(operator_name(k->op), "matmul") != 0 || k->ntensor != 3 || !task_int(k, "M", &m) ||
+        !task_int(k, "N", &n) || !task_int(k, "K", &d) || k->tensor[0].elements != m * d ||
+        k->tensor[1].elements != d * n)
         return snprintf(why, 200, "only plain f32 matmul"), false;
     struct blas_state *s = mem_new(sizeof *s);
     *s = (struct blas_state){(int)m, (int)n, (int)d, t->buf[0], t->buf[1], t->buf[2]};

@@ -1,5 +1,6 @@
-/* peers c-gcc, c-clang: quern's winner as emitted C, compiled with nothing but -O2. naive-gcc, naive-clang: the op's
- * plain loops, compiled as hard as the compiler can. All through a shared object. */
+/* peers c-gcc, c-clang: quern's winner as emitted C, compiled with nothing but -O2. naive-gcc,
+ * naive-clang: the op's plain loops, compiled as hard as the compiler can. All through a shared
+ * object. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ struct c_state {
 static void c_run(void *state)
 {
     struct c_state *s = state;
-    QN_CHECK(s->kernel(s->buf, s->dyn, s->scratch, NULL) == 0, "the emitted kernel refused its arguments");
+    QN_CHECK(s->kernel(s->buf, s->dyn, s->scratch, NULL) == 0,
+             "the emitted kernel refused its arguments");
 }
 
 static void c_fini(void *state)
@@ -35,8 +37,8 @@ static void c_fini(void *state)
     mem_free(s);
 }
 
-static bool compile_so(const char *dir, const char *tag, const struct buf *c, const struct buf *h, const char *const *cc, char *so, size_t so_n,
-                       char *why)
+static bool compile_so(const char *dir, const char *tag, const struct buf *c, const struct buf *h,
+                       const char *const *cc, char *so, size_t so_n, char *why)
 {
     char path[200];
     const char *argv[24];
@@ -69,7 +71,8 @@ static void *aligned(int64_t n)
 }
 
 /* Lowers (the winner, or the naive nest), prints C, compiles, loads. */
-static bool open_c(struct bench_task *t, const char *name, bool naive, const char *const *cc, struct entry *out, char *why)
+static bool open_c(struct bench_task *t, const char *name, bool naive, const char *const *cc,
+                   struct entry *out, char *why)
 {
     struct err e = {0};
     struct work *w = t->w;
@@ -82,7 +85,8 @@ static bool open_c(struct bench_task *t, const char *name, bool naive, const cha
     bool ok = false;
     buf_init(&c, 64 << 20);
     buf_init(&h, 1 << 20);
-    if (trace_parse("(schedule)", t->schedule, strlen(t->schedule), &trace, &e) != RC_OK) return snprintf(why, 200, "%.190s", e.msg), false;
+    if (trace_parse("(schedule)", t->schedule, strlen(t->schedule), &trace, &e) != RC_OK)
+        return snprintf(why, 200, "%.190s", e.msg), false;
     enum rc rc;
     if (naive) {
         ir = ir_new();
@@ -91,7 +95,10 @@ static bool open_c(struct bench_task *t, const char *name, bool naive, const cha
     } else {
         rc = compile_kernel(w->task, w->s->target, trace, &ir, &n, &k, NULL, NULL, &e);
     }
-    struct c_options o = {.form = naive ? C_PORTABLE : C_VECTOR, .prefix = "", .symbol = "k", .banner = ""};
+    struct c_options o = {.form = naive ? C_PORTABLE : C_VECTOR,
+                          .prefix = "",
+                          .symbol = "k",
+                          .banner = ""};
     if (rc == RC_OK) rc = codegen_c(&k, w->s->target, &o, &c, &h, &e);
     if (rc != RC_OK)
         snprintf(why, 200, "%.190s", e.msg);
@@ -101,7 +108,8 @@ static bool open_c(struct bench_task *t, const char *name, bool naive, const cha
     buf_fini(&c);
     buf_fini(&h);
     struct c_state *s = mem_new(sizeof *s);
-    if (ok && !(s->lib = dlopen(so, RTLD_NOW | RTLD_LOCAL))) ok = (snprintf(why, 200, "%.190s", dlerror()), false);
+    if (ok && !(s->lib = dlopen(so, RTLD_NOW | RTLD_LOCAL)))
+        ok = (snprintf(why, 200, "%.190s", dlerror()), false);
     if (ok) {
         s->n = w->task->ntensor;
         s->npacked = naive ? 0 : t->winner->npacked;
@@ -134,12 +142,14 @@ bool peer_c_clang(struct bench_task *t, struct entry *out, char *why)
 
 bool peer_naive_gcc(struct bench_task *t, struct entry *out, char *why)
 {
-    static const char *const cc[] = {"gcc", "-std=c11", "-O3", "-march=native", "-ffast-math", NULL};
+    static const char *const cc[] = {"gcc",           "-std=c11",    "-O3",
+                                     "-march=native", "-ffast-math", NULL};
     return open_c(t, "naive-gcc", true, cc, out, why);
 }
 
 bool peer_naive_clang(struct bench_task *t, struct entry *out, char *why)
 {
-    static const char *const cc[] = {"clang-19", "-std=c11", "-O3", "-march=native", "-ffast-math", NULL};
+    static const char *const cc[] = {"clang-19",      "-std=c11",    "-O3",
+                                     "-march=native", "-ffast-math", NULL};
     return open_c(t, "naive-clang", true, cc, out, why);
 }

@@ -1,5 +1,5 @@
-/* peers onednn, onednn-winograd: conv2d (NHWC activations, weights in the layout oneDNN prefers, packed once) and matmul
- * through the C API of oneDNN 2.x. */
+/* peers onednn, onednn-winograd: conv2d (NHWC activations, weights in the layout oneDNN prefers,
+ * packed once) and matmul through the C API of oneDNN 2.x. */
 #include <stdio.h>
 #include <string.h>
 
@@ -42,7 +42,8 @@ static void add_arg(struct dnnl_state *s, int id, dnnl_memory_t m)
 }
 
 /* Weights reordered once into the layout the primitive asks for. */
-static dnnl_memory_t packed_weights(struct dnnl_state *s, dnnl_primitive_desc_t pd, const dnnl_memory_desc_t *plain, void *data)
+static dnnl_memory_t packed_weights(struct dnnl_state *s, dnnl_primitive_desc_t pd,
+                                    const dnnl_memory_desc_t *plain, void *data)
 {
     const dnnl_memory_desc_t *want = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     dnnl_memory_t from = NULL, to = NULL;
@@ -72,13 +73,18 @@ static bool open_conv(struct bench_task *t, dnnl_alg_kind_t alg, struct dnnl_sta
 {
     const struct task *k = t->w->task;
     const char *layout = task_symbol(k, "layout"), *act = task_symbol(k, "act");
-    if (key(k, "groups", 1) != 1 || (layout && strcmp(layout, "nhwc") != 0) || (act && strcmp(act, "none") != 0) || k->ntensor != 3)
-        return snprintf(why, 200, "only plain NHWC conv2d without groups, bias and activation"), false;
-    int64_t H = key(k, "H", 1), W = key(k, "W", 1), C = key(k, "C", 1), K = key(k, "K", 1), R = key(k, "R", 1), S = key(k, "S", 1), N = key(k, "N", 1);
+    if (key(k, "groups", 1) != 1 || (layout && strcmp(layout, "nhwc") != 0) ||
+        (act && strcmp(act, "none") != 0) || k->ntensor != 3)
+        return snprintf(why, 200, "only plain NHWC conv2d without groups, bias and activation"),
+               false;
+    int64_t H = key(k, "H", 1), W = key(k, "W", 1), C = key(k, "C", 1), K = key(k, "K", 1),
+            R = key(k, "R", 1), S = key(k, "S", 1), N = key(k, "N", 1);
     const struct task_tensor *y = &k->tensor[2];
     dnnl_dims_t xd = {N, C, H, W}, wd = {K, C, R, S}, yd = {N, K, y->extent[1], y->extent[2]};
-    dnnl_dims_t stride = {key(k, "stride_h", key(k, "stride", 1)), key(k, "stride_w", key(k, "stride", 1))};
-    dnnl_dims_t dil = {key(k, "dilation_h", key(k, "dilation", 1)) - 1, key(k, "dilation_w", key(k, "dilation", 1)) - 1};
+    dnnl_dims_t stride = {key(k, "stride_h", key(k, "stride", 1)),
+                          key(k, "stride_w", key(k, "stride", 1))};
+    dnnl_dims_t dil = {key(k, "dilation_h", key(k, "dilation", 1)) - 1,
+                       key(k, "dilation_w", key(k, "dilation", 1)) - 1};
     dnnl_dims_t lo = {key(k, "pad_t", key(k, "pad", 0)), key(k, "pad_l", key(k, "pad", 0))};
     dnnl_dims_t hi = {key(k, "pad_b", key(k, "pad", 0)), key(k, "pad_r", key(k, "pad", 0))};
     dnnl_memory_desc_t x, wplain, wany, ymd;
@@ -88,7 +94,8 @@ static bool open_conv(struct bench_task *t, dnnl_alg_kind_t alg, struct dnnl_sta
     dnnl_memory_desc_init_by_tag(&ymd, 4, yd, dnnl_f32, dnnl_nhwc);
     dnnl_convolution_desc_t d;
     dnnl_primitive_desc_t pd;
-    if (dnnl_dilated_convolution_forward_desc_init(&d, dnnl_forward_inference, alg, &x, &wany, NULL, &ymd, stride, dil, lo, hi) != dnnl_success ||
+    if (dnnl_dilated_convolution_forward_desc_init(&d, dnnl_forward_inference, alg, &x, &wany, NULL,
+                                                   &ymd, stride, dil, lo, hi) != dnnl_success ||
         dnnl_primitive_desc_create(&pd, &d, NULL, s->engine, NULL) != dnnl_success)
         return snprintf(why, 200, "oneDNN has no such convolution"), false;
     dnnl_memory_t m;
@@ -106,16 +113,19 @@ static bool open_matmul(struct bench_task *t, struct dnnl_state *s, char *why)
 {
     const struct task *k = t->w->task;
     int64_t M = key(k, "M", 1), N = key(k, "N", 1), K = key(k, "K", 1);
-    if (k->ntensor != 3 || k->tensor[0].elements != M * K || k->tensor[1].elements != K * N) return snprintf(why, 200, "only plain matmul"), false;
+    if (k->ntensor != 3 || k->tensor[0].elements != M * K || k->tensor[1].elements != K * N)
+        return snprintf(why, 200, "only plain matmul"), false;
     dnnl_dims_t ad = {M, K}, bd = {K, N}, yd = {M, N};
     dnnl_memory_desc_t a, bplain, bany, y;
     dnnl_memory_desc_init_by_tag(&a, 2, ad, dnnl_f32, dnnl_ab);
     dnnl_memory_desc_init_by_tag(&bplain, 2, bd, dnnl_f32, dnnl_ab);
-    dnnl_memory_desc_init_by_tag(&bany, 2, bd, dnnl_f32, k->tensor[1].scope == SCOPE_CONST ? dnnl_format_tag_any : dnnl_ab);
+    dnnl_memory_desc_init_by_tag(&bany, 2, bd, dnnl_f32,
+                                 k->tensor[1].scope == SCOPE_CONST ? dnnl_format_tag_any : dnnl_ab);
     dnnl_memory_desc_init_by_tag(&y, 2, yd, dnnl_f32, dnnl_ab);
     dnnl_matmul_desc_t d;
     dnnl_primitive_desc_t pd;
-    if (dnnl_matmul_desc_init(&d, &a, &bany, NULL, &y) != dnnl_success || dnnl_primitive_desc_create(&pd, &d, NULL, s->engine, NULL) != dnnl_success)
+    if (dnnl_matmul_desc_init(&d, &a, &bany, NULL, &y) != dnnl_success ||
+        dnnl_primitive_desc_create(&pd, &d, NULL, s->engine, NULL) != dnnl_success)
         return snprintf(why, 200, "oneDNN has no such matmul"), false;
     dnnl_memory_t m;
     dnnl_memory_create(&m, &a, s->engine, t->buf[0]);
@@ -128,11 +138,13 @@ static bool open_matmul(struct bench_task *t, struct dnnl_state *s, char *why)
     return ok || (snprintf(why, 200, "oneDNN refused"), false);
 }
 
-static bool open_dnnl(struct bench_task *t, const char *name, bool winograd, struct entry *out, char *why)
+static bool open_dnnl(struct bench_task *t, const char *name, bool winograd, struct entry *out,
+                      char *why)
 {
     const char *op = operator_name(t->w->task->op);
     struct dnnl_state *s = mem_new(sizeof *s);
-    bool ok = dnnl_engine_create(&s->engine, dnnl_cpu, 0) == dnnl_success && dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags) == dnnl_success;
+    bool ok = dnnl_engine_create(&s->engine, dnnl_cpu, 0) == dnnl_success &&
+              dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags) == dnnl_success;
     if (ok && strcmp(op, "conv2d") == 0)
         ok = open_conv(t, winograd ? dnnl_convolution_winograd : dnnl_convolution_direct, s, why);
     else if (ok && strcmp(op, "matmul") == 0 && !winograd)

@@ -1,5 +1,6 @@
-/* peer eager: delta2bbox as a chain of passes over memory (eager_delta2bbox.c), compiled with clang-19 -O3
- * -march=native. It does mmdetection 1.x with clipping and without a limit on the centre shift. */
+/* peer eager: delta2bbox as a chain of passes over memory (eager_delta2bbox.c), compiled with
+ * clang-19 -O3 -march=native. It does mmdetection 1.x with clipping and without a limit on the
+ * centre shift. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +9,8 @@
 #include "base/proc.h"
 #include "compare.h"
 
-typedef void eager_fn(const float *rois, const float *deltas, const float *max_shape, float *boxes, int64_t n, int64_t c,
-                      const float *means, const float *stds, float *temps);
+typedef void eager_fn(const float *rois, const float *deltas, const float *max_shape, float *boxes,
+                      int64_t n, int64_t c, const float *means, const float *stds, float *temps);
 typedef int64_t temps_fn(int64_t n, int64_t c);
 
 struct eager {
@@ -58,11 +59,21 @@ static bool compile_eager(struct bench_task *t, struct eager *s, char *why)
     char so[128], *out = NULL;
     int code = 1;
     snprintf(so, sizeof so, "%s/eager.so", t->dir);
-    const char *argv[] = {"clang-19", "-O3", "-march=native", "-shared", "-fPIC", "-o", so, QN_BENCH_DIR "/eager_delta2bbox.c", "-lm", NULL};
+    const char *argv[] = {"clang-19",
+                          "-O3",
+                          "-march=native",
+                          "-shared",
+                          "-fPIC",
+                          "-o",
+                          so,
+                          QN_BENCH_DIR "/eager_delta2bbox.c",
+                          "-lm",
+                          NULL};
     bool ok = proc_run(argv, NULL, 60000, 1 << 16, &out, &code, NULL) == RC_OK && code == 0;
     if (!ok) snprintf(why, 200, "clang-19: %.150s", out ? out : "did not start");
     mem_free(out);
-    if (ok && !(s->lib = dlopen(so, RTLD_NOW | RTLD_LOCAL))) ok = (snprintf(why, 200, "%.190s", dlerror()), false);
+    if (ok && !(s->lib = dlopen(so, RTLD_NOW | RTLD_LOCAL)))
+        ok = (snprintf(why, 200, "%.190s", dlerror()), false);
     return ok;
 }
 
@@ -71,13 +82,17 @@ bool peer_eager(struct bench_task *t, struct entry *out, char *why)
     const struct task *task = t->w->task;
     int64_t b = 0, clip = 0, n = 0, c = 0;
     const char *variant = task_symbol(task, "variant"), *layout = task_symbol(task, "layout");
-    bool fits = strncmp(task->token, "delta2bbox:", 11) == 0 && task_int(task, "B", &b) && task_int(task, "clip", &clip) &&
-                task_int(task, "N", &n) && task_int(task, "C", &c) && b == 1 && clip && variant && strcmp(variant, "v1") == 0 && layout &&
-                strcmp(layout, "boxes") == 0 && !strstr(task->token, "ctr_clamp");
-    if (!fits) return snprintf(why, 200, "does delta2bbox with variant=v1, clip=1, B=1 only"), false;
+    bool fits = strncmp(task->token, "delta2bbox:", 11) == 0 && task_int(task, "B", &b) &&
+                task_int(task, "clip", &clip) && task_int(task, "N", &n) &&
+                task_int(task, "C", &c) && b == 1 && clip && variant &&
+                strcmp(variant, "v1") == 0 && layout && strcmp(layout, "boxes") == 0 &&
+                !strstr(task->token, "ctr_clamp");
+    if (!fits)
+        return snprintf(why, 200, "does delta2bbox with variant=v1, clip=1, B=1 only"), false;
     struct eager *s = mem_new(sizeof *s);
     *s = (struct eager){.task = task, .buf = t->buf, .n = n, .c = c, .stds = {1, 1, 1, 1}};
-    if (!list_of(task->token, "means=", s->means) || !list_of(task->token, "stds=", s->stds) || !compile_eager(t, s, why)) {
+    if (!list_of(task->token, "means=", s->means) || !list_of(task->token, "stds=", s->stds) ||
+        !compile_eager(t, s, why)) {
         mem_free(s);
         return false;
     }

@@ -54,7 +54,8 @@ bool peer_quern(struct bench_task *t, struct entry *out, char *why)
     q->scratch = aligned(r->art.scratch_a + r->art.scratch_b);
     q->dyn = t->w->task->dyn;
     q->kernel = (kernel_fn *)((char *)q->map + r->art.kernel_at);
-    if (r->art.pack_at >= 0) ((kernel_fn *)((char *)q->map + r->art.pack_at))(q->buf, q->dyn, q->scratch, NULL);
+    if (r->art.pack_at >= 0)
+        ((kernel_fn *)((char *)q->map + r->art.pack_at))(q->buf, q->dyn, q->scratch, NULL);
     *out = (struct entry){.name = "quern", .state = q, .run = quern_run, .fini = quern_fini};
     return true;
 }

@@ -1,8 +1,11 @@
-/* cli_cc: a C compiler of this machine, for emitted kernels: compile FILE.c with its FILE_test.c, run it.
+/* cli_cc: a C compiler of this machine, for emitted kernels: compile FILE.c with its FILE_test.c,
+ * run it.
  *
- *   cc_test("kernels", "conv2d_C64", &compiler, e)     kernels/conv2d_C64.c and _test.c, compiled in a folder of its own
+ *   cc_test("kernels", "conv2d_C64", &compiler, e)     kernels/conv2d_C64.c and _test.c, compiled
+ * in a folder of its own
  *
- * The compiler is $CC, else the first of cc, gcc, clang that answers. Nothing is written beside the files. */
+ * The compiler is $CC, else the first of cc, gcc, clang that answers. Nothing is written beside the
+ * files. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,15 +36,18 @@ enum rc cc_find(const char **out, struct err *e)
             *out = tried[i];
             return RC_OK;
         }
-    return err_set(e, RC_FAIL, "cc.none", "no C compiler was found ($CC, cc, gcc, clang); install one, for example gcc");
+    return err_set(e, RC_FAIL, "cc.none",
+                   "no C compiler was found ($CC, cc, gcc, clang); install one, for example gcc");
 }
 
-static enum rc step(const char *const *argv, const char *cwd, enum rc bad, const char *code, const char *what, struct err *e)
+static enum rc step(const char *const *argv, const char *cwd, enum rc bad, const char *code,
+                    const char *what, struct err *e)
 {
     char *out = NULL;
     int status = 0;
     enum rc rc = proc_run(argv, cwd, CC_TIMEOUT_MS, CC_OUTPUT, &out, &status, e);
-    if (rc == RC_OK && status != 0) rc = err_set(e, bad, code, "%s (status %d):\n%s", what, status, out);
+    if (rc == RC_OK && status != 0)
+        rc = err_set(e, bad, code, "%s (status %d):\n%s", what, status, out);
     mem_free(out);
     return rc;
 }
@@ -53,7 +59,8 @@ enum rc cc_test(const char *dir, const char *stem, const char **compiler, struct
     enum rc rc = cc_find(compiler, e);
     if (rc != RC_OK) return rc;
     snprintf(tmp, sizeof tmp, "%.200s/quern-XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(tmp)) return err_set(e, RC_FAIL, "cc.tmp", "cannot make a folder like '%s'; set TMPDIR", tmp);
+    if (!mkdtemp(tmp))
+        return err_set(e, RC_FAIL, "cc.tmp", "cannot make a folder like '%s'; set TMPDIR", tmp);
     snprintf(program, sizeof program, "%s/test", tmp);
     snprintf(c, sizeof c, "%s.c", stem);
     snprintf(test, sizeof test, "%s_test.c", stem);
@@ -68,7 +75,8 @@ enum rc cc_test(const char *dir, const char *stem, const char **compiler, struct
     return rc;
 }
 
-static enum rc write_text(const char *dir, const char *stem, const char *suffix, const struct buf *b, struct err *e)
+static enum rc write_text(const char *dir, const char *stem, const char *suffix,
+                          const struct buf *b, struct err *e)
 {
     char path[400];
     snprintf(path, sizeof path, "%s/%s%s", dir, stem, suffix);
@@ -89,9 +97,11 @@ enum rc cc_test_texts(const struct emitted *em, const char **compiler, struct er
     const char *base = getenv("TMPDIR");
     char dir[230];
     snprintf(dir, sizeof dir, "%.200s/quern-XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(dir)) return err_set(e, RC_FAIL, "cc.tmp", "cannot make a folder like '%s'; set TMPDIR", dir);
+    if (!mkdtemp(dir))
+        return err_set(e, RC_FAIL, "cc.tmp", "cannot make a folder like '%s'; set TMPDIR", dir);
     enum rc rc = RC_OK;
-    for (size_t i = 0; i < QN_COUNT(suffixes) && rc == RC_OK; i++) rc = write_text(dir, em->symbol, suffixes[i], texts[i], e);
+    for (size_t i = 0; i < QN_COUNT(suffixes) && rc == RC_OK; i++)
+        rc = write_text(dir, em->symbol, suffixes[i], texts[i], e);
     if (rc == RC_OK) rc = cc_test(dir, em->symbol, compiler, e);
     for (size_t i = 0; i < QN_COUNT(suffixes); i++) forget(dir, em->symbol, suffixes[i]);
     rmdir(dir);

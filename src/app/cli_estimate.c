@@ -1,5 +1,5 @@
-/* cli_estimate: the analytic time of a schedule, and the schedule that is best by it: the rung for tasks that
- * nobody has tuned. */
+/* cli_estimate: the analytic time of a schedule, and the schedule that is best by it: the rung for
+ * tasks that nobody has tuned. */
 #include <string.h>
 
 #include "cli.h"
@@ -22,10 +22,7 @@ double work_model_ns(struct work *w, const char *trace)
     return ns;
 }
 
-static double estimate_ns(void *ctx, const char *trace)
-{
-    return work_model_ns(ctx, trace);
-}
+static double estimate_ns(void *ctx, const char *trace) { return work_model_ns(ctx, trace); }
 
 enum rc work_estimate(struct work *w, char **text, struct err *e)
 {

@@ -2,8 +2,8 @@
  *
  *   executed_gflops   work the lowered kernel really executes / time
  *   gflops            FLOPs of the op's valid taps / time
- *   roofline_pct      ideal time on the binding roof / time; the roofs are the FMA peak of the same rounds and
- *                     the bandwidth of the level that holds the operands */
+ *   roofline_pct      ideal time on the binding roof / time; the roofs are the FMA peak of the same
+ * rounds and the bandwidth of the level that holds the operands */
 #include <math.h>
 #include <string.h>
 
@@ -42,8 +42,9 @@ double work_roof_ns(struct work *w, double executed, const char **roof)
     return work_roof_at(w, executed, w->s->fma_gflops * w->threads, roof);
 }
 
-enum rc work_race(struct work *w, int n, const struct wire_task *job, const struct compile_result *const *blobs, int tier,
-                  int rounds, double noisy_width, struct client_race *out, struct err *e)
+enum rc work_race(struct work *w, int n, const struct wire_task *job,
+                  const struct compile_result *const *blobs, int tier, int rounds,
+                  double noisy_width, struct client_race *out, struct err *e)
 {
     struct wire_entry entries[WIRE_MAX_ENTRIES] = {0};
     for (int i = 0; i < n; i++) {
@@ -59,7 +60,10 @@ enum rc work_race(struct work *w, int n, const struct wire_task *job, const stru
         .tier = (uint8_t)tier,
         .calibrate = 1,
     };
-    struct race_config cfg = {.max_rounds = rounds, .min_rounds = n == 1 ? rounds : 0, .noisy_width = noisy_width, .calibrated = true};
+    struct race_config cfg = {.max_rounds = rounds,
+                              .min_rounds = n == 1 ? rounds : 0,
+                              .noisy_width = noisy_width,
+                              .calibrated = true};
     struct core_lock lock = {0};
     const struct wire_hello *hello = client_hello(w->s->runner);
     enum rc rc = core_lock_take(&lock, core_pick(hello->cpu_mask, (uint32_t)w->threads), true, e);
@@ -69,8 +73,8 @@ enum rc work_race(struct work *w, int n, const struct wire_task *job, const stru
     return rc;
 }
 
-void work_timing(struct work *w, const struct client_race *r, int entry, const struct compile_result *blob,
-                 struct timing *out)
+void work_timing(struct work *w, const struct client_race *r, int entry,
+                 const struct compile_result *blob, struct timing *out)
 {
     const struct race_entry *x = &r->race.entries[entry];
     *out = (struct timing){
@@ -91,13 +95,15 @@ void work_timing(struct work *w, const struct client_race *r, int entry, const s
     out->roofline_pct = 100 * ideal / x->median_ns;
 }
 
-enum rc work_verify(struct work *w, const char *trace, const struct compile_result *r, struct wire_outcome *out,
-                    struct err *e)
+enum rc work_verify(struct work *w, const char *trace, const struct compile_result *r,
+                    struct wire_outcome *out, struct err *e)
 {
     const struct wire_task *job;
     enum rc rc = work_job(w, trace, &job, e);
     for (int64_t i = 0; i < w->s->o->seeds && rc == RC_OK; i++) {
-        struct wire_verify m = {.task = *job, .limits = {.threads = (uint32_t)w->threads}, .tier = 3,
+        struct wire_verify m = {.task = *job,
+                                .limits = {.threads = (uint32_t)w->threads},
+                                .tier = 3,
                                 .seed = w->s->o->seed + (uint64_t)i};
         job_blob(&m.blob, r, w->s->target, w->a);
         struct client_reply reply;
@@ -114,5 +120,6 @@ enum rc outcome_error(const struct work *w, const struct wire_outcome *o, struct
 {
     const struct verdict_info *v = verdict_info(o->verdict);
     if (o->verdict == VERDICT_OK) return RC_OK;
-    return err_set(e, v && v->side == SIDE_WORLD ? RC_FAIL : RC_MISMATCH, verdict_name(o->verdict), "%s: %s", w->task->token, o->text);
+    return err_set(e, v && v->side == SIDE_WORLD ? RC_FAIL : RC_MISMATCH, verdict_name(o->verdict),
+                   "%s: %s", w->task->token, o->text);
 }

@@ -20,7 +20,8 @@ struct planted {
 
 static enum rc read_one(struct planted *p, const char *path, struct err *e)
 {
-    if (p->n == PLANTS) return err_set(e, RC_INPUT, "plant.file", "QUERN_PLANT names more than %d files", PLANTS);
+    if (p->n == PLANTS)
+        return err_set(e, RC_INPUT, "plant.file", "QUERN_PLANT names more than %d files", PLANTS);
     enum rc rc = fs_read(path, PLANT_BYTES, &p->blob[p->n].code, &p->blob[p->n].bytes, e);
     if (rc != RC_OK) return err_wrap(e, "QUERN_PLANT");
     const char *slash = strrchr(path, '/');
@@ -81,7 +82,8 @@ const char *planted_error(struct planted *p, const char *blob_hash, const char *
 {
     for (int i = 0; i < p->next; i++)
         if (strcmp(p->blob[i].hash, blob_hash) == 0) {
-            snprintf(p->error, sizeof p->error, "planted %s%s%.400s", p->blob[i].name, *error ? ": " : "", error);
+            snprintf(p->error, sizeof p->error, "planted %s%s%.400s", p->blob[i].name,
+                     *error ? ": " : "", error);
             return p->error;
         }
     return error;

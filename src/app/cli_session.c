@@ -1,7 +1,8 @@
 /* cli_session: opens what a command needs, in the order it needs it, and closes it all.
  *
  *   session   operator library, target, and (on first use) compile worker, runner, log, calibration
- *   work      one task: its reference kernel, the runner's jobs (one an algorithm), its key in the log */
+ *   work      one task: its reference kernel, the runner's jobs (one an algorithm), its key in the
+ * log */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,8 +44,10 @@ static enum rc beside(struct err *e, const char *program)
 {
     char why[sizeof e->msg];
     snprintf(why, sizeof why, "%s", e->msg);
-    return err_set(e, RC_FAIL, e->code, "%s; %s belongs into the folder of quern: build or install it again (`quern doctor` checks)", why,
-                   program);
+    return err_set(e, RC_FAIL, e->code,
+                   "%s; %s belongs into the folder of quern: build or install it again (`quern "
+                   "doctor` checks)",
+                   why, program);
 }
 
 enum rc session_worker(struct session *s, struct err *e)
@@ -79,7 +82,8 @@ enum rc session_db(struct session *s, enum db_mode mode, struct err *e)
     return rc;
 }
 
-/* What stands beside every row of this session: the state of the machine, and nothing that names it or its user. */
+/* What stands beside every row of this session: the state of the machine, and nothing that names it
+ * or its user. */
 static void record_env(struct session *s)
 {
     const struct wire_hello *h = client_hello(s->runner);
@@ -88,7 +92,9 @@ static void record_env(struct session *s)
     if (!s->db) return;
     if (getloadavg(&load, 1) != 1) load = NAN;
     buf_init(&b, 4096);
-    buf_printf(&b, "clock_ghz=%.3f\nfma_gflops=%.1f\nload=%.2f\ncpus=%" PRIu32 "\nkernel=%s\nlayers=%#" PRIx32 "\nclock_res_ns=%.0f\n",
+    buf_printf(&b,
+               "clock_ghz=%.3f\nfma_gflops=%.1f\nload=%.2f\ncpus=%" PRIu32
+               "\nkernel=%s\nlayers=%#" PRIx32 "\nclock_res_ns=%.0f\n",
                s->clock_ghz, s->fma_gflops, load, h->cpus, h->kernel, h->layers, h->clock_res_ns);
     struct db_session session = {.env = b.p};
     db_session(s->db, &session);
@@ -105,9 +111,11 @@ enum rc session_calibrate(struct session *s, struct err *e)
     rc = client_call(s->runner, WIRE_CALIBRATE, &c, 20000, &r, e);
     if (rc != RC_OK) return rc;
     if (r.type != WIRE_CALIBRATION)
-        return err_set(e, RC_FAIL, "bench.calibrate", "the runner could not calibrate: %s", r.result->outcome.text);
+        return err_set(e, RC_FAIL, "bench.calibrate", "the runner could not calibrate: %s",
+                       r.result->outcome.text);
     for (uint32_t i = 0; i < r.calibration->fma_n; i++)
-        if (r.calibration->fma[i].gflops > s->fma_gflops) s->fma_gflops = r.calibration->fma[i].gflops;
+        if (r.calibration->fma[i].gflops > s->fma_gflops)
+            s->fma_gflops = r.calibration->fma[i].gflops;
     s->clock_ghz = r.calibration->clock_ghz;
     for (uint32_t i = 0; i < r.calibration->levels_n && s->levels < (int)QN_COUNT(s->level); i++) {
         s->level[s->levels] = r.calibration->levels[i];
@@ -144,8 +152,11 @@ static enum rc runs_here(struct session *s, struct err *e)
     bool same = strncmp(host->triple, s->target->triple, arch + 1) == 0;
     const char *missing = same ? missing_feature(s->target->features, host->features, &n) : "";
     if (!same || n)
-        rc = err_set(e, RC_NODEVICE, "target.no_device", "no device runs code for %s: this machine is %s%s%.*s; best, lower and emit work without one",
-                     s->target->name, host->name, n ? ", which lacks " : "", (int)(n ? n - 1 : 0), missing + (n != 0));
+        rc = err_set(e, RC_NODEVICE, "target.no_device",
+                     "no device runs code for %s: this machine is %s%s%.*s; best, lower and emit "
+                     "work without one",
+                     s->target->name, host->name, n ? ", which lacks " : "", (int)(n ? n - 1 : 0),
+                     missing + (n != 0));
     target_free(host);
     return rc;
 }
@@ -156,12 +167,14 @@ enum rc session_can_time(struct session *s, struct err *e)
     if (rc != RC_OK) return rc;
     uint32_t cpus = client_hello(s->runner)->cpus;
     if (s->o->threads > cpus)
-        return err_set(e, RC_NODEVICE, "cli.threads", "%" PRId64 " threads cannot be timed on %" PRIu32 " cpu%s", s->o->threads, cpus,
-                       cpus == 1 ? "" : "s");
+        return err_set(e, RC_NODEVICE, "cli.threads",
+                       "%" PRId64 " threads cannot be timed on %" PRIu32 " cpu%s", s->o->threads,
+                       cpus, cpus == 1 ? "" : "s");
     return RC_OK;
 }
 
-/* ---- work ------------------------------------------------------------------------------------- */
+/* ---- work -------------------------------------------------------------------------------------
+ */
 
 static void fill_key(struct work *w)
 {
@@ -221,17 +234,20 @@ void work_close(struct work *w)
 /* Codes that blame what was typed (an algorithm, a shape too large), not a compiler that failed. */
 static bool is_refusal(const char *code)
 {
-    return strncmp(code, "dsl.", 4) == 0 || strncmp(code, "task.", 5) == 0 || strcmp(code, "lower.scratch") == 0;
+    return strncmp(code, "dsl.", 4) == 0 || strncmp(code, "task.", 5) == 0 ||
+           strcmp(code, "lower.scratch") == 0;
 }
 
-enum rc work_compile(struct work *w, const char *trace_text, int want, struct compile_result *r, struct err *e)
+enum rc work_compile(struct work *w, const char *trace_text, int want, struct compile_result *r,
+                     struct err *e)
 {
     uint64_t id;
     enum rc rc = worker_submit(w->s->worker, 0, trace_text, want, e);
     if (rc == RC_OK) rc = worker_receive(w->s->worker, &id, r, -1, e);
     if (rc != RC_OK) return rc;
     if (r->status == COMPILE_OK) return RC_OK;
-    rc = err_set(e, r->status == COMPILE_REJECTED || is_refusal(r->code) ? RC_INPUT : RC_FAIL, r->code, "%s", r->msg);
+    rc = err_set(e, r->status == COMPILE_REJECTED || is_refusal(r->code) ? RC_INPUT : RC_FAIL,
+                 r->code, "%s", r->msg);
     compile_result_fini(r);
     return rc;
 }
@@ -245,11 +261,13 @@ static void split_algorithm(const char *trace, char name[32], char params[256])
     if (trace_parse("(schedule)", trace, strlen(trace), &t, NULL) != RC_OK) return;
     snprintf(name, 32, "%s", t->algorithm);
     size_t at = 0;
-    for (int i = 0; i < t->nparam && at < 256; i++) at += (size_t)snprintf(params + at, 256 - at, "%s%s", i ? " " : "", t->param[i]);
+    for (int i = 0; i < t->nparam && at < 256; i++)
+        at += (size_t)snprintf(params + at, 256 - at, "%s%s", i ? " " : "", t->param[i]);
     trace_free(t);
 }
 
-enum rc work_job(struct work *w, const char *trace_text, const struct wire_task **out, struct err *e)
+enum rc work_job(struct work *w, const char *trace_text, const struct wire_task **out,
+                 struct err *e)
 {
     char name[32], params[256];
     split_algorithm(trace_text, name, params);
@@ -258,10 +276,13 @@ enum rc work_job(struct work *w, const char *trace_text, const struct wire_task 
             *out = &w->job[i].wire;
             return RC_OK;
         }
-    if (w->njob == (int)QN_COUNT(w->job)) w->njob--; /* many parameter sets: the last place is shared */
+    if (w->njob == (int)QN_COUNT(w->job))
+        w->njob--; /* many parameter sets: the last place is shared */
     struct data_recipe recipe;
     enum rc rc = job_recipe(w->task, name, params, &recipe, e);
-    if (rc == RC_OK) rc = job_task(&w->job[w->njob].wire, w->task, &recipe, &w->reference, w->s->target, w->a, e);
+    if (rc == RC_OK)
+        rc =
+            job_task(&w->job[w->njob].wire, w->task, &recipe, &w->reference, w->s->target, w->a, e);
     if (rc != RC_OK) return rc;
     snprintf(w->job[w->njob].algorithm, sizeof w->job[0].algorithm, "%s", name);
     snprintf(w->job[w->njob].params, sizeof w->job[0].params, "%s", params);
@@ -269,9 +290,11 @@ enum rc work_job(struct work *w, const char *trace_text, const struct wire_task 
     return RC_OK;
 }
 
-/* ---- which schedule --------------------------------------------------------------------------- */
+/* ---- which schedule ---------------------------------------------------------------------------
+ */
 
-static enum rc best_in_log(struct work *w, char **text, struct db_row *row, bool *found, struct err *e)
+static enum rc best_in_log(struct work *w, char **text, struct db_row *row, bool *found,
+                           struct err *e)
 {
     *found = false;
     enum rc rc = session_db(w->s, DB_READ, e);
@@ -280,7 +303,8 @@ static enum rc best_in_log(struct work *w, char **text, struct db_row *row, bool
     return rc;
 }
 
-enum rc work_schedule(struct work *w, const char *which, char **text, const char **rung, struct db_row *row, struct err *e)
+enum rc work_schedule(struct work *w, const char *which, char **text, const char **rung,
+                      struct db_row *row, struct err *e)
 {
     bool found = false;
     size_t n;
@@ -289,7 +313,8 @@ enum rc work_schedule(struct work *w, const char *which, char **text, const char
         struct trace *t;
         *rung = "file";
         enum rc read = fs_read(which, 1 << 20, text, &n, e);
-        if (read == RC_OK) read = trace_parse(which, *text, n, &t, e); /* here, so that errors name the file */
+        if (read == RC_OK)
+            read = trace_parse(which, *text, n, &t, e); /* here, so that errors name the file */
         if (read == RC_OK) trace_free(t);
         return read;
     }
@@ -298,8 +323,10 @@ enum rc work_schedule(struct work *w, const char *which, char **text, const char
     *rung = "exact";
     if (found) return RC_OK;
     if (which)
-        return err_set(e, RC_FAIL, "log.no_record", "no tuned schedule of %s for this machine and %d thread%s; run `quern tune %s`",
-                       w->task->token, w->threads, w->threads == 1 ? "" : "s", w->task->spelled);
+        return err_set(
+            e, RC_FAIL, "log.no_record",
+            "no tuned schedule of %s for this machine and %d thread%s; run `quern tune %s`",
+            w->task->token, w->threads, w->threads == 1 ? "" : "s", w->task->spelled);
     *rung = "estimate";
     return work_estimate(w, text, e);
 }
@@ -315,7 +342,8 @@ static enum rc add_line(void *ctx, const char *token, int line, struct err *e)
 {
     (void)e;
     struct task_words *t = ctx;
-    const char *text = arena_strdup(t->a, token), *place = arena_printf(t->a, "%s:%d: ", t->path, line);
+    const char *text = arena_strdup(t->a, token),
+               *place = arena_printf(t->a, "%s:%d: ", t->path, line);
     vec_push(&t->token, text);
     vec_push(&t->place, place);
     return RC_OK;
@@ -331,7 +359,8 @@ static enum rc add_file(struct task_words *t, const char *path, struct err *e)
     size_t before = t->token.n;
     rc = task_list_parse(path, text, n, add_line, t, e);
     mem_free(text);
-    if (rc == RC_OK && t->token.n == before) rc = err_set(e, RC_INPUT, "cli.no_task", "'%s' lists no task", path);
+    if (rc == RC_OK && t->token.n == before)
+        rc = err_set(e, RC_INPUT, "cli.no_task", "'%s' lists no task", path);
     return rc;
 }
 
@@ -345,19 +374,23 @@ static enum rc check_words(const struct task_words *t, struct err *e)
     for (size_t i = 0; i < t->token.n && rc == RC_OK; i++) {
         struct task *task = NULL;
         rc = task_parse(t->token.p[i], lib, NULL, &task, e);
-        if (rc != RC_OK && *t->place.p[i]) err_wrap(e, "%.*s", (int)strlen(t->place.p[i]) - 2, t->place.p[i]);
+        if (rc != RC_OK && *t->place.p[i])
+            err_wrap(e, "%.*s", (int)strlen(t->place.p[i]) - 2, t->place.p[i]);
         task_free(task);
     }
     op_lib_free(lib);
     return rc;
 }
 
-enum rc for_each_task(const struct options *o, enum rc (*fn)(void *ctx, const char *token, struct err *e), void *ctx,
+enum rc for_each_task(const struct options *o,
+                      enum rc (*fn)(void *ctx, const char *token, struct err *e), void *ctx,
                       struct err *e)
 {
     struct task_words t = {.a = arena_new()};
     enum rc rc = RC_OK, first = RC_OK;
-    if (o->n == 0) rc = err_set(e, RC_INPUT, "cli.no_task", "which task? For example matmul:M=64,N=64,K=64; `quern ops` lists operators");
+    if (o->n == 0)
+        rc = err_set(e, RC_INPUT, "cli.no_task",
+                     "which task? For example matmul:M=64,N=64,K=64; `quern ops` lists operators");
     for (int i = 0; i < o->n && rc == RC_OK; i++) {
         if (o->arg[i][0] == '@') {
             rc = add_file(&t, o->arg[i] + 1, e);
@@ -369,7 +402,9 @@ enum rc for_each_task(const struct options *o, enum rc (*fn)(void *ctx, const ch
     if (rc == RC_OK) rc = check_words(&t, e);
     size_t failed = 0;
     for (size_t i = 0; i < t.token.n && rc == RC_OK; i++) {
-        if (interrupted) rc = err_set(e, RC_INTERRUPTED, "cli.interrupted", "interrupted before %s", t.token.p[i]);
+        if (interrupted)
+            rc = err_set(e, RC_INTERRUPTED, "cli.interrupted", "interrupted before %s",
+                         t.token.p[i]);
         if (rc == RC_OK) rc = fn(ctx, t.token.p[i], e);
         /* One task's own failure does not stop the others. */
         if ((rc == RC_FAIL || rc == RC_MISMATCH) && t.token.n > 1) {
@@ -379,7 +414,8 @@ enum rc for_each_task(const struct options *o, enum rc (*fn)(void *ctx, const ch
         }
     }
     if (rc == RC_OK && failed)
-        rc = err_set(e, first, "cli.some_failed", "%zu of %zu tasks failed, see above", failed, t.token.n);
+        rc = err_set(e, first, "cli.some_failed", "%zu of %zu tasks failed, see above", failed,
+                     t.token.n);
     vec_free(&t.token);
     vec_free(&t.place);
     arena_free(t.a);

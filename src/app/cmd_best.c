@@ -1,11 +1,13 @@
-/* quern best: the winning schedule of each task from the log, and which rung of the ladder it stands on. */
+/* quern best: the winning schedule of each task from the log, and which rung of the ladder it
+ * stands on. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
 
-static void print_best(struct work *w, const struct db_row *row, const char *trace, const char *rung)
+static void print_best(struct work *w, const struct db_row *row, const char *trace,
+                       const char *rung)
 {
     bool exact = strcmp(rung, "exact") == 0;
     struct report r = exact ? report_row(row) : report_none(rung);
@@ -24,7 +26,9 @@ static void print_best(struct work *w, const struct db_row *row, const char *tra
     if (exact)
         printf("  rung: exact record\n");
     else
-        printf("  rung: estimate, by the analytic model; not tuned on this machine: quern tune %s\n", w->task->spelled);
+        printf(
+            "  rung: estimate, by the analytic model; not tuned on this machine: quern tune %s\n",
+            w->task->spelled);
     fputs(trace, stdout);
 }
 

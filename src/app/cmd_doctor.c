@@ -1,4 +1,5 @@
-/* quern doctor: is everything here that quern needs? One line a check: ok, warn or fail, and what to do. */
+/* quern doctor: is everything here that quern needs? One line a check: ok, warn or fail, and what
+ * to do. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,11 +17,13 @@ struct doctor {
     enum health worst;
 };
 
-static void line(struct doctor *d, enum health h, const char *what, const char *found, const char *advice)
+static void line(struct doctor *d, enum health h, const char *what, const char *found,
+                 const char *advice)
 {
     if (h > d->worst) d->worst = h;
     if (d->s->o->json) {
-        print_json(json_pack("{s:i, s:s, s:s, s:s, s:s}", "v", 1, "check", what, "state", health_names[h], "found", found, "advice", advice));
+        print_json(json_pack("{s:i, s:s, s:s, s:s, s:s}", "v", 1, "check", what, "state",
+                             health_names[h], "found", found, "advice", advice));
         return;
     }
     printf("%-4s  %-12s %s%s%s\n", health_names[h], what, found, *advice ? "; " : "", advice);
@@ -30,7 +33,9 @@ static void check_target(struct doctor *d)
 {
     char text[600];
     const struct target *t = d->s->target;
-    snprintf(text, sizeof text, "%s (%s), %" PRId64 "-bit vectors, %" PRId64 " registers, L1 %" PRId64 " K, L2 %" PRId64 " K, %" PRId64 " cores",
+    snprintf(text, sizeof text,
+             "%s (%s), %" PRId64 "-bit vectors, %" PRId64 " registers, L1 %" PRId64
+             " K, L2 %" PRId64 " K, %" PRId64 " cores",
              t->name, t->part, t->vector_bits, t->vregs, t->l1 >> 10, t->l2 >> 10, t->cores);
     line(d, HEALTH_OK, "target", text, "");
 }
@@ -42,12 +47,15 @@ static void check_compiler(struct doctor *d)
     char text[200];
     enum rc rc = work_open(&w, d->s, "matmul:M=8,N=8,K=8", false, &e);
     if (rc == RC_OK) rc = session_worker(d->s, &e);
-    if (rc == RC_OK) rc = worker_task(d->s->worker, w.op_text, w.task->token, d->s->target_text.p, &e);
+    if (rc == RC_OK)
+        rc = worker_task(d->s->worker, w.op_text, w.task->token, d->s->target_text.p, &e);
     struct compile_result r = {0};
     if (rc == RC_OK) rc = work_compile(&w, "", COMPILE_BLOB | COMPILE_REFERENCE, &r, &e);
     snprintf(text, sizeof text, "LLVM 19, a first kernel in %.1f ms", (double)r.build_ns * 1e-6);
     line(d, rc == RC_OK ? HEALTH_OK : HEALTH_FAIL, "compiler", rc == RC_OK ? text : e.msg,
-         rc == RC_OK ? "" : "is quern-worker beside quern, and libLLVM-19 installed? `./dev setup` installs it");
+         rc == RC_OK
+             ? ""
+             : "is quern-worker beside quern, and libLLVM-19 installed? `./dev setup` installs it");
     compile_result_fini(&r);
     work_close(&w);
 }
@@ -67,13 +75,18 @@ static void check_runner(struct doctor *d)
     }
     const struct wire_hello *h = client_hello(d->s->runner);
     bool whole = (h->layers & h->mandatory) == h->mandatory;
-    size_t at = (size_t)snprintf(text, sizeof text, "%.120s, kernels run as uid %" PRIu32, h->cpu, h->uid);
+    size_t at =
+        (size_t)snprintf(text, sizeof text, "%.120s, kernels run as uid %" PRIu32, h->cpu, h->uid);
     for (size_t i = 0; i < QN_COUNT(layers) && at < sizeof text; i++)
-        if (!(h->layers >> i & 1)) at += (size_t)snprintf(text + at, sizeof text - at, ", no %s", layers[i]);
-    if (at < sizeof text && h->layers + 1 == 1u << QN_COUNT(layers)) snprintf(text + at, sizeof text - at, ", all layers work");
-    line(d, whole ? HEALTH_OK : HEALTH_FAIL, "sandbox", text, whole ? "" : "this kernel lacks a mandatory layer: no candidate will run");
+        if (!(h->layers >> i & 1))
+            at += (size_t)snprintf(text + at, sizeof text - at, ", no %s", layers[i]);
+    if (at < sizeof text && h->layers + 1 == 1u << QN_COUNT(layers))
+        snprintf(text + at, sizeof text - at, ", all layers work");
+    line(d, whole ? HEALTH_OK : HEALTH_FAIL, "sandbox", text,
+         whole ? "" : "this kernel lacks a mandatory layer: no candidate will run");
     snprintf(text, sizeof text, "%.0f ns resolution, %" PRIu32 " cpus", h->clock_res_ns, h->cpus);
-    line(d, h->clock_res_ns <= 1000 ? HEALTH_OK : HEALTH_WARN, "clock", text, h->clock_res_ns <= 1000 ? "" : "short kernels cannot be timed well");
+    line(d, h->clock_res_ns <= 1000 ? HEALTH_OK : HEALTH_WARN, "clock", text,
+         h->clock_res_ns <= 1000 ? "" : "short kernels cannot be timed well");
 }
 
 static void check_speed(struct doctor *d)
@@ -87,26 +100,32 @@ static void check_speed(struct doctor *d)
         return;
     }
     const struct target *t = d->s->target;
-    double nominal = d->s->clock_ghz * (double)t->vector_bits / 32 * (double)t->fma_ports * (t->fma ? 2 : 1);
-    at += (size_t)snprintf(text, sizeof text, "FMA peak %.1f GFLOP/s a core, clock %.2f GHz (nominal %.1f);", d->s->fma_gflops,
-                           d->s->clock_ghz, nominal);
+    double nominal =
+        d->s->clock_ghz * (double)t->vector_bits / 32 * (double)t->fma_ports * (t->fma ? 2 : 1);
+    at += (size_t)snprintf(text, sizeof text,
+                           "FMA peak %.1f GFLOP/s a core, clock %.2f GHz (nominal %.1f);",
+                           d->s->fma_gflops, d->s->clock_ghz, nominal);
     for (int i = 0; i < d->s->levels && at < sizeof text; i++)
-        at += (size_t)snprintf(text + at, sizeof text - at, " %" PRIu64 "K %.0f GB/s", d->s->level[i].bytes >> 10, d->s->level[i].gbps);
+        at += (size_t)snprintf(text + at, sizeof text - at, " %" PRIu64 "K %.0f GB/s",
+                               d->s->level[i].bytes >> 10, d->s->level[i].gbps);
     bool near = d->s->fma_gflops > 0.85 * nominal && d->s->fma_gflops < 1.15 * nominal;
-    line(d, near ? HEALTH_OK : HEALTH_WARN, "speed", text, near ? "" : "the machine is busy, or the target file is wrong about it");
+    line(d, near ? HEALTH_OK : HEALTH_WARN, "speed", text,
+         near ? "" : "the machine is busy, or the target file is wrong about it");
 }
 
 static void check_governor(struct doctor *d)
 {
     char *text = NULL;
     size_t n;
-    if (fs_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", 64, &text, &n, NULL) != RC_OK) {
+    if (fs_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", 64, &text, &n, NULL) !=
+        RC_OK) {
         line(d, HEALTH_OK, "governor", "not visible (a virtual machine?)", "");
         return;
     }
     text[strcspn(text, "\n")] = 0;
     bool good = strcmp(text, "performance") == 0;
-    line(d, good ? HEALTH_OK : HEALTH_WARN, "governor", text, good ? "" : "`performance` makes timings steadier");
+    line(d, good ? HEALTH_OK : HEALTH_WARN, "governor", text,
+         good ? "" : "`performance` makes timings steadier");
     mem_free(text);
 }
 
@@ -127,14 +146,19 @@ static void check_log(struct doctor *d)
         line(d, HEALTH_FAIL, "log", e.msg, "restore a backup, or move the file away");
         return;
     }
-    snprintf(text, sizeof text, "%s, %s", path, d->s->db ? "sound" : "made by the first `quern tune`");
+    snprintf(text, sizeof text, "%s, %s", path,
+             d->s->db ? "sound" : "made by the first `quern tune`");
     line(d, HEALTH_OK, "log", text, "");
     char *slash = strrchr(path, '/');
     if (slash) *slash = 0;
-    while (slash && statvfs(path, &vfs) != 0 && (slash = strrchr(path, '/')) != NULL && slash != path) *slash = 0;
-    double free_mb = statvfs(path, &vfs) == 0 ? (double)vfs.f_bavail * (double)vfs.f_frsize / 1e6 : 0;
+    while (slash && statvfs(path, &vfs) != 0 && (slash = strrchr(path, '/')) != NULL &&
+           slash != path)
+        *slash = 0;
+    double free_mb =
+        statvfs(path, &vfs) == 0 ? (double)vfs.f_bavail * (double)vfs.f_frsize / 1e6 : 0;
     snprintf(text, sizeof text, "%.0f MB free at %s", free_mb, path);
-    line(d, free_mb > 200 ? HEALTH_OK : HEALTH_WARN, "disk", text, free_mb > 200 ? "" : "the log needs room");
+    line(d, free_mb > 200 ? HEALTH_OK : HEALTH_WARN, "disk", text,
+         free_mb > 200 ? "" : "the log needs room");
 }
 
 static void check_cc(struct doctor *d)
@@ -147,10 +171,12 @@ static void check_cc(struct doctor *d)
         char *out = NULL;
         int code = 1;
         if (proc_run(argv, NULL, 5000, 4096, &out, &code, NULL) == RC_OK && code == 0)
-            at += (size_t)snprintf(text + at, sizeof text - at, "%s%s %.*s", at ? ", " : "", compilers[i], (int)strcspn(out, "\n"), out);
+            at += (size_t)snprintf(text + at, sizeof text - at, "%s%s %.*s", at ? ", " : "",
+                                   compilers[i], (int)strcspn(out, "\n"), out);
         mem_free(out);
     }
-    line(d, at ? HEALTH_OK : HEALTH_WARN, "c compilers", at ? text : "none", at ? "" : "emitted C cannot be compiled here; tuning works");
+    line(d, at ? HEALTH_OK : HEALTH_WARN, "c compilers", at ? text : "none",
+         at ? "" : "emitted C cannot be compiled here; tuning works");
 }
 
 enum rc cmd_doctor(const struct options *o, struct err *e)
@@ -166,7 +192,8 @@ enum rc cmd_doctor(const struct options *o, struct err *e)
         check_governor(&d);
         check_log(&d);
         check_cc(&d);
-        if (d.worst == HEALTH_FAIL) rc = err_set(e, RC_FAIL, "doctor.fail", "something quern needs is missing; see above");
+        if (d.worst == HEALTH_FAIL)
+            rc = err_set(e, RC_FAIL, "doctor.fail", "something quern needs is missing; see above");
     }
     session_close(&s);
     return rc;

@@ -16,7 +16,7 @@ static enum rc list_ops(struct session *s, struct err *e)
     int n;
     const char *const *names = op_lib_names(s->lib, &n);
     for (int i = 0; i < n; i++) {
-        const struct operator *op;
+        const struct operator* op;
         char line[160];
         enum rc rc = op_lib_find(s->lib, names[i], &op, e);
         if (rc != RC_OK) return rc;
@@ -35,14 +35,15 @@ enum rc cmd_ops(const struct options *o, struct err *e)
     enum rc rc = session_open(&s, o, e);
     if (rc == RC_OK && o->n == 0) rc = list_ops(&s, e);
     for (int i = 0; i < o->n && rc == RC_OK; i++) {
-        const struct operator *op;
+        const struct operator* op;
         rc = op_lib_find(s.lib, o->arg[i], &op, e);
         if (rc != RC_OK) break;
         struct buf b;
         buf_init(&b, 1 << 20);
         operator_text(&b, op);
         if (o->json)
-            print_json(json_pack("{s:i, s:s, s:s, s:s}", "v", 1, "op", operator_name(op), "help", operator_help(op), "text", b.p));
+            print_json(json_pack("{s:i, s:s, s:s, s:s}", "v", 1, "op", operator_name(op), "help",
+                                 operator_help(op), "text", b.p));
         else
             printf("%s\n\n%s", operator_help(op), b.p);
         buf_fini(&b);

@@ -1,7 +1,8 @@
 /* quern lower: every stage of one task and schedule as text, from operator to assembly.
  *
  *   --stage nest          one stage on stdout      --stage all       all of them, with headings
- *   -o DIR                a file each              --diff split      what those schedule steps changed */
+ *   -o DIR                a file each              --diff split      what those schedule steps
+ * changed */
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@ static enum rc write_stage(const char *dir, int at, const struct compile_stage *
 {
     static const struct {
         const char *name, *suffix;
-    } suffixes[] = {{"op", "op"}, {"c", "c"}, {"c99", "c"}, {"ll", "ll"}, {"s", "s"}, {"schedule", "sched"}};
+    } suffixes[] = {{"op", "op"}, {"c", "c"}, {"c99", "c"},
+                    {"ll", "ll"}, {"s", "s"}, {"schedule", "sched"}};
     const char *suffix = "nest";
     char path[2048], name[64];
     for (size_t i = 0; i < QN_COUNT(suffixes); i++)
@@ -34,14 +36,17 @@ static enum rc write_stage(const char *dir, int at, const struct compile_stage *
 static void print_stage(const struct work *w, const struct compile_stage *st, bool heading)
 {
     if (w->s->o->json)
-        print_json(json_pack("{s:i, s:s, s:s, s:s}", "v", 1, "task", w->task->token, "stage", st->name, "text", st->text));
+        print_json(json_pack("{s:i, s:s, s:s, s:s}", "v", 1, "task", w->task->token, "stage",
+                             st->name, "text", st->text));
     else if (heading)
-        printf("==== %s ====\n%s%s\n", st->name, st->text, *st->text && st->text[strlen(st->text) - 1] == '\n' ? "" : "\n");
+        printf("==== %s ====\n%s%s\n", st->name, st->text,
+               *st->text && st->text[strlen(st->text) - 1] == '\n' ? "" : "\n");
     else
         fputs(st->text, stdout);
 }
 
-static enum rc show(struct work *w, const struct compile_result *r, const char *stage, struct err *e)
+static enum rc show(struct work *w, const struct compile_result *r, const char *stage,
+                    struct err *e)
 {
     const struct options *o = w->s->o;
     int shown = 0;
@@ -49,7 +54,8 @@ static enum rc show(struct work *w, const struct compile_result *r, const char *
     for (int i = 0; i < r->nstage && rc == RC_OK; i++) {
         if (!wanted(stage, r->stage[i].name)) continue;
         shown++;
-        if (i && !o->out && !o->json && shown > 1 && strcmp(r->stage[i].text, r->stage[i - 1].text) == 0) {
+        if (i && !o->out && !o->json && shown > 1 &&
+            strcmp(r->stage[i].text, r->stage[i - 1].text) == 0) {
             printf("==== %s ====\n(as stage %s)\n", r->stage[i].name, r->stage[i - 1].name);
             continue;
         }
@@ -62,14 +68,16 @@ static enum rc show(struct work *w, const struct compile_result *r, const char *
         struct buf b;
         buf_init(&b, 2000);
         for (int i = 0; i < r->nstage; i++) buf_printf(&b, " %s", r->stage[i].name);
-        rc = err_set(e, RC_INPUT, "lower.no_stage", "no stage '%.40s'; this schedule has:%s", stage, b.p);
+        rc = err_set(e, RC_INPUT, "lower.no_stage", "no stage '%.40s'; this schedule has:%s", stage,
+                     b.p);
         buf_fini(&b);
     }
     if (rc == RC_OK && o->out) say("quern: %d stages in %s\n", shown, o->out);
     return rc;
 }
 
-/* Lines of b that a lacks are marked +, lines of a that b lacks -. Longest common subsequence over lines. */
+/* Lines of b that a lacks are marked +, lines of a that b lacks -. Longest common subsequence over
+ * lines. */
 static void print_diff(const char *a, const char *b)
 {
     VEC(const char *) x = {0}, y = {0};
@@ -77,11 +85,15 @@ static void print_diff(const char *a, const char *b)
     for (const char *p = b; *p; p += strcspn(p, "\n"), p += *p == '\n') vec_push(&y, p);
     size_t n = x.n, m = y.n;
     int *lcs = mem_new(sizeof(int) * (n + 1) * (m + 1));
-#define SAME(i, j) (strcspn(x.p[i], "\n") == strcspn(y.p[j], "\n") && strncmp(x.p[i], y.p[j], strcspn(x.p[i], "\n")) == 0)
+#define SAME(i, j)                                     \
+    (strcspn(x.p[i], "\n") == strcspn(y.p[j], "\n") && \
+     strncmp(x.p[i], y.p[j], strcspn(x.p[i], "\n")) == 0)
 #define AT(i, j) lcs[(i) * (m + 1) + (j)]
     for (size_t i = n; i-- > 0;)
         for (size_t j = m; j-- > 0;)
-            AT(i, j) = SAME(i, j) ? AT(i + 1, j + 1) + 1 : AT(i + 1, j) > AT(i, j + 1) ? AT(i + 1, j) : AT(i, j + 1);
+            AT(i, j) = SAME(i, j)                    ? AT(i + 1, j + 1) + 1
+                       : AT(i + 1, j) > AT(i, j + 1) ? AT(i + 1, j)
+                                                     : AT(i, j + 1);
     for (size_t i = 0, j = 0; i < n || j < m;) {
         if (i < n && j < m && SAME(i, j)) {
             printf("  %.*s\n", (int)strcspn(x.p[i], "\n"), x.p[i]);
@@ -109,7 +121,8 @@ static bool named(const char *list, const char *word)
     return false;
 }
 
-/* Replays the schedule step by step and shows the nest before and after each step the list names. */
+/* Replays the schedule step by step and shows the nest before and after each step the list names.
+ */
 static enum rc show_diff(struct work *w, const char *trace_text, const char *list, struct err *e)
 {
     static const char *const prims[] = {
@@ -160,14 +173,16 @@ static enum rc show_diff(struct work *w, const char *trace_text, const char *lis
 static void print_verified(const struct work *w, const char *stage, const char *how)
 {
     if (w->s->o->json)
-        print_json(json_pack("{s:i, s:s, s:s, s:b, s:s}", "v", 1, "task", w->task->token, "stage", stage, "verified", true, "how", how));
+        print_json(json_pack("{s:i, s:s, s:s, s:b, s:s}", "v", 1, "task", w->task->token, "stage",
+                             stage, "verified", true, "how", how));
     else
         printf("verified  %-8s %s\n", stage, how);
 }
 
-/* The stages that can run do run: machine code in the sandbox, both C forms through a C compiler, each against
- * plain loops that no pass has touched. */
-static enum rc verify_stages(struct work *w, const char *trace, const struct compile_result *r, struct err *e)
+/* The stages that can run do run: machine code in the sandbox, both C forms through a C compiler,
+ * each against plain loops that no pass has touched. */
+static enum rc verify_stages(struct work *w, const char *trace, const struct compile_result *r,
+                             struct err *e)
 {
     static const char *const forms[][2] = {{"c", "vector"}, {"c99", "portable"}};
     struct wire_outcome outcome;
@@ -178,8 +193,14 @@ static enum rc verify_stages(struct work *w, const char *trace, const struct com
     snprintf(how, sizeof how, "in the sandbox, tier %d, %u checks", outcome.tier, outcome.checks);
     print_verified(w, "s", how);
     for (size_t i = 0; i < QN_COUNT(forms); i++) {
-        struct emission em = {.task = w->task->spelled, .target = w->s->target->name, .form = forms[i][1], .prefix = "", .license = "",
-                              .record = "none", .measured = "not measured", .schedule = trace};
+        struct emission em = {.task = w->task->spelled,
+                              .target = w->s->target->name,
+                              .form = forms[i][1],
+                              .prefix = "",
+                              .license = "",
+                              .record = "none",
+                              .measured = "not measured",
+                              .schedule = trace};
         struct emitted out;
         const char *compiler = "";
         rc = emit_texts(w->s, &em, &out, e);
@@ -207,9 +228,11 @@ static enum rc lower_task(void *ctx, const char *token, struct err *e)
     } else if (rc == RC_OK) {
         rc = session_worker(s, e);
         if (rc == RC_OK) rc = worker_task(s->worker, w.op_text, w.task->token, s->target_text.p, e);
-        int want = COMPILE_BLOB | COMPILE_LL | COMPILE_ASM | COMPILE_STAGES | COMPILE_C | COMPILE_VERIFY;
+        int want =
+            COMPILE_BLOB | COMPILE_LL | COMPILE_ASM | COMPILE_STAGES | COMPILE_C | COMPILE_VERIFY;
         if (rc == RC_OK) rc = work_compile(&w, trace, want, &r, e);
-        if (rc == RC_OK && !s->o->quiet && strcmp(stage, "all") == 0) say("# schedule (%s):\n%s", rung, trace);
+        if (rc == RC_OK && !s->o->quiet && strcmp(stage, "all") == 0)
+            say("# schedule (%s):\n%s", rung, trace);
         if (rc == RC_OK) rc = show(&w, &r, stage, e);
         if (rc == RC_OK && s->o->verify) rc = verify_stages(&w, trace, &r, e);
     }

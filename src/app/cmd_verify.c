@@ -1,5 +1,5 @@
-/* quern verify: compiles one schedule of each task and has the runner check it at tier 3, for every seed; an
- * emitted FILE.c is compiled with its own test and run. */
+/* quern verify: compiles one schedule of each task and has the runner check it at tier 3, for every
+ * seed; an emitted FILE.c is compiled with its own test and run. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,14 +12,18 @@ static void print_verdict(struct work *w, const struct wire_outcome *o, const ch
 {
     bool ok = o->verdict == VERDICT_OK;
     if (w->s->o->json) {
-        print_json(json_pack("{s:i, s:s, s:b, s:o, s:o, s:o, s:s, s:s, s:s}", "v", 1, "task", w->task->token, "ok", ok,
-                             "max_err", json_number(o->max_err), "bound", json_number(o->bound), "worst",
-                             json_number(o->worst), "verdict", verdict_name(o->verdict), "text", o->text ? o->text : "", "rung", rung));
+        print_json(json_pack("{s:i, s:s, s:b, s:o, s:o, s:o, s:s, s:s, s:s}", "v", 1, "task",
+                             w->task->token, "ok", ok, "max_err", json_number(o->max_err), "bound",
+                             json_number(o->bound), "worst", json_number(o->worst), "verdict",
+                             verdict_name(o->verdict), "text", o->text ? o->text : "", "rung",
+                             rung));
         return;
     }
-    printf("%s  %s  tier %d, %" PRIu32 " checks, error at most %.2f of its bound  schedule: %s\n", ok ? "ok" : verdict_name(o->verdict),
-           w->task->token, o->tier, o->checks, o->worst, rung);
-    if (!ok) printf("  %s (error %.3g, bound %.3g)\n", o->text ? o->text : "", o->max_err, o->bound);
+    printf("%s  %s  tier %d, %" PRIu32 " checks, error at most %.2f of its bound  schedule: %s\n",
+           ok ? "ok" : verdict_name(o->verdict), w->task->token, o->tier, o->checks, o->worst,
+           rung);
+    if (!ok)
+        printf("  %s (error %.3g, bound %.3g)\n", o->text ? o->text : "", o->max_err, o->bound);
 }
 
 static enum rc verify_task(void *ctx, const char *token, struct err *e)
@@ -51,7 +55,8 @@ static enum rc verify_file(const struct options *o, const char *path, struct err
     char dir[2048], stem[2048], test[2100];
     const char *compiler = "";
     const char *slash = strrchr(path, '/');
-    if (strlen(path) >= sizeof dir - 10) return err_set(e, RC_INPUT, "verify.file", "the path is too long");
+    if (strlen(path) >= sizeof dir - 10)
+        return err_set(e, RC_INPUT, "verify.file", "the path is too long");
     snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
     if (slash == path) snprintf(dir, sizeof dir, "/");
     snprintf(stem, sizeof stem, "%s", slash ? slash + 1 : path);
@@ -61,15 +66,19 @@ static enum rc verify_file(const struct options *o, const char *path, struct err
     snprintf(test, sizeof test, "%.*s%s_test.c", slash ? (int)(slash - path + 1) : 0, path, stem);
     if (!fs_exists(path)) return err_set(e, RC_INPUT, "fs.open", "cannot open '%s'", path);
     if (!fs_exists(test))
-        return err_set(e, RC_INPUT, "verify.no_test", "'%s' is not there: quern emit writes it beside the kernel, and it is what is run", test);
+        return err_set(
+            e, RC_INPUT, "verify.no_test",
+            "'%s' is not there: quern emit writes it beside the kernel, and it is what is run",
+            test);
     enum rc rc = cc_test(dir, stem, &compiler, e);
     if (rc != RC_OK && rc != RC_MISMATCH) return rc;
     bool ok = rc == RC_OK;
     if (o->json)
-        print_json(json_pack("{s:i, s:s, s:b, s:n, s:n, s:n, s:s}", "v", 1, "task", path, "ok", ok, "max_err", "bound", "worst", "compiler",
-                             compiler));
+        print_json(json_pack("{s:i, s:s, s:b, s:n, s:n, s:n, s:s}", "v", 1, "task", path, "ok", ok,
+                             "max_err", "bound", "worst", "compiler", compiler));
     else
-        printf("%s  %s  compiled by %s, against plain loops\n", ok ? "ok" : "wrong_result", path, compiler);
+        printf("%s  %s  compiled by %s, against plain loops\n", ok ? "ok" : "wrong_result", path,
+               compiler);
     return rc;
 }
 

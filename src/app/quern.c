@@ -1,4 +1,5 @@
-/* quern: the command line program. Finds the command, parses its options, turns errors into exit codes. */
+/* quern: the command line program. Finds the command, parses its options, turns errors into exit
+ * codes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -48,10 +49,7 @@ void print_json(json_t *o)
     json_decref(o);
 }
 
-json_t *json_number(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
+json_t *json_number(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 
 int complain(const struct err *e, bool json)
 {
@@ -86,8 +84,8 @@ static int unknown_command(const char *name, bool json)
     char hint[96];
     struct err e;
     for (size_t i = 0; i < command_count; i++) names[i] = commands[i].name;
-    err_set(&e, RC_INPUT, "cli.unknown_command", "no command '%.60s'%s; `quern --help` lists them", name,
-            did_you_mean(hint, sizeof hint, name, names, command_count));
+    err_set(&e, RC_INPUT, "cli.unknown_command", "no command '%.60s'%s; `quern --help` lists them",
+            name, did_you_mean(hint, sizeof hint, name, names, command_count));
     return complain(&e, json);
 }
 
@@ -95,7 +93,8 @@ static int unknown_command(const char *name, bool json)
 static void open_standard(void)
 {
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR) != fd) _exit(RC_FAIL);
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR) != fd)
+            _exit(RC_FAIL);
 }
 
 /* The reader of our output has gone (| head): nobody's fault, and not worth a word. */
@@ -112,7 +111,8 @@ static int finish(int rc)
     int why = errno;
     if ((!bad && !ferror(stdout)) || rc != RC_OK || reader_left()) return rc;
     struct err e;
-    err_set(&e, RC_FAIL, "cli.stdout", "cannot write the results%s%s", bad ? ": " : "", bad ? strerror(why) : "");
+    err_set(&e, RC_FAIL, "cli.stdout", "cannot write the results%s%s", bad ? ": " : "",
+            bad ? strerror(why) : "");
     return complain(&e, false);
 }
 
@@ -131,7 +131,8 @@ static int run_command(const struct command *c, int argc, char **argv, bool json
     quiet = o.quiet;
     if (rc == RC_OK) rc = c->run(&o, &e);
     options_fini(&o);
-    if (rc == RC_OK || (ferror(stdout) && reader_left())) return rc == RC_INTERRUPTED ? RC_INTERRUPTED : RC_OK;
+    if (rc == RC_OK || (ferror(stdout) && reader_left()))
+        return rc == RC_INTERRUPTED ? RC_INTERRUPTED : RC_OK;
     e.rc = rc;
     if (!e.msg[0]) snprintf(e.msg, sizeof e.msg, "failed");
     return complain(&e, json);

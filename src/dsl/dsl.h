@@ -184,11 +184,13 @@ struct data_recipe {
     int64_t depth; /* elements reduced into one output element, product over nested reductions */
     int64_t budget_depth; /* longest single reduction loop: the C of the error budget 12 sqrt(C)
                              2^-24 */
-    bool sum_of_products; /* every reduction is a sum of products of two tensors, and only sums and max follow */
-    bool bent;            /* a reduction's result is clamped or selected on: cancellation shows in the output */
-    bool transcendental;  /* exp, log, ... appear */
-    bool fractional;      /* a table or constant that is no small integer, or a division */
-    double tol;           /* rel-L2 bound for the task's tol key */
+    bool sum_of_products; /* every reduction is a sum of products of two tensors, and only sums and
+                             max follow */
+    bool
+        bent; /* a reduction's result is clamped or selected on: cancellation shows in the output */
+    bool transcendental; /* exp, log, ... appear */
+    bool fractional;     /* a table or constant that is no small integer, or a division */
+    double tol;          /* rel-L2 bound for the task's tol key */
 };
 void dsl_recipe(const struct nest *naive, const struct task *t, struct data_recipe *out);
 

@@ -18,9 +18,10 @@ struct bound {
     bool exact; /* an integer, exactly represented, in any order of evaluation */
 };
 
-/* What happens to the result of a reduction afterwards. The bound of a sum of products, which is the same
- * nest run on squares, survives sums and max; scaling leaves errors relative to the output's norm; a clamp
- * or a selection does not: where large terms cancel, the sum's error is all that is left of the output. */
+/* What happens to the result of a reduction afterwards. The bound of a sum of products, which is
+ * the same nest run on squares, survives sums and max; scaling leaves errors relative to the
+ * output's norm; a clamp or a selection does not: where large terms cancel, the sum's error is all
+ * that is left of the output. */
 enum after { AFTER_NOTHING, AFTER_SUM, AFTER_SCALED, AFTER_BENT };
 
 struct walk {
@@ -204,8 +205,10 @@ static enum after after_of(struct walk *w, const struct expr *e)
     }
     int at = e->op == OP_LOAD || e->op == OP_LOADC ? tensor_at(w->n, e->u.tensor) : -1;
     if (at >= 0) return w->after[at] > worst ? w->after[at] : worst;
-    if (worst == AFTER_NOTHING || e->op == OP_ADD || e->op == OP_MAX || e->op == OP_CAST) return worst;
-    bool scaled = e->op == OP_SUB || e->op == OP_NEG || e->op == OP_MUL || e->op == OP_DIV || e->op == OP_FMA;
+    if (worst == AFTER_NOTHING || e->op == OP_ADD || e->op == OP_MAX || e->op == OP_CAST)
+        return worst;
+    bool scaled =
+        e->op == OP_SUB || e->op == OP_NEG || e->op == OP_MUL || e->op == OP_DIV || e->op == OP_FMA;
     return scaled && worst < AFTER_BENT ? AFTER_SCALED : AFTER_BENT;
 }
 
@@ -242,7 +245,8 @@ static void walk_update(struct stage_walk *sw, struct stmt *s)
         struct bound b = bound_of(w, s->u.update.value[i]);
         expr_walk(s->u.update.value[i], deepest, ctx);
         sw->depth[at] = fmax(sw->depth[at], n * below);
-        enum after after = after_of(w, s->u.update.value[i]); /* a product of sums is what reduce_k counts */
+        enum after after =
+            after_of(w, s->u.update.value[i]); /* a product of sums is what reduce_k counts */
         w->after[at] = after <= AFTER_SCALED ? AFTER_SUM : after;
         if (s->u.update.op == RED_SUM) {
             b.mag *= n;

@@ -3,9 +3,9 @@
  *   (p*2 + r - 1)*56 + q   ->   p*112 + r*56 + q - 56,   atoms p, r, q
  *   atoms that are not variables: x/4, x%4, min(a, b), m*n, loads
  *
- * Invariants: atoms are distinct and in order of their ids, coefficients are not zero; hence equal forms
- * give equal expressions, and linear_of(linear_expr(l)) is l. Index arithmetic does not overflow by
- * contract; a coefficient that would is refused. */
+ * Invariants: atoms are distinct and in order of their ids, coefficients are not zero; hence equal
+ * forms give equal expressions, and linear_of(linear_expr(l)) is l. Index arithmetic does not
+ * overflow by contract; a coefficient that would is refused. */
 #include <string.h>
 
 #include "ir/private.h"
@@ -68,18 +68,21 @@ static bool add_expr(struct linear *l, const struct expr *e, int64_t k)
     case OP_INT:
         return !__builtin_mul_overflow(e->u.i, k, &scaled) &&
                !__builtin_add_overflow(l->c, scaled, &l->c);
-    case OP_ADD: return add_expr(l, e->a[0], k) && add_expr(l, e->a[1], k);
+    case OP_ADD:
+        return add_expr(l, e->a[0], k) && add_expr(l, e->a[1], k);
     case OP_SUB:
         if (k == INT64_MIN) return false;
         return add_expr(l, e->a[0], k) && add_expr(l, e->a[1], -k);
-    case OP_NEG: return k != INT64_MIN && add_expr(l, e->a[0], -k);
+    case OP_NEG:
+        return k != INT64_MIN && add_expr(l, e->a[0], -k);
     case OP_MUL:
         if (expr_is_int(e->a[1], &v))
             return !__builtin_mul_overflow(k, v, &scaled) && add_expr(l, e->a[0], scaled);
         if (expr_is_int(e->a[0], &v))
             return !__builtin_mul_overflow(k, v, &scaled) && add_expr(l, e->a[1], scaled);
         return linear_add_atom(l, e, k);
-    default: return linear_add_atom(l, e, k);
+    default:
+        return linear_add_atom(l, e, k);
     }
 }
 
@@ -102,7 +105,8 @@ static const struct expr *term(struct ir *ir, const struct expr *atom, int64_t k
     return expr_mul(ir, atom, expr_int(ir, k));
 }
 
-/* The first positive term leads; the constant comes last: `p*2 + r - 1`, and `3 - i` without a positive term. */
+/* The first positive term leads; the constant comes last: `p*2 + r - 1`, and `3 - i` without a
+ * positive term. */
 const struct expr *linear_expr(struct ir *ir, const struct linear *l)
 {
     const struct expr *e = NULL;

@@ -2,12 +2,14 @@
  *
  *   env: qo in 0..5, qi in 0..min(14, 57 - qo*14)        env_proves(qo*14 + qi < 57)
  *
- * expr_range is interval arithmetic over linear forms. The prover shows L >= 0 by replacing, innermost
- * first, a variable by the bound that makes L smallest (which may be symbolic), a min, max, div or mod by
- * what bounds it, and by subtracting known facts, until the interval of what is left is not negative.
+ * expr_range is interval arithmetic over linear forms. The prover shows L >= 0 by replacing,
+ * innermost first, a variable by the bound that makes L smallest (which may be symbolic), a min,
+ * max, div or mod by what bounds it, and by subtracting known facts, until the interval of what is
+ * left is not negative.
  *
- * Invariants: "true" is always right (prop tests compare with brute force); "false" means "not shown".
- * Work per question is bounded by STEPS. Memos are dropped whenever the environment learns something. */
+ * Invariants: "true" is always right (prop tests compare with brute force); "false" means "not
+ * shown". Work per question is bounded by STEPS. Memos are dropped whenever the environment learns
+ * something. */
 #include <string.h>
 
 #include "ir/private.h"
@@ -16,7 +18,8 @@ enum { STEPS = 96 };
 
 static const struct range anything = {INT64_MIN, INT64_MAX};
 
-/* ---- interval arithmetic; INT64_MIN and INT64_MAX are infinities ------------------------------- */
+/* ---- interval arithmetic; INT64_MIN and INT64_MAX are infinities -------------------------------
+ */
 
 static bool is_inf(int64_t v) { return v == INT64_MIN || v == INT64_MAX; }
 
@@ -40,8 +43,8 @@ static int64_t sat_add(int64_t a, int64_t b, int dir)
     return r;
 }
 
-/* Two terms k*(a/c) - k*((a + d)/c): their sum lies within k*[-ceil(d/c), -floor(d/c)]. Finds the partner
- * of term i behind it; -1 if there is none. */
+/* Two terms k*(a/c) - k*((a + d)/c): their sum lies within k*[-ceil(d/c), -floor(d/c)]. Finds the
+ * partner of term i behind it; -1 if there is none. */
 static int div_partner(const struct linear *l, int i, int64_t *lo, int64_t *hi)
 {
     const struct expr *x = l->atom[i];
@@ -132,13 +135,17 @@ static struct range range_of_s64(const struct env *env, const struct expr *e)
     struct linear l;
     const struct env_entry *entry = NULL;
     switch ((enum op)e->op) {
-    case OP_INT: return (struct range){e->u.i, e->u.i};
-    case OP_VAR: entry = find_entry(env, e->u.var); return entry ? entry->range : anything;
+    case OP_INT:
+        return (struct range){e->u.i, e->u.i};
+    case OP_VAR:
+        entry = find_entry(env, e->u.var);
+        return entry ? entry->range : anything;
     case OP_ADD:
     case OP_SUB:
     case OP_NEG:
         return linear_of(e, &l) && !(l.n == 1 && l.atom[0] == e) ? linear_range(env, &l) : anything;
-    case OP_MUL: return range_mul(expr_range(env, e->a[0]), expr_range(env, e->a[1]));
+    case OP_MUL:
+        return range_mul(expr_range(env, e->a[0]), expr_range(env, e->a[1]));
     case OP_DIV:
     case OP_MOD:
         return range_divmod((enum op)e->op, expr_range(env, e->a[0]), expr_range(env, e->a[1]));
@@ -148,14 +155,17 @@ static struct range range_of_s64(const struct env *env, const struct expr *e)
         b = expr_range(env, e->a[1]);
         if (e->op == OP_MIN) return (struct range){i64_min(a.lo, b.lo), i64_min(a.hi, b.hi)};
         return (struct range){i64_max(a.lo, b.lo), i64_max(a.hi, b.hi)};
-    case OP_SELECT: return range_union(expr_range(env, e->a[1]), expr_range(env, e->a[2]));
+    case OP_SELECT:
+        return range_union(expr_range(env, e->a[1]), expr_range(env, e->a[2]));
     case OP_CAST:
         return e->u.i == CAST_PLAIN ? expr_range(env, e->a[0]) : anything;
     case OP_AND:
         b = expr_range(env, e->a[1]);
         return b.lo >= 0 ? (struct range){0, b.hi} : anything;
-    case OP_POPCOUNT: return (struct range){0, 64};
-    default: return anything;
+    case OP_POPCOUNT:
+        return (struct range){0, 64};
+    default:
+        return anything;
     }
 }
 
@@ -163,7 +173,8 @@ static struct range range_of_s64(const struct env *env, const struct expr *e)
 static struct range range_of_narrow(const struct env *env, const struct expr *e)
 {
     bool whole = dtype_is_int((enum dtype)e->type.dtype) && e->type.dtype != TYPE_U64;
-    if (!whole || (e->op != OP_MIN && e->op != OP_MAX)) return range_of_type((enum dtype)e->type.dtype);
+    if (!whole || (e->op != OP_MIN && e->op != OP_MAX))
+        return range_of_type((enum dtype)e->type.dtype);
     struct range a = expr_range(env, e->a[0]), b = expr_range(env, e->a[1]);
     if (e->op == OP_MIN) return (struct range){i64_min(a.lo, b.lo), i64_min(a.hi, b.hi)};
     return (struct range){i64_max(a.lo, b.lo), i64_max(a.hi, b.hi)};
@@ -184,7 +195,8 @@ struct range expr_range(const struct env *env, const struct expr *e)
     return r;
 }
 
-/* ---- the environment -------------------------------------------------------------------------- */
+/* ---- the environment --------------------------------------------------------------------------
+ */
 
 struct env *env_new(struct ir *ir)
 {
@@ -310,7 +322,8 @@ struct env *env_at(struct ir *ir, const struct nest *n, const struct stmt *s)
     return env;
 }
 
-/* ---- the prover ------------------------------------------------------------------------------- */
+/* ---- the prover -------------------------------------------------------------------------------
+ */
 
 struct prover {
     const struct env *env;
@@ -439,10 +452,14 @@ static bool proves(const struct env *env, const struct expr *cond)
     for (int i = 0; i < env->nfact_exprs; i++)
         if (env->fact_expr[i] == cond) return true;
     switch ((enum op)cond->op) {
-    case OP_INT: return cond->u.i != 0;
-    case OP_AND: return env_proves(env, cond->a[0]) && env_proves(env, cond->a[1]);
-    case OP_OR: return env_proves(env, cond->a[0]) || env_proves(env, cond->a[1]);
-    default: return proves_compare(env, cond);
+    case OP_INT:
+        return cond->u.i != 0;
+    case OP_AND:
+        return env_proves(env, cond->a[0]) && env_proves(env, cond->a[1]);
+    case OP_OR:
+        return env_proves(env, cond->a[0]) || env_proves(env, cond->a[1]);
+    default:
+        return proves_compare(env, cond);
     }
 }
 

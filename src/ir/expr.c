@@ -4,7 +4,8 @@
  *   expr_make(ir, OP_ADD, s64, {x, y}, 2, NULL) == expr_make(ir, OP_ADD, s64, {x, y}, 2, NULL)
  *
  * Invariants: every node in the table is well typed (expr_type_error says NULL); children are older
- * (smaller id) than parents; constants are canonical (ints wrapped, reals rounded to their type). */
+ * (smaller id) than parents; constants are canonical (ints wrapped, reals rounded to their type).
+ */
 #include <string.h>
 
 #include "base/hash.h"
@@ -46,7 +47,8 @@ const struct var *var_new(struct ir *ir, const char *name, struct type type)
     return v;
 }
 
-/* ---- typing ----------------------------------------------------------------------------------- */
+/* ---- typing -----------------------------------------------------------------------------------
+ */
 
 static bool is_index(const struct expr *e) { return e->type.dtype == TYPE_S64; }
 
@@ -116,30 +118,40 @@ static char operand_class(enum op op)
     case OP_NEG:
     case OP_ABS:
     case OP_LT:
-    case OP_LE: return 'n';
+    case OP_LE:
+        return 'n';
     case OP_MOD:
     case OP_SHL:
     case OP_SHR:
     case OP_RSHR:
-    case OP_POPCOUNT: return 'i';
+    case OP_POPCOUNT:
+        return 'i';
     case OP_AND:
     case OP_OR:
     case OP_XOR:
-    case OP_NOT: return 'l';
+    case OP_NOT:
+        return 'l';
     case OP_EQ:
-    case OP_NE: return 'x';
-    default: return 'r';
+    case OP_NE:
+        return 'x';
+    default:
+        return 'r';
     }
 }
 
 static bool class_accepts(char class, enum dtype d)
 {
     switch (class) {
-    case 'n': return d != TYPE_B1;
-    case 'i': return dtype_is_int(d);
-    case 'l': return !dtype_is_float(d);
-    case 'r': return dtype_is_float(d);
-    default: return true;
+    case 'n':
+        return d != TYPE_B1;
+    case 'i':
+        return dtype_is_int(d);
+    case 'l':
+        return !dtype_is_float(d);
+    case 'r':
+        return dtype_is_float(d);
+    default:
+        return true;
     }
 }
 
@@ -162,13 +174,15 @@ const char *expr_type_error(enum op op, struct type type, const struct expr *con
     switch (op) {
     case OP_INT:
     case OP_REAL:
-    case OP_VAR: return leaf_type_error(op, type, leaf);
+    case OP_VAR:
+        return leaf_type_error(op, type, leaf);
     case OP_CAST:
     case OP_BITCAST:
     case OP_SPLAT:
     case OP_HSUM:
     case OP_HMAX:
-    case OP_HMIN: return convert_type_error(op, type, a[0]->type, leaf);
+    case OP_HMIN:
+        return convert_type_error(op, type, a[0]->type, leaf);
     case OP_RAMP:
         if (!dtype_is_int(a[0]->type.dtype) || a[0]->type.lanes != 1 ||
             !type_eq(a[0]->type, a[1]->type))
@@ -182,11 +196,13 @@ const char *expr_type_error(enum op op, struct type type, const struct expr *con
             return "select's condition differs in lanes";
         if (!type_eq(a[1]->type, a[2]->type)) return "select's branches differ in type";
         return type_eq(a[1]->type, type) ? NULL : "select has the type of its branches";
-    default: return plain_type_error(op, type, a, n);
+    default:
+        return plain_type_error(op, type, a, n);
     }
 }
 
-/* ---- interning -------------------------------------------------------------------------------- */
+/* ---- interning --------------------------------------------------------------------------------
+ */
 
 static uint64_t mix(uint64_t h, uint64_t v)
 {
@@ -234,16 +250,25 @@ static void table_grow(struct expr_table *t)
 static void leaf_set(struct expr *e, const void *leaf)
 {
     switch ((enum op)e->op) {
-    case OP_INT: e->u.i = int_wrap(e->type.dtype, *(const int64_t *)leaf); break;
-    case OP_CAST: e->u.i = *(const int64_t *)leaf; break;
-    case OP_REAL: e->u.f = real_round(e->type.dtype, *(const double *)leaf); break;
+    case OP_INT:
+        e->u.i = int_wrap(e->type.dtype, *(const int64_t *)leaf);
+        break;
+    case OP_CAST:
+        e->u.i = *(const int64_t *)leaf;
+        break;
+    case OP_REAL:
+        e->u.f = real_round(e->type.dtype, *(const double *)leaf);
+        break;
     case OP_VAR:
         e->u.var = leaf;
         e->vars = UINT64_C(1) << (e->u.var->id & 63);
         break;
     case OP_LOAD:
-    case OP_LOADC: e->u.tensor = leaf; break;
-    default: break;
+    case OP_LOADC:
+        e->u.tensor = leaf;
+        break;
+    default:
+        break;
     }
 }
 
@@ -283,7 +308,8 @@ const struct expr *expr_make(struct ir *ir, enum op op, struct type type,
     return made;
 }
 
-/* ---- leaves and forms without folding --------------------------------------------------------- */
+/* ---- leaves and forms without folding ---------------------------------------------------------
+ */
 
 static const struct expr *maybe_splat(struct ir *ir, const struct expr *e, struct type t)
 {

@@ -3,9 +3,9 @@
  *
  *   (i + 3) - 3 -> i      i * 1 -> i      min(x, x) -> x      5 / 2 -> 2      c ? x : x -> x
  *
- * Invariants: the value never changes (integers modulo their width; floats except the sign of a zero);
- * a constant operand of + * min max & | ^ == != stands on the right; exp .. cos are never folded,
- * because their meaning is their expansion. */
+ * Invariants: the value never changes (integers modulo their width; floats except the sign of a
+ * zero); a constant operand of + * min max & | ^ == != stands on the right; exp .. cos are never
+ * folded, because their meaning is their expansion. */
 #include "ir/private.h"
 
 static bool is_const(const struct expr *e) { return e->op == OP_INT || e->op == OP_REAL; }
@@ -175,23 +175,31 @@ static const struct expr *fold_binary(struct ir *ir, enum op op, const struct ex
 {
     switch (op) {
     case OP_ADD:
-    case OP_SUB: return fold_add(ir, op, x, y);
-    case OP_MUL: return fold_mul(ir, x, y);
+    case OP_SUB:
+        return fold_add(ir, op, x, y);
+    case OP_MUL:
+        return fold_mul(ir, x, y);
     case OP_DIV:
-    case OP_MOD: return fold_divmod(ir, op, x, y);
+    case OP_MOD:
+        return fold_divmod(ir, op, x, y);
     case OP_MIN:
-    case OP_MAX: return x == y ? x : NULL;
+    case OP_MAX:
+        return x == y ? x : NULL;
     case OP_AND:
     case OP_OR:
-    case OP_XOR: return fold_logic(ir, op, x, y);
+    case OP_XOR:
+        return fold_logic(ir, op, x, y);
     case OP_SHL:
     case OP_SHR:
-    case OP_RSHR: return is_number(uniform(y), 0) ? x : NULL;
+    case OP_RSHR:
+        return is_number(uniform(y), 0) ? x : NULL;
     case OP_EQ:
     case OP_NE:
     case OP_LT:
-    case OP_LE: return fold_compare(ir, op, x, y);
-    default: return NULL;
+    case OP_LE:
+        return fold_compare(ir, op, x, y);
+    default:
+        return NULL;
     }
 }
 

@@ -8,7 +8,8 @@
  *                                            y[m, n] += a[..] started
  *
  * Invariants: after nest_place_inits each UPDATE is `started` and a second call changes nothing; an
- * init covers every element its updates touch; guards that mention a reduce variable are dropped. */
+ * init covers every element its updates touch; guards that mention a reduce variable are dropped.
+ */
 #include <math.h>
 
 #include "ir/private.h"
@@ -30,13 +31,20 @@ const struct expr *reduce_identity(struct ir *ir, const struct stmt *update, int
     struct type t = update->u.update.tensor[i]->type;
     switch (update->u.update.op) {
     case RED_SUM:
-    case RED_ANY: return expr_const(ir, t, 0);
-    case RED_PROD: return expr_const(ir, t, 1);
-    case RED_MAX: return least(ir, t);
-    case RED_MIN: return greatest(ir, t);
-    case RED_ARGMAX: return i == 0 ? least(ir, t) : greatest(ir, t);
-    case RED_ARGMIN: return greatest(ir, t);
-    case RED_USER: return update->u.update.identity[i];
+    case RED_ANY:
+        return expr_const(ir, t, 0);
+    case RED_PROD:
+        return expr_const(ir, t, 1);
+    case RED_MAX:
+        return least(ir, t);
+    case RED_MIN:
+        return greatest(ir, t);
+    case RED_ARGMAX:
+        return i == 0 ? least(ir, t) : greatest(ir, t);
+    case RED_ARGMIN:
+        return greatest(ir, t);
+    case RED_USER:
+        return update->u.update.identity[i];
     }
     QN_UNREACHABLE("reduction %d", update->u.update.op);
 }
@@ -58,13 +66,19 @@ const struct expr *reduce_combine(struct ir *ir, const struct stmt *update, int 
 {
     const struct expr *e = NULL;
     switch (update->u.update.op) {
-    case RED_SUM: return expr_binary(ir, OP_ADD, old[i], value[i]);
-    case RED_PROD: return expr_binary(ir, OP_MUL, old[i], value[i]);
-    case RED_MAX: return expr_binary(ir, OP_MAX, old[i], value[i]);
-    case RED_MIN: return expr_binary(ir, OP_MIN, old[i], value[i]);
-    case RED_ANY: return expr_binary(ir, OP_OR, old[i], value[i]);
+    case RED_SUM:
+        return expr_binary(ir, OP_ADD, old[i], value[i]);
+    case RED_PROD:
+        return expr_binary(ir, OP_MUL, old[i], value[i]);
+    case RED_MAX:
+        return expr_binary(ir, OP_MAX, old[i], value[i]);
+    case RED_MIN:
+        return expr_binary(ir, OP_MIN, old[i], value[i]);
+    case RED_ANY:
+        return expr_binary(ir, OP_OR, old[i], value[i]);
     case RED_ARGMAX:
-    case RED_ARGMIN: return combine_arg(ir, update->u.update.op, i, old, value);
+    case RED_ARGMIN:
+        return combine_arg(ir, update->u.update.op, i, old, value);
     case RED_USER:
         e = update->u.update.combine[i];
         for (int j = 0; j < update->u.update.n; j++) {
@@ -76,7 +90,8 @@ const struct expr *reduce_combine(struct ir *ir, const struct stmt *update, int 
     QN_UNREACHABLE("reduction %d", update->u.update.op);
 }
 
-/* ---- placing the starts ----------------------------------------------------------------------- */
+/* ---- placing the starts -----------------------------------------------------------------------
+ */
 
 enum { PATH_MAX_DEPTH = 128 };
 

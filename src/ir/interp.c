@@ -3,13 +3,14 @@
  *
  *   void *bufs[] = {a, b, y, NULL}; nest_interp(n, 0, bufs, NULL, 1 << 20, &e)
  *
- * How: the nest is cloned into a context of its own and its reductions get explicit starts; then the
- * tree is walked. Parallel, vector and unroll loops run in order. Each distinct expression is evaluated
- * once per statement (expressions are graphs: as trees they may be exponentially large). Vectors are
- * arrays of lanes. An IF whose condition has lanes masks the vector stores below it.
+ * How: the nest is cloned into a context of its own and its reductions get explicit starts; then
+ * the tree is walked. Parallel, vector and unroll loops run in order. Each distinct expression is
+ * evaluated once per statement (expressions are graphs: as trees they may be exponentially large).
+ * Vectors are arrays of lanes. An IF whose condition has lanes masks the vector stores below it.
  *
- * Invariants: no byte outside a tensor's storage is touched, whatever the nest says; every subscript is
- * checked against its own dimension; after the first error nothing is stored any more. */
+ * Invariants: no byte outside a tensor's storage is touched, whatever the nest says; every
+ * subscript is checked against its own dimension; after the first error nothing is stored any more.
+ */
 #include <string.h>
 
 #include "ir/private.h"
@@ -41,7 +42,8 @@ static void fail(struct interp *in, const char *code, const char *what, const ch
     in->failed = true;
 }
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory -----------------------------------------------------------------------------------
+ */
 
 static void load_lane(const struct mem *m, enum dtype d, int64_t at, union scalar *out)
 {
@@ -50,14 +52,22 @@ static void load_lane(const struct mem *m, enum dtype d, int64_t at, union scala
     memcpy(&u, p, (size_t)dtype_bytes(d)); /* little-endian hosts, like every host quern runs on */
     float f = 0;
     switch (d) {
-    case TYPE_F64: memcpy(&out->f, p, 8); break;
+    case TYPE_F64:
+        memcpy(&out->f, p, 8);
+        break;
     case TYPE_F32:
         memcpy(&f, p, 4);
         out->f = f;
         break;
-    case TYPE_F16: out->f = f16_to_double((uint16_t)u); break;
-    case TYPE_BF16: out->f = bf16_to_double((uint16_t)u); break;
-    default: out->i = int_wrap(d, (int64_t)u); break;
+    case TYPE_F16:
+        out->f = f16_to_double((uint16_t)u);
+        break;
+    case TYPE_BF16:
+        out->f = bf16_to_double((uint16_t)u);
+        break;
+    default:
+        out->i = int_wrap(d, (int64_t)u);
+        break;
     }
 }
 
@@ -67,14 +77,21 @@ static void store_lane(const struct mem *m, enum dtype d, int64_t at, union scal
     uint64_t u = (uint64_t)v.i;
     float f = 0;
     switch (d) {
-    case TYPE_F64: memcpy(p, &v.f, 8); return;
+    case TYPE_F64:
+        memcpy(p, &v.f, 8);
+        return;
     case TYPE_F32:
         f = (float)v.f;
         memcpy(p, &f, 4);
         return;
-    case TYPE_F16: u = f16_from_double(v.f); break;
-    case TYPE_BF16: u = bf16_from_double(v.f); break;
-    default: break;
+    case TYPE_F16:
+        u = f16_from_double(v.f);
+        break;
+    case TYPE_BF16:
+        u = bf16_from_double(v.f);
+        break;
+    default:
+        break;
     }
     memcpy(p, &u, (size_t)dtype_bytes(d));
 }
@@ -184,7 +201,8 @@ static int64_t locate(struct interp *in, const struct tensor *t, const union sca
     return offset;
 }
 
-/* ---- expressions ------------------------------------------------------------------------------ */
+/* ---- expressions ------------------------------------------------------------------------------
+ */
 
 static void eval_load(struct interp *in, const struct expr *e, union scalar *out)
 {
@@ -278,7 +296,8 @@ static void eval(struct interp *in, const struct expr *e, const union scalar **o
     in->stamp[e->id] = in->gen;
 }
 
-/* ---- statements ------------------------------------------------------------------------------- */
+/* ---- statements -------------------------------------------------------------------------------
+ */
 
 static void bind(struct interp *in, const struct var *v, const union scalar *value)
 {
@@ -420,9 +439,15 @@ static void exec(struct interp *in, const struct stmt *s)
     case ST_BLOCK:
         for (int i = 0; i < s->u.block.n; i++) exec(in, s->u.block.p[i]);
         break;
-    case ST_STAGE: exec(in, s->u.stage.body); break;
-    case ST_FOR: exec_for(in, s); break;
-    case ST_IF: exec_if(in, s); break;
+    case ST_STAGE:
+        exec(in, s->u.stage.body);
+        break;
+    case ST_FOR:
+        exec_for(in, s);
+        break;
+    case ST_IF:
+        exec_if(in, s);
+        break;
     case ST_LET:
         in->gen++;
         eval(in, s->u.let.value, &v);
@@ -435,8 +460,12 @@ static void exec(struct interp *in, const struct stmt *s)
         exec(in, s->u.alloc.body);
         mem_close(in, s->u.alloc.tensor);
         break;
-    case ST_STORE: exec_store(in, s); break;
-    case ST_UPDATE: exec_update(in, s); break;
+    case ST_STORE:
+        exec_store(in, s);
+        break;
+    case ST_UPDATE:
+        exec_update(in, s);
+        break;
     }
 }
 

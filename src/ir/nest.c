@@ -4,8 +4,9 @@
  *   block_append(ir, *stmt_body(s), stmt_store(ir, y, idx, value));
  *   stmt_replace(old, s);
  *
- * Invariants: a statement has one parent or none; parents are right after each call; a block given to
- * a block is spliced, so blocks never nest; removing the last statement of a loop removes the loop. */
+ * Invariants: a statement has one parent or none; parents are right after each call; a block given
+ * to a block is spliced, so blocks never nest; removing the last statement of a loop removes the
+ * loop. */
 #include <string.h>
 
 #include "ir/private.h"
@@ -49,7 +50,8 @@ void nest_add_dyn(struct nest *n, const struct var *v)
     n->dyn = p;
 }
 
-/* ---- constructors ----------------------------------------------------------------------------- */
+/* ---- constructors -----------------------------------------------------------------------------
+ */
 
 static struct stmt *stmt_new(struct ir *ir, enum stmt_kind kind)
 {
@@ -146,17 +148,24 @@ struct stmt *stmt_update(struct ir *ir, enum reduce op, struct tensor *t,
     return s;
 }
 
-/* ---- editing ---------------------------------------------------------------------------------- */
+/* ---- editing ----------------------------------------------------------------------------------
+ */
 
 struct stmt **stmt_body(struct stmt *s)
 {
     switch (s->kind) {
-    case ST_STAGE: return &s->u.stage.body;
-    case ST_FOR: return &s->u.loop.body;
-    case ST_IF: return &s->u.cond.then;
-    case ST_LET: return &s->u.let.body;
-    case ST_ALLOC: return &s->u.alloc.body;
-    default: return NULL;
+    case ST_STAGE:
+        return &s->u.stage.body;
+    case ST_FOR:
+        return &s->u.loop.body;
+    case ST_IF:
+        return &s->u.cond.then;
+    case ST_LET:
+        return &s->u.let.body;
+    case ST_ALLOC:
+        return &s->u.alloc.body;
+    default:
+        return NULL;
     }
 }
 
@@ -252,7 +261,8 @@ void stmt_remove(struct ir *ir, struct stmt *s)
     }
 }
 
-/* ---- walking ---------------------------------------------------------------------------------- */
+/* ---- walking ----------------------------------------------------------------------------------
+ */
 
 void stmt_walk(struct stmt *s, bool (*fn)(struct stmt *s, void *ctx), void *ctx)
 {
@@ -277,8 +287,12 @@ void stmt_exprs(struct stmt *s, void (*fn)(const struct expr **slot, void *ctx),
         fn(&s->u.loop.lo, ctx);
         fn(&s->u.loop.hi, ctx);
         break;
-    case ST_IF: fn(&s->u.cond.cond, ctx); break;
-    case ST_LET: fn(&s->u.let.value, ctx); break;
+    case ST_IF:
+        fn(&s->u.cond.cond, ctx);
+        break;
+    case ST_LET:
+        fn(&s->u.let.value, ctx);
+        break;
     case ST_STORE:
         for (int i = 0; i < s->u.store.tensor->rank; i++) fn(&s->u.store.idx[i], ctx);
         fn(&s->u.store.value, ctx);
@@ -291,7 +305,8 @@ void stmt_exprs(struct stmt *s, void (*fn)(const struct expr **slot, void *ctx),
             fn(&s->u.update.identity[i], ctx);
         }
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -340,7 +355,8 @@ void stmt_subst(struct ir *ir, struct stmt *s, const struct var *v, const struct
     stmt_walk(s, map_stmt, &m);
 }
 
-/* ---- finding ---------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------
+ */
 
 struct find {
     enum stmt_kind kind;

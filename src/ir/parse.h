@@ -1,6 +1,6 @@
-/* What parse.c (declarations, statements) and parse_expr.c (names, expressions) share. The scanner's
- * sticky error means every function may go on after a failure, and does so only with valid (dummy)
- * nodes. */
+/* What parse.c (declarations, statements) and parse_expr.c (names, expressions) share. The
+ * scanner's sticky error means every function may go on after a failure, and does so only with
+ * valid (dummy) nodes. */
 #ifndef QN_IR_PARSE_H
 #define QN_IR_PARSE_H
 

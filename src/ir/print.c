@@ -51,27 +51,37 @@ void name_print(struct buf *b, const char *name)
     buf_printf(b, name_is_plain(name) ? "%s" : "\"%s\"", name);
 }
 
-/* ---- expressions ------------------------------------------------------------------------------ */
+/* ---- expressions ------------------------------------------------------------------------------
+ */
 
 /* C's precedence; 0 = not infix. */
 static int precedence(const struct expr *e)
 {
     switch ((enum op)e->op) {
-    case OP_OR: return 1;
-    case OP_XOR: return 2;
-    case OP_AND: return 3;
+    case OP_OR:
+        return 1;
+    case OP_XOR:
+        return 2;
+    case OP_AND:
+        return 3;
     case OP_EQ:
-    case OP_NE: return 4;
+    case OP_NE:
+        return 4;
     case OP_LT:
-    case OP_LE: return 5;
+    case OP_LE:
+        return 5;
     case OP_SHL:
-    case OP_SHR: return 6;
+    case OP_SHR:
+        return 6;
     case OP_ADD:
-    case OP_SUB: return 7;
+    case OP_SUB:
+        return 7;
     case OP_MUL:
     case OP_DIV:
-    case OP_MOD: return 8;
-    default: return 9;
+    case OP_MOD:
+        return 8;
+    default:
+        return 9;
     }
 }
 
@@ -150,7 +160,9 @@ static void print_call(struct buf *b, const struct expr *e)
 static void print_special(struct buf *b, const struct expr *e)
 {
     switch ((enum op)e->op) {
-    case OP_LOAD: print_idx(b, e->u.tensor, e->a); break;
+    case OP_LOAD:
+        print_idx(b, e->u.tensor, e->a);
+        break;
     case OP_LOADC:
         buf_putc(b, '(');
         print_idx(b, e->u.tensor, e->a + 2);
@@ -185,12 +197,17 @@ void expr_print(struct buf *b, const struct expr *e)
         buf_printf(b, " %s ", op_name((enum op)e->op));
         print_operand(b, e->a[1], precedence(e->a[1]) <= mine);
         break;
-    case 'C': print_call(b, e); break;
-    default: print_special(b, e); break;
+    case 'C':
+        print_call(b, e);
+        break;
+    default:
+        print_special(b, e);
+        break;
     }
 }
 
-/* ---- declarations ----------------------------------------------------------------------------- */
+/* ---- declarations -----------------------------------------------------------------------------
+ */
 
 static void print_layout(struct buf *b, const struct tensor *t)
 {
@@ -232,7 +249,8 @@ static void print_tensor(struct buf *b, const struct tensor *t)
     buf_putc(b, '\n');
 }
 
-/* ---- statements ------------------------------------------------------------------------------- */
+/* ---- statements -------------------------------------------------------------------------------
+ */
 
 static void print_stmt(struct buf *b, const struct stmt *s, int depth);
 
@@ -313,7 +331,9 @@ static void print_line(struct buf *b, const struct stmt *s)
         name_print(b, s->u.stage.name);
         buf_putc(b, '\n');
         break;
-    case ST_FOR: print_for(b, s); break;
+    case ST_FOR:
+        print_for(b, s);
+        break;
     case ST_IF:
         buf_puts(b, "if ");
         expr_print(b, s->u.cond.cond);
@@ -336,8 +356,11 @@ static void print_line(struct buf *b, const struct stmt *s)
         expr_print(b, s->u.store.value);
         buf_putc(b, '\n');
         break;
-    case ST_UPDATE: print_update(b, s); break;
-    case ST_BLOCK: break;
+    case ST_UPDATE:
+        print_update(b, s);
+        break;
+    case ST_BLOCK:
+        break;
     }
 }
 

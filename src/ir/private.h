@@ -38,8 +38,8 @@ bool nodeset_add(struct nodeset *s, const struct expr *e); /* false: was there *
 
 char op_form(enum op op); /* L I C S of ops.def */
 
-/* Map from small ids (of variables, tensors, expressions) to pointers; zero = empty. On the heap, or in an
- * arena when one is set (then idmap_fini only forgets). */
+/* Map from small ids (of variables, tensors, expressions) to pointers; zero = empty. On the heap,
+ * or in an arena when one is set (then idmap_fini only forgets). */
 struct idmap {
     uint32_t *key; /* id + 1, 0 = free */
     const void **value;
@@ -56,7 +56,8 @@ union scalar {
     double f;  /* floats, exactly representable in their type */
 };
 /* op on scalars of type `from`, result of type `to` (they differ for CAST, BITCAST and predicates).
- * mode: enum cast_mode. false: division by zero, a shift out of range, or not a scalar operation. */
+ * mode: enum cast_mode. false: division by zero, a shift out of range, or not a scalar operation.
+ */
 bool scalar_eval(enum op op, enum dtype to, enum dtype from, int mode, const union scalar *a,
                  union scalar *out);
 int64_t int_wrap(enum dtype d, int64_t v);

@@ -4,12 +4,14 @@
  *   lo = po*14 - 1, extent = 16
  *
  * How: each access's subscripts are bounded below and above by replacing inner variables, innermost
- * first, by the bound that is extreme (which may be symbolic); a min or max with inner variables splits
- * the bound in two. Boxes of several accesses are joined where their starts differ by known amounts.
- * Guards (IF, LOADC) only shrink what is touched, so they are ignored: a region covers at least the truth.
+ * first, by the bound that is extreme (which may be symbolic); a min or max with inner variables
+ * splits the bound in two. Boxes of several accesses are joined where their starts differ by known
+ * amounts. Guards (IF, LOADC) only shrink what is touched, so they are ignored: a region covers at
+ * least the truth.
  *
- * Invariants: lo and extent mention no variable bound inside the statement; a region is never too small
- * (the tests compare it with brute force). Anything not understood is refused with a sentence. */
+ * Invariants: lo and extent mention no variable bound inside the statement; a region is never too
+ * small (the tests compare it with brute force). Anything not understood is refused with a
+ * sentence. */
 #include "ir/private.h"
 
 enum { INNER = 48, BRANCHES = 32 };
@@ -92,7 +94,8 @@ static const struct expr *bound_minmax(struct finder *f, const struct linear *l,
     return expr_binary(f->ir, min ? OP_MIN : OP_MAX, x, y);
 }
 
-/* x / c and x % c with inner variables in x: the quotient is monotone, the remainder lies in 0..c-1. */
+/* x / c and x % c with inner variables in x: the quotient is monotone, the remainder lies in
+ * 0..c-1. */
 static const struct expr *bound_divmod(struct finder *f, const struct linear *l,
                                        const struct expr *e, int64_t k, bool upper)
 {
@@ -114,14 +117,18 @@ static const struct expr *bound_atom(struct finder *f, const struct linear *l, c
 {
     switch ((enum op)e->op) {
     case OP_MIN:
-    case OP_MAX: return bound_minmax(f, l, e, k, upper);
+    case OP_MAX:
+        return bound_minmax(f, l, e, k, upper);
     case OP_DIV:
-    case OP_MOD: return bound_divmod(f, l, e, k, upper);
+    case OP_MOD:
+        return bound_divmod(f, l, e, k, upper);
     case OP_LOAD:
-    case OP_LOADC: return refuse(f, "a subscript is itself read from a tensor");
+    case OP_LOADC:
+        return refuse(f, "a subscript is itself read from a tensor");
     case OP_MUL:
         return refuse(f, "a subscript multiplies a loop variable by something not constant");
-    default: return refuse(f, "a subscript is not quasi-affine");
+    default:
+        return refuse(f, "a subscript is not quasi-affine");
     }
 }
 
@@ -147,7 +154,8 @@ static const struct expr *bound(struct finder *f, const struct linear *l, bool u
     return bound_with(f, l, l->atom[at], k, high ? v->hi : v->lo, high ? -1 : 0, upper);
 }
 
-/* ---- joining boxes ---------------------------------------------------------------------------- */
+/* ---- joining boxes ----------------------------------------------------------------------------
+ */
 
 struct only_dyn {
     const struct nest *n;
@@ -220,7 +228,8 @@ static void add_access(struct finder *f, const struct expr *const *idx, int rank
     f->found++;
 }
 
-/* ---- finding accesses ------------------------------------------------------------------------- */
+/* ---- finding accesses -------------------------------------------------------------------------
+ */
 
 static void add_inner(struct finder *f, const struct stmt *s)
 {

@@ -5,8 +5,8 @@
  *   f32: each operation is done in float, rounded once; f16 and bf16: in float, then rounded to the
  *   type (exact for + - * / sqrt, since a float has more than twice their digits plus two).
  *
- * Ints travel as int64_t wrapped to their type, u64 as its bits; floats as a double that the type can
- * represent exactly. Compiled without contraction (-ffp-contract=off). */
+ * Ints travel as int64_t wrapped to their type, u64 as its bits; floats as a double that the type
+ * can represent exactly. Compiled without contraction (-ffp-contract=off). */
 #include <math.h>
 #include <string.h>
 
@@ -15,16 +15,26 @@
 int64_t int_wrap(enum dtype d, int64_t v)
 {
     switch (d) {
-    case TYPE_S32: return (int32_t)v;
-    case TYPE_S16: return (int16_t)v;
-    case TYPE_S8: return (int8_t)v;
-    case TYPE_U32: return (uint32_t)v;
-    case TYPE_U16: return (uint16_t)v;
-    case TYPE_U8: return (uint8_t)v;
-    case TYPE_S4: return (int64_t)(((uint64_t)v & 15) ^ 8) - 8;
-    case TYPE_U4: return v & 15;
-    case TYPE_B1: return v & 1;
-    default: return v;
+    case TYPE_S32:
+        return (int32_t)v;
+    case TYPE_S16:
+        return (int16_t)v;
+    case TYPE_S8:
+        return (int8_t)v;
+    case TYPE_U32:
+        return (uint32_t)v;
+    case TYPE_U16:
+        return (uint16_t)v;
+    case TYPE_U8:
+        return (uint8_t)v;
+    case TYPE_S4:
+        return (int64_t)(((uint64_t)v & 15) ^ 8) - 8;
+    case TYPE_U4:
+        return v & 15;
+    case TYPE_B1:
+        return v & 1;
+    default:
+        return v;
     }
 }
 
@@ -57,10 +67,14 @@ static double round_digits(double v, int digits, int emin, double largest)
 double real_round(enum dtype d, double v)
 {
     switch (d) {
-    case TYPE_F32: return (double)(float)v;
-    case TYPE_F16: return round_digits(v, 11, -24, 65504.0);
-    case TYPE_BF16: return round_digits(v, 8, -133, 0x1.fep127);
-    default: return v;
+    case TYPE_F32:
+        return (double)(float)v;
+    case TYPE_F16:
+        return round_digits(v, 11, -24, 65504.0);
+    case TYPE_BF16:
+        return round_digits(v, 8, -133, 0x1.fep127);
+    default:
+        return v;
     }
 }
 
@@ -106,30 +120,71 @@ static bool eval_float(enum op op, enum dtype d, const union scalar *a, double *
     double x = a[0].f, y = a[1].f;
     bool f32 = d != TYPE_F64;
     switch (op) {
-    case OP_ADD: *r = f32 ? (double)((float)x + (float)y) : x + y; break;
-    case OP_SUB: *r = f32 ? (double)((float)x - (float)y) : x - y; break;
-    case OP_MUL: *r = f32 ? (double)((float)x * (float)y) : x * y; break;
-    case OP_DIV: *r = f32 ? (double)((float)x / (float)y) : x / y; break;
-    case OP_MIN: *r = x < y ? x : y; break;
-    case OP_MAX: *r = x > y ? x : y; break;
-    case OP_NEG: *r = -x; break;
-    case OP_ABS: *r = fabs(x); break;
+    case OP_ADD:
+        *r = f32 ? (double)((float)x + (float)y) : x + y;
+        break;
+    case OP_SUB:
+        *r = f32 ? (double)((float)x - (float)y) : x - y;
+        break;
+    case OP_MUL:
+        *r = f32 ? (double)((float)x * (float)y) : x * y;
+        break;
+    case OP_DIV:
+        *r = f32 ? (double)((float)x / (float)y) : x / y;
+        break;
+    case OP_MIN:
+        *r = x < y ? x : y;
+        break;
+    case OP_MAX:
+        *r = x > y ? x : y;
+        break;
+    case OP_NEG:
+        *r = -x;
+        break;
+    case OP_ABS:
+        *r = fabs(x);
+        break;
     case OP_FMA:
         *r = d == TYPE_F32 ? (double)fmaf((float)x, (float)y, (float)a[2].f) : fma(x, y, a[2].f);
         break;
-    case OP_SQRT: *r = f32 ? (double)sqrtf((float)x) : sqrt(x); break;
-    case OP_FLOOR: *r = floor(x); break;
-    case OP_CEIL: *r = ceil(x); break;
-    case OP_ROUND: *r = nearbyint(x); break;
-    case OP_TRUNC: *r = trunc(x); break;
-    case OP_EXP: *r = exp(x); break;
-    case OP_LOG: *r = log(x); break;
-    case OP_TANH: *r = tanh(x); break;
-    case OP_ERF: *r = erf(x); break;
-    case OP_SIGMOID: *r = 1 / (1 + exp(-x)); break;
-    case OP_SIN: *r = sin(x); break;
-    case OP_COS: *r = cos(x); break;
-    default: return false;
+    case OP_SQRT:
+        *r = f32 ? (double)sqrtf((float)x) : sqrt(x);
+        break;
+    case OP_FLOOR:
+        *r = floor(x);
+        break;
+    case OP_CEIL:
+        *r = ceil(x);
+        break;
+    case OP_ROUND:
+        *r = nearbyint(x);
+        break;
+    case OP_TRUNC:
+        *r = trunc(x);
+        break;
+    case OP_EXP:
+        *r = exp(x);
+        break;
+    case OP_LOG:
+        *r = log(x);
+        break;
+    case OP_TANH:
+        *r = tanh(x);
+        break;
+    case OP_ERF:
+        *r = erf(x);
+        break;
+    case OP_SIGMOID:
+        *r = 1 / (1 + exp(-x));
+        break;
+    case OP_SIN:
+        *r = sin(x);
+        break;
+    case OP_COS:
+        *r = cos(x);
+        break;
+    default:
+        return false;
     }
     *r = real_round(d, *r);
     return true;
@@ -180,28 +235,53 @@ static bool eval_int(enum op op, enum dtype d, const union scalar *a, int64_t *r
     uint64_t ux = (uint64_t)x, uy = (uint64_t)y;
     uint64_t mask = dtype_bits(d) == 64 ? UINT64_MAX : (UINT64_C(1) << dtype_bits(d)) - 1;
     switch (op) {
-    case OP_ADD: *r = (int64_t)(ux + uy); break;
-    case OP_SUB: *r = (int64_t)(ux - uy); break;
-    case OP_MUL: *r = (int64_t)(ux * uy); break;
+    case OP_ADD:
+        *r = (int64_t)(ux + uy);
+        break;
+    case OP_SUB:
+        *r = (int64_t)(ux - uy);
+        break;
+    case OP_MUL:
+        *r = (int64_t)(ux * uy);
+        break;
     case OP_DIV:
     case OP_MOD:
         if (!eval_divmod(op, d, x, y, r)) return false;
         break;
-    case OP_MIN: *r = int_less(d, x, y) ? x : y; break;
-    case OP_MAX: *r = int_less(d, x, y) ? y : x; break;
-    case OP_NEG: *r = (int64_t)(0 - ux); break;
-    case OP_ABS: *r = x < 0 && dtype_is_signed(d) ? (int64_t)(0 - ux) : x; break;
-    case OP_AND: *r = x & y; break;
-    case OP_OR: *r = x | y; break;
-    case OP_XOR: *r = x ^ y; break;
-    case OP_NOT: *r = ~x; break;
+    case OP_MIN:
+        *r = int_less(d, x, y) ? x : y;
+        break;
+    case OP_MAX:
+        *r = int_less(d, x, y) ? y : x;
+        break;
+    case OP_NEG:
+        *r = (int64_t)(0 - ux);
+        break;
+    case OP_ABS:
+        *r = x < 0 && dtype_is_signed(d) ? (int64_t)(0 - ux) : x;
+        break;
+    case OP_AND:
+        *r = x & y;
+        break;
+    case OP_OR:
+        *r = x | y;
+        break;
+    case OP_XOR:
+        *r = x ^ y;
+        break;
+    case OP_NOT:
+        *r = ~x;
+        break;
     case OP_SHL:
     case OP_SHR:
     case OP_RSHR:
         if (!eval_shift(op, d, x, y, r)) return false;
         break;
-    case OP_POPCOUNT: *r = __builtin_popcountll(ux & mask); break;
-    default: return false;
+    case OP_POPCOUNT:
+        *r = __builtin_popcountll(ux & mask);
+        break;
+    default:
+        return false;
     }
     *r = int_wrap(d, *r);
     return true;
@@ -256,14 +336,19 @@ static uint64_t bits_of(enum dtype d, union scalar a)
     float f = 0;
     uint32_t u32 = 0;
     switch (d) {
-    case TYPE_F64: memcpy(&u, &a.f, 8); return u;
+    case TYPE_F64:
+        memcpy(&u, &a.f, 8);
+        return u;
     case TYPE_F32:
         f = (float)a.f;
         memcpy(&u32, &f, 4);
         return u32;
-    case TYPE_F16: return f16_from_double(a.f);
-    case TYPE_BF16: return bf16_from_double(a.f);
-    default: return u;
+    case TYPE_F16:
+        return f16_from_double(a.f);
+    case TYPE_BF16:
+        return bf16_from_double(a.f);
+    default:
+        return u;
     }
 }
 
@@ -272,14 +357,22 @@ static void from_bits(enum dtype d, uint64_t u, union scalar *out)
     float f = 0;
     uint32_t u32 = (uint32_t)u;
     switch (d) {
-    case TYPE_F64: memcpy(&out->f, &u, 8); break;
+    case TYPE_F64:
+        memcpy(&out->f, &u, 8);
+        break;
     case TYPE_F32:
         memcpy(&f, &u32, 4);
         out->f = f;
         break;
-    case TYPE_F16: out->f = f16_to_double((uint16_t)u); break;
-    case TYPE_BF16: out->f = bf16_to_double((uint16_t)u); break;
-    default: out->i = int_wrap(d, (int64_t)u); break;
+    case TYPE_F16:
+        out->f = f16_to_double((uint16_t)u);
+        break;
+    case TYPE_BF16:
+        out->f = bf16_to_double((uint16_t)u);
+        break;
+    default:
+        out->i = int_wrap(d, (int64_t)u);
+        break;
     }
 }
 
@@ -288,12 +381,25 @@ bool scalar_eval(enum op op, enum dtype to, enum dtype from, int mode, const uni
 {
     bool real = dtype_is_float(from);
     switch (op) {
-    case OP_CAST: eval_cast(to, from, mode, a[0], out); return true;
-    case OP_BITCAST: from_bits(to, bits_of(from, a[0]), out); return true;
-    case OP_EQ: out->i = real ? a[0].f == a[1].f : a[0].i == a[1].i; return true;
-    case OP_NE: out->i = real ? a[0].f != a[1].f : a[0].i != a[1].i; return true;
-    case OP_LT: out->i = real ? a[0].f < a[1].f : int_less(from, a[0].i, a[1].i); return true;
-    case OP_LE: out->i = real ? a[0].f <= a[1].f : !int_less(from, a[1].i, a[0].i); return true;
-    default: return real ? eval_float(op, to, a, &out->f) : eval_int(op, to, a, &out->i);
+    case OP_CAST:
+        eval_cast(to, from, mode, a[0], out);
+        return true;
+    case OP_BITCAST:
+        from_bits(to, bits_of(from, a[0]), out);
+        return true;
+    case OP_EQ:
+        out->i = real ? a[0].f == a[1].f : a[0].i == a[1].i;
+        return true;
+    case OP_NE:
+        out->i = real ? a[0].f != a[1].f : a[0].i != a[1].i;
+        return true;
+    case OP_LT:
+        out->i = real ? a[0].f < a[1].f : int_less(from, a[0].i, a[1].i);
+        return true;
+    case OP_LE:
+        out->i = real ? a[0].f <= a[1].f : !int_less(from, a[1].i, a[0].i);
+        return true;
+    default:
+        return real ? eval_float(op, to, a, &out->f) : eval_int(op, to, a, &out->i);
     }
 }

@@ -5,12 +5,13 @@
  *   1 <= i & i < 1 -> false
  *   min(i + 4, n) - i          -> min(4, n - i)
  *
- * One rule function per operator; each gets a node whose children are simple and returns an equal node.
- * Sums go through the linear normal form, so equal sums become the same pointer. Rules only cancel or
- * use ranges; none makes an expression longer except the normal form itself.
+ * One rule function per operator; each gets a node whose children are simple and returns an equal
+ * node. Sums go through the linear normal form, so equal sums become the same pointer. Rules only
+ * cancel or use ranges; none makes an expression longer except the normal form itself.
  *
- * Invariants: the value is kept wherever the environment holds; simplify(simplify(e)) == simplify(e)
- * (the driver repeats until nothing changes); each distinct node is visited once per environment. */
+ * Invariants: the value is kept wherever the environment holds; simplify(simplify(e)) ==
+ * simplify(e) (the driver repeats until nothing changes); each distinct node is visited once per
+ * environment. */
 #include "ir/private.h"
 
 enum { PASSES = 6 };
@@ -40,7 +41,8 @@ static int64_t linear_gcd(const struct linear *l)
     return g;
 }
 
-/* ---- sums ------------------------------------------------------------------------------------- */
+/* ---- sums -------------------------------------------------------------------------------------
+ */
 
 /* k*c*(x/c) + k*(x%c) -> k*x */
 static bool join_divmod(struct linear *l)
@@ -96,9 +98,11 @@ static const struct expr *simple_sum(struct env *env, const struct expr *e)
     return m ? m : linear_expr(env->ir, &l);
 }
 
-/* ---- division --------------------------------------------------------------------------------- */
+/* ---- division ---------------------------------------------------------------------------------
+ */
 
-/* x = c*q + r: takes out of x every term whose coefficient c divides; r keeps a constant with |r.c| < c. */
+/* x = c*q + r: takes out of x every term whose coefficient c divides; r keeps a constant with |r.c|
+ * < c. */
 static bool split_multiple(const struct linear *x, int64_t c, struct linear *q, struct linear *r)
 {
     *q = (struct linear){.n = 0, .c = x->c / c};
@@ -186,7 +190,8 @@ static const struct expr *simple_mod(struct env *env, const struct expr *e)
     return expr_mul(ir, expr_binary(ir, OP_MOD, num, expr_int(ir, c)), expr_int(ir, g));
 }
 
-/* ---- min, max --------------------------------------------------------------------------------- */
+/* ---- min, max ---------------------------------------------------------------------------------
+ */
 
 /* a >= b always? */
 static bool covers(const struct env *env, const struct expr *a, const struct expr *b)
@@ -219,7 +224,8 @@ static const struct expr *simple_minmax(struct env *env, const struct expr *e)
     return e;
 }
 
-/* ---- comparisons ------------------------------------------------------------------------------ */
+/* ---- comparisons ------------------------------------------------------------------------------
+ */
 
 /* l >= 0 as `negatives <= positives + c`, the constant on the side where it is not negative. */
 static const struct expr *compare_expr(struct ir *ir, const struct linear *l)
@@ -341,7 +347,8 @@ static const struct expr *simple_less_vector(struct env *env, const struct expr 
     return yes || no ? expr_int_of(env->ir, e->type, yes) : e;
 }
 
-/* ---- logic ------------------------------------------------------------------------------------ */
+/* ---- logic ------------------------------------------------------------------------------------
+ */
 
 enum { CONJUNCTS = 24 };
 
@@ -370,7 +377,8 @@ static bool settles(const struct env *env, enum op op, const struct expr *a, con
 {
     struct linear l, m;
     bool less = (a->op == OP_LT || a->op == OP_LE) && (b->op == OP_LT || b->op == OP_LE);
-    if (!less || !linear_of_compare(a, &l) || !linear_of_compare(b, &m) || !linear_add(&l, &m, 1)) return false;
+    if (!less || !linear_of_compare(a, &l) || !linear_of_compare(b, &m) || !linear_add(&l, &m, 1))
+        return false;
     struct range r = linear_range(env, &l);
     return op == OP_AND ? r.hi < 0 : r.lo >= -1;
 }
@@ -396,7 +404,8 @@ static const struct expr *simple_logic(struct env *env, const struct expr *e)
     return r;
 }
 
-/* ---- the driver ------------------------------------------------------------------------------- */
+/* ---- the driver -------------------------------------------------------------------------------
+ */
 
 static const struct expr *simple_other(struct env *env, const struct expr *e)
 {
@@ -412,7 +421,8 @@ static const struct expr *simple_other(struct env *env, const struct expr *e)
             return e->a[0]->a[0]->u.i ? expr_load(env->ir, e->u.tensor, e->a + 2, e->n - 2)
                                       : e->a[1];
         return e->a[0]->op == OP_INT && !e->a[0]->u.i ? e->a[1] : e;
-    default: return e;
+    default:
+        return e;
     }
 }
 
@@ -422,21 +432,29 @@ static const struct expr *simple_node(struct env *env, const struct expr *e)
     switch ((enum op)e->op) {
     case OP_ADD:
     case OP_SUB:
-    case OP_MUL: return index ? simple_sum(env, e) : e;
-    case OP_NEG: return type_eq(e->type, type_of(TYPE_S64)) ? simple_sum(env, e) : e;
-    case OP_DIV: return index ? simple_div(env, e) : e;
-    case OP_MOD: return index ? simple_mod(env, e) : e;
+    case OP_MUL:
+        return index ? simple_sum(env, e) : e;
+    case OP_NEG:
+        return type_eq(e->type, type_of(TYPE_S64)) ? simple_sum(env, e) : e;
+    case OP_DIV:
+        return index ? simple_div(env, e) : e;
+    case OP_MOD:
+        return index ? simple_mod(env, e) : e;
     case OP_MIN:
-    case OP_MAX: return index ? simple_minmax(env, e) : e;
+    case OP_MAX:
+        return index ? simple_minmax(env, e) : e;
     case OP_LT:
     case OP_LE:
         if (e->type.lanes > 1 && e->a[0]->type.dtype == TYPE_S64) return simple_less_vector(env, e);
         return index ? simple_less(env, e) : e;
     case OP_EQ:
-    case OP_NE: return index ? simple_equal(env, e) : e;
+    case OP_NE:
+        return index ? simple_equal(env, e) : e;
     case OP_AND:
-    case OP_OR: return type_eq(e->type, type_of(TYPE_B1)) ? simple_logic(env, e) : e;
-    default: return simple_other(env, e);
+    case OP_OR:
+        return type_eq(e->type, type_of(TYPE_B1)) ? simple_logic(env, e) : e;
+    default:
+        return simple_other(env, e);
     }
 }
 

@@ -42,7 +42,8 @@ static void broken(struct verifier *v, int rule, const struct stmt *s, const cha
     buf_fini(&b);
 }
 
-/* ---- I1: variables ---------------------------------------------------------------------------- */
+/* ---- I1: variables ----------------------------------------------------------------------------
+ */
 
 static void bind_name(struct verifier *v, const struct stmt *s, const char *name, int rule)
 {
@@ -56,7 +57,8 @@ static void bind_var(struct verifier *v, const struct stmt *s, const struct var 
     idmap_put(&v->var, var->id, var);
 }
 
-/* ---- expressions: I1, I2 (vectors), I3 (reads), I6, I8 ---------------------------------------- */
+/* ---- expressions: I1, I2 (vectors), I3 (reads), I6, I8 ----------------------------------------
+ */
 
 static bool is_vector_only(enum op op)
 {
@@ -117,7 +119,8 @@ static void check_expr(struct verifier *v, const struct expr *e)
     if (e && !v->bad) expr_walk(e, check_node, v);
 }
 
-/* ---- statements ------------------------------------------------------------------------------- */
+/* ---- statements -------------------------------------------------------------------------------
+ */
 
 static void check_index(struct verifier *v, const struct stmt *s, const struct expr *e)
 {
@@ -222,8 +225,7 @@ static void check_reduce_loops(struct verifier *v, const struct stmt *s)
     while (n > 0) check_around(v, s, chain[--n], &r);
     for (int d = 0; d < s->u.update.tensor[0]->rank && !v->bad; d++) {
         const struct var *var = reduced_in(&r, s->u.update.idx[d]);
-        if (var)
-            broken(v, 4, s, "a reduce loop subscripts the target of an update:", var->name);
+        if (var) broken(v, 4, s, "a reduce loop subscripts the target of an update:", var->name);
     }
 }
 
@@ -349,14 +351,30 @@ static void check_stmt(struct verifier *v, const struct stmt *s)
     if (v->bad) return;
     v->at = s;
     switch (s->kind) {
-    case ST_BLOCK: check_block(v, s); break;
-    case ST_STAGE: check_stage(v, s); break;
-    case ST_FOR: check_for(v, s); break;
-    case ST_IF: check_if(v, s); break;
-    case ST_LET: check_let(v, s); break;
-    case ST_ALLOC: check_alloc(v, s); break;
-    case ST_STORE: check_store(v, s); break;
-    case ST_UPDATE: check_update(v, s); break;
+    case ST_BLOCK:
+        check_block(v, s);
+        break;
+    case ST_STAGE:
+        check_stage(v, s);
+        break;
+    case ST_FOR:
+        check_for(v, s);
+        break;
+    case ST_IF:
+        check_if(v, s);
+        break;
+    case ST_LET:
+        check_let(v, s);
+        break;
+    case ST_ALLOC:
+        check_alloc(v, s);
+        break;
+    case ST_STORE:
+        check_store(v, s);
+        break;
+    case ST_UPDATE:
+        check_update(v, s);
+        break;
     }
 }
 

@@ -8,7 +8,8 @@
 
 #include "ir/private.h"
 
-/* ---- sets of nodes ---------------------------------------------------------------------------- */
+/* ---- sets of nodes ----------------------------------------------------------------------------
+ */
 
 void nodeset_init(struct nodeset *s)
 {
@@ -45,7 +46,8 @@ bool nodeset_add(struct nodeset *s, const struct expr *e)
     return true;
 }
 
-/* ---- maps by id ------------------------------------------------------------------------------- */
+/* ---- maps by id -------------------------------------------------------------------------------
+ */
 
 static uint32_t idmap_slot(const uint32_t *key, uint32_t cap, uint32_t id)
 {
@@ -108,7 +110,8 @@ void idmap_fini(struct idmap *m)
     *m = (struct idmap){.arena = m->arena};
 }
 
-/* ---- walking ---------------------------------------------------------------------------------- */
+/* ---- walking ----------------------------------------------------------------------------------
+ */
 
 static void walk_node(struct nodeset *seen, const struct expr *e,
                       void (*fn)(const struct expr *, void *), void *ctx)
@@ -170,7 +173,8 @@ bool expr_uses_tensor(const struct expr *e, const struct tensor *t)
     return u.found;
 }
 
-/* ---- rebuilding ------------------------------------------------------------------------------- */
+/* ---- rebuilding -------------------------------------------------------------------------------
+ */
 
 /* Takes the context's memo level off its list, so that a nested map gets another one. */
 static struct expr_memo *memo_take(struct ir *ir)
@@ -207,18 +211,25 @@ static void memo_room(struct ir *ir, struct expr_memo *m)
 const struct expr *expr_rebuild(struct ir *ir, const struct expr *e, const struct expr *const *a)
 {
     switch ((enum op)e->op) {
-    case OP_SELECT: return expr_select(ir, a[0], a[1], a[2]);
-    case OP_FMA: return expr_fma(ir, a[0], a[1], a[2]);
+    case OP_SELECT:
+        return expr_select(ir, a[0], a[1], a[2]);
+    case OP_FMA:
+        return expr_fma(ir, a[0], a[1], a[2]);
     case OP_CAST:
         return expr_cast(ir, type_vec(e->type.dtype, a[0]->type.lanes), (enum cast_mode)e->u.i,
                          a[0]);
     case OP_BITCAST:
         return expr_make(ir, OP_BITCAST, type_vec(e->type.dtype, a[0]->type.lanes), a, 1, NULL);
-    case OP_LOAD: return expr_load(ir, e->u.tensor, a, e->n);
-    case OP_LOADC: return expr_loadc(ir, e->u.tensor, a[0], a[1], a + 2, e->n - 2);
-    case OP_RAMP: return expr_ramp(ir, a[0], a[1], e->type.lanes);
-    case OP_SPLAT: return expr_splat(ir, a[0], e->type.lanes);
-    default: break;
+    case OP_LOAD:
+        return expr_load(ir, e->u.tensor, a, e->n);
+    case OP_LOADC:
+        return expr_loadc(ir, e->u.tensor, a[0], a[1], a + 2, e->n - 2);
+    case OP_RAMP:
+        return expr_ramp(ir, a[0], a[1], e->type.lanes);
+    case OP_SPLAT:
+        return expr_splat(ir, a[0], e->type.lanes);
+    default:
+        break;
     }
     if (e->n == 2) return expr_binary(ir, (enum op)e->op, a[0], a[1]);
     return expr_unary(ir, (enum op)e->op, a[0]);

@@ -1,15 +1,18 @@
-/* Work: how many operations an op asks for, and how many bytes it declares, counted from the naive nest.
+/* Work: how many operations an op asks for, and how many bytes it declares, counted from the naive
+ * nest.
  *
- *   conv 56x56x64x64, 3x3, pad 1:   2 * 64 * 64 * (166 valid (p, r)) * (166 valid (q, s)) + the rest
+ *   conv 56x56x64x64, 3x3, pad 1:   2 * 64 * 64 * (166 valid (p, r)) * (166 valid (q, s)) + the
+ * rest
  *
  * A statement counts once per iteration in which its IFs hold and the conditions of all its guarded
- * loads hold. Conjuncts that share no loop variable are counted apart and multiplied; loops that share a
- * conjunct (or a bound) are enumerated together. So padding in two dimensions costs 168 + 168 steps.
+ * loads hold. Conjuncts that share no loop variable are counted apart and multiplied; loops that
+ * share a conjunct (or a bound) are enumerated together. So padding in two dimensions costs 168 +
+ * 168 steps.
  *
- * Invariants: exact for guards without loads while a group has at most POINTS points (above that its
- * guards count as true); constant stages (which read only const tensors) are not counted: they run once,
- * in the pack phase. Each distinct operation of a value counts once: + - * / 1, fma 2, exp and the like 1;
- * min, max, select and index arithmetic 0; each reduction step 1. */
+ * Invariants: exact for guards without loads while a group has at most POINTS points (above that
+ * its guards count as true); constant stages (which read only const tensors) are not counted: they
+ * run once, in the pack phase. Each distinct operation of a value counts once: + - * / 1, fma 2,
+ * exp and the like 1; min, max, select and index arithmetic 0; each reduction step 1. */
 #include <string.h>
 
 #include "ir/private.h"
@@ -32,7 +35,8 @@ struct counter {
     double flops;
 };
 
-/* ---- evaluation at a point -------------------------------------------------------------------- */
+/* ---- evaluation at a point --------------------------------------------------------------------
+ */
 
 static int loop_of(const struct counter *c, const struct var *v)
 {
@@ -71,7 +75,8 @@ static int64_t eval(struct counter *c, const struct expr *e)
     return out.i;
 }
 
-/* ---- grouping --------------------------------------------------------------------------------- */
+/* ---- grouping ---------------------------------------------------------------------------------
+ */
 
 /* Union of the groups of every loop whose variable e uses; returns the group or -1. */
 static int unite(struct counter *c, const struct expr *e, int with)
@@ -175,7 +180,8 @@ static double count_points(struct counter *c)
     return n;
 }
 
-/* ---- one statement ---------------------------------------------------------------------------- */
+/* ---- one statement ----------------------------------------------------------------------------
+ */
 
 static void add_cond(struct counter *c, const struct expr *e)
 {
@@ -193,8 +199,10 @@ static int op_cost(const struct expr *e)
     case OP_ADD:
     case OP_SUB:
     case OP_MUL:
-    case OP_DIV: return 1;
-    case OP_FMA: return 2;
+    case OP_DIV:
+        return 1;
+    case OP_FMA:
+        return 2;
     case OP_SQRT:
     case OP_EXP:
     case OP_LOG:
@@ -202,8 +210,10 @@ static int op_cost(const struct expr *e)
     case OP_ERF:
     case OP_SIGMOID:
     case OP_SIN:
-    case OP_COS: return 1;
-    default: return 0;
+    case OP_COS:
+        return 1;
+    default:
+        return 0;
     }
 }
 
@@ -268,7 +278,8 @@ static bool count_stmt(struct stmt *s, void *ctx)
     return true;
 }
 
-/* ---- constant stages -------------------------------------------------------------------------- */
+/* ---- constant stages --------------------------------------------------------------------------
+ */
 
 struct reads {
     struct counter *c;

@@ -2,7 +2,8 @@
  * requires, what it provides, and shows an example.
  *
  *   struct kernel k;
- *   if (lower(nest, target, &opt, &k, &e) != RC_OK) ...   e.code "lower.*": this candidate is rejected
+ *   if (lower(nest, target, &opt, &k, &e) != RC_OK) ...   e.code "lower.*": this candidate is
+ * rejected
  *
  * Invariants: the nest means the same after every pass up to rounding (fused multiply-add,
  * reassociated vector sums, expanded transcendentals); lower_naive runs none of the passes that

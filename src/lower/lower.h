@@ -2,17 +2,21 @@
  * requires / provides / example.
  *
  * Kernel form (ir.h I8), the contract with every back end:
- *   - statements: BLOCK, FOR (SERIAL; PARALLEL at most once on a path), IF, LET, ALLOC (STACK, REG), STORE.
- *   - tensors are flat: rank 1, extent = elements. IN CONST OUT PACKED are buf[] arguments; TEMP lives in scratch at
- *     tensor->scratch_at; TABLE is read-only data; STACK a local array; REG n vector (or scalar) variables
- *     (tensor->type.lanes wide) with constant subscripts.
- *   - a subscript is an s64 scalar (element access) or has lanes: RAMP(base, INT stride) or, rarely, any integer vector
- *     (gather). The value stored has the subscript's lanes. LOAD of a scalar under SPLAT is a broadcast.
- *   - IF with a b1 *vector* condition holds exactly one STORE: a masked store. LOADC with a vector condition is a masked
- *     load, with a scalar condition a branch or select of addresses: memory is touched only where it holds.
- *   - FMA appears only if target.fma; EXP..COS never; MIN/MAX/SELECT/compare stay. DIV/MOD on s64 floor.
- *   - PARALLEL bodies return early never; they read outer scalars (loop variables, LETs) and no outer REG.
- * Back ends add nothing and reorder no floating-point operation. */
+ *   - statements: BLOCK, FOR (SERIAL; PARALLEL at most once on a path), IF, LET, ALLOC (STACK,
+ * REG), STORE.
+ *   - tensors are flat: rank 1, extent = elements. IN CONST OUT PACKED are buf[] arguments; TEMP
+ * lives in scratch at tensor->scratch_at; TABLE is read-only data; STACK a local array; REG n
+ * vector (or scalar) variables (tensor->type.lanes wide) with constant subscripts.
+ *   - a subscript is an s64 scalar (element access) or has lanes: RAMP(base, INT stride) or,
+ * rarely, any integer vector (gather). The value stored has the subscript's lanes. LOAD of a scalar
+ * under SPLAT is a broadcast.
+ *   - IF with a b1 *vector* condition holds exactly one STORE: a masked store. LOADC with a vector
+ * condition is a masked load, with a scalar condition a branch or select of addresses: memory is
+ * touched only where it holds.
+ *   - FMA appears only if target.fma; EXP..COS never; MIN/MAX/SELECT/compare stay. DIV/MOD on s64
+ * floor.
+ *   - PARALLEL bodies return early never; they read outer scalars (loop variables, LETs) and no
+ * outer REG. Back ends add nothing and reorder no floating-point operation. */
 #ifndef QN_LOWER_H
 #define QN_LOWER_H
 
@@ -22,37 +26,42 @@
 struct kernel {
     struct nest *nest; /* kernel form; nest->pack is the pack entry (empty block: none) */
     int64_t scratch_a, scratch_b;
-    double flops;       /* executed, with padding and masked-off lanes counted; dyn extents at their tuning point */
-    int64_t nodes;      /* statements + distinct expressions: size of the code to come */
+    double flops;  /* executed, with padding and masked-off lanes counted; dyn extents at their
+                      tuning point */
+    int64_t nodes; /* statements + distinct expressions: size of the code to come */
 };
 
-/* Called after each pass that changed something, with the pass's name; for dumps and stage checks. May be NULL. */
+/* Called after each pass that changed something, with the pass's name; for dumps and stage checks.
+ * May be NULL. */
 typedef void lower_dump_fn(void *ctx, const char *pass, const struct nest *n);
 
 struct lower_options {
     lower_dump_fn *dump;
     void *dump_ctx;
-    bool verify_each;        /* nest_verify after each pass */
-    bool skip_flops;         /* leave kernel.flops 0: counting is a third of the time for small bodies */
-    bool reproducible;       /* never reassociate */
-    int64_t max_nodes;       /* 0 = 200000; above: RC_FAIL "lower.too_big" */
-    const int64_t *dyn;      /* tuning point, for `flops` only */
+    bool verify_each;   /* nest_verify after each pass */
+    bool skip_flops;    /* leave kernel.flops 0: counting is a third of the time for small bodies */
+    bool reproducible;  /* never reassociate */
+    int64_t max_nodes;  /* 0 = 200000; above: RC_FAIL "lower.too_big" */
+    const int64_t *dyn; /* tuning point, for `flops` only */
 };
 
-/* Rewrites the scheduled nest in place (same context). RC_FAIL with code "lower.*" = a rejected candidate. */
-enum rc lower(struct nest *n, const struct target *t, const struct lower_options *o, struct kernel *out, struct err *e);
-/* The reference path: no pass under test. Inits, scalar loops, flat tensors, math expanded by libm-free polynomials
- * in f64 where the op is transcendental; no fma, no vectors. Used for verification kernels. */
+/* Rewrites the scheduled nest in place (same context). RC_FAIL with code "lower.*" = a rejected
+ * candidate. */
+enum rc lower(struct nest *n, const struct target *t, const struct lower_options *o,
+              struct kernel *out, struct err *e);
+/* The reference path: no pass under test. Inits, scalar loops, flat tensors, math expanded by
+ * libm-free polynomials in f64 where the op is transcendental; no fma, no vectors. Used for
+ * verification kernels. */
 enum rc lower_naive(struct nest *n, const struct target *t, struct kernel *out, struct err *e);
 
 /* How a vector subscript touches memory; both back ends switch on this. */
 enum access { ACCESS_SCALAR, ACCESS_CONTIGUOUS, ACCESS_STRIDED, ACCESS_PERMUTE, ACCESS_GATHER };
 struct access_info {
     enum access kind;
-    const struct expr *base;  /* scalar s64: element offset of lane 0 (PERMUTE: of the block) */
-    int64_t stride;           /* STRIDED: 2..8 or negative */
-    int span;                 /* elements from base that the lanes cover (STRIDED, PERMUTE) */
-    int perm[64];             /* PERMUTE: lane -> offset from base */
+    const struct expr *base; /* scalar s64: element offset of lane 0 (PERMUTE: of the block) */
+    int64_t stride;          /* STRIDED: 2..8 or negative */
+    int span;                /* elements from base that the lanes cover (STRIDED, PERMUTE) */
+    int perm[64];            /* PERMUTE: lane -> offset from base */
 };
 void access_classify(struct ir *ir, const struct expr *subscript, struct access_info *out);
 

@@ -92,9 +92,11 @@ static bool clamped_within(E x, double limit)
 static E expand_exp(const struct m *m, E x)
 {
     double top = m->wide ? 720 : 95, bottom = m->wide ? -760 : -110;
-    bool tame = clamped_within(x, m->wide ? 700 : 87); /* by the operator itself: 2^k is a normal number */
+    bool tame =
+        clamped_within(x, m->wide ? 700 : 87); /* by the operator itself: 2^k is a normal number */
     if (!tame) x = bin(m, OP_MAX, bin(m, OP_MIN, x, num(m, top)), num(m, bottom));
-    E magic = num(m, m->wide ? 0x1.8p52 : 0x1.8p23); /* adding it leaves the nearest integer in the low bits */
+    E magic = num(m, m->wide ? 0x1.8p52
+                             : 0x1.8p23); /* adding it leaves the nearest integer in the low bits */
     E t = add(m, mul(m, x, num(m, 1.4426950408889634)), magic), k = sub(m, t, magic);
     E r = sub(m, sub(m, x, mul(m, k, num(m, ln2_hi(m)))), mul(m, k, num(m, ln2_lo(m))));
     E p = horner(m, m->wide ? &poly_exp_f64 : &poly_exp_f32, r);

@@ -18,10 +18,10 @@
 
 #define ZERO_Z(r) "vpxord %%zmm" #r ",%%zmm" #r ",%%zmm" #r "\n"
 #define FMA_Z(r)  "vfmadd231ps %%zmm0,%%zmm1,%%zmm" #r "\n"
-#define ALL_Z(m)                                                                            \
-    R4(m, 8, 9, 10, 11)                                                                     \
-    R4(m, 12, 13, 14, 15) R4(m, 16, 17, 18, 19) R4(m, 20, 21, 22, 23) R4(m, 24, 25, 26, 27) \
-        R4(m, 28, 29, 30, 31)
+#define ALL_Z(m)          \
+    R4(m, 8, 9, 10, 11)   \
+    R4(m, 12, 13, 14, 15) \
+    R4(m, 16, 17, 18, 19) R4(m, 20, 21, 22, 23) R4(m, 24, 25, 26, 27) R4(m, 28, 29, 30, 31)
 static const float TINY = 0x1p-10f;
 
 __attribute__((target("avx512f"))) static void fma_avx512(uint64_t reps)
@@ -122,10 +122,10 @@ static void add_chain(uint64_t n)
 
 #define ZERO_V(r) "movi v" #r ".4s,#0\n"
 #define FMA_V(r)  "fmla v" #r ".4s,v0.4s,v1.4s\n"
-#define ALL_V(m)                                                                            \
-    R4(m, 8, 9, 10, 11)                                                                     \
-    R4(m, 12, 13, 14, 15) R4(m, 16, 17, 18, 19) R4(m, 20, 21, 22, 23) R4(m, 24, 25, 26, 27) \
-        R4(m, 28, 29, 30, 31)
+#define ALL_V(m)          \
+    R4(m, 8, 9, 10, 11)   \
+    R4(m, 12, 13, 14, 15) \
+    R4(m, 16, 17, 18, 19) R4(m, 20, 21, 22, 23) R4(m, 24, 25, 26, 27) R4(m, 28, 29, 30, 31)
 
 static void fma_neon(uint64_t reps)
 {

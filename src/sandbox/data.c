@@ -56,7 +56,7 @@ struct source {
     int64_t lo, hi;
     double real_lo, real_hi;
     bool real_given; /* the range of reals is a promise: extremes stay inside it too */
-    uint64_t hot; /* position of the 1 in the present block */
+    uint64_t hot;    /* position of the 1 in the present block */
 };
 
 static int64_t clamp(int64_t v, const struct source *s)

@@ -40,7 +40,8 @@ static bool start_entry(struct race_job *race, int i, int tier)
     struct task *t = race->task;
     const struct check_case *first = check_at(&t->t, 1, 0), *timed = check_timed(&t->t);
     if (!verify_blob(job, t, blob, o)) return false;
-    /* In the entry's own slot: the others' hold the control pages of children that sleep on them. */
+    /* In the entry's own slot: the others' hold the control pages of children that sleep on them.
+     */
     if (tier > 1 && !verify_tier(job, t, blob, tier, 1, i, o)) return false;
     if (!verify_prepare(job, t, blob, first, true, i, &e->spec, o)) return false;
     if (!kid_start(job->k, &e->kid, &e->spec, i, o)) return false;
