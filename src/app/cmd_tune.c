@@ -120,7 +120,7 @@ static enum rc bind_screen(void *ctx, const char *trace, const struct tune_built
     if (rc != RC_OK) return rc;
     struct arena *a = arena_new();
     struct wire_screen m = {.task = *job, .limits = {.threads = (uint32_t)b->w->threads}, .seed = b->w->s->o->seed,
-                            .incumbent_ns = incumbent_ns, .epochs = 4};
+                            .incumbent_ns = incumbent_ns, .epochs = incumbent_ns > 500000 ? 2 : 4};
     job_blob(&m.blob, built->handle, b->w->s->target, a);
     struct client_reply r;
     int64_t start = clock_ns();

@@ -203,7 +203,7 @@ static bool begin_descent(struct search *s)
 /* ---- exploration ------------------------------------------------------------------------------
  */
 
-static struct point *mutate_once(struct search *s)
+static struct point *mutate(struct search *s)
 {
     for (int tries = 0; tries < 64; tries++) {
         struct point *p = search_best(s, (int)rng_range(&s->rng, 0, 9));
@@ -227,18 +227,6 @@ static struct point *mutate_once(struct search *s)
         if (q && !q->measured && q->estimate >= 0) return q;
     }
     return NULL;
-}
-
-/* The analytically best of a few mutations: most random points are slow, and slow ones cost the
- * most device time. */
-static struct point *mutate(struct search *s)
-{
-    struct point *best = NULL;
-    for (int i = 0; i < 3; i++) {
-        struct point *p = mutate_once(s);
-        if (p && (!best || p->estimate < best->estimate)) best = p;
-    }
-    return best;
 }
 
 /* ---- the door ---------------------------------------------------------------------------------
