@@ -174,7 +174,6 @@ static void store_lanes(struct cc *c, const struct stmt *s, const struct expr *m
     const char *at = cc_expr(c, s->u.store.idx[0]);
     const char *v = held ? cc_fmt(c, "%s[%s]", held, c->lane) : cc_expr(c, s->u.store.value);
     assign(c, s, cc_element(c, t, at), v);
-    if (mask && c->vector && c->avx512) cc_line(c, "QN_FENCE;");
     if (mask) {
         c->guarded--;
         c->fn->depth--;
