@@ -7,9 +7,10 @@
  * beyond 92 acc[acc.q, acc.k] += x.cache[..] * w.pack[y.ko, .., acc.k]         guards itself
  *
  * A guard may go if its leaf writes only a local tensor, no reduce loop of its own stage is in it
- * (else garbage would be added in), no loop with a peel tail is in it (lower trims those), nothing
- * below can trap, and every access stays inside its tensor without it. Invariants: what is dropped
- * changes only elements that no guarded reader asks for. */
+ * (else garbage would be added in), it bounds a subscript of what is added to, no loop with a peel
+ * tail is in it (lower trims those), nothing below can trap, and every access stays inside its
+ * tensor without it. Invariants: what is dropped changes only elements that no guarded reader asks
+ * for. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -154,6 +155,51 @@ static bool cond_has_tail(struct stmt *leaf, const struct expr *cond, enum tail 
     return false;
 }
 
+/* `below < bound` in one dimension of the target, shifted by what is fixed outside its allocation?
+ * Then what the guard keeps out writes elements of its own. */
+static bool bounds_target(const struct expr *cond, struct stmt *leaf, const struct stmt *alloc,
+                          const struct expr *subscript)
+{
+    struct linear d, bound, m;
+    if (cond->op != OP_LT && cond->op != OP_LE) return false;
+    if (!linear_of(cond->a[0], &d) || !linear_of(cond->a[1], &bound) || !linear_of(subscript, &m))
+        return false;
+    struct linear *parts[] = {&bound, &m};
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < parts[k]->n; i++) {
+            int at = 0;
+            while (at < d.n && d.atom[at] != parts[k]->atom[i]) at++;
+            if (at == LINEAR_TERMS) return false;
+            if (at == d.n) {
+                d.atom[d.n] = parts[k]->atom[i];
+                d.coef[d.n++] = 0;
+            }
+            d.coef[at] -= parts[k]->coef[i];
+        }
+    for (int i = 0; i < d.n; i++) {
+        if (d.coef[i] == 0) continue;
+        struct stmt *loop = d.atom[i]->op == OP_VAR ? loop_of_var(leaf, d.atom[i]->u.var) : NULL;
+        if (!loop || stmt_is_ancestor(alloc, loop)) return false;
+    }
+    return true;
+}
+
+/* Without this guard the leaf might add to an element of the tile twice: split by 7, then the 7 by
+ * 8, iteration 7 of one is iteration 0 of the next. */
+static bool adds_twice(struct finish *f, struct stmt *leaf, const struct expr *cond)
+{
+    if (leaf->kind != ST_UPDATE) return false;
+    enum reduce op = leaf->u.update.op;
+    if (op != RED_SUM && op != RED_PROD && op != RED_USER) return false;
+    if (cond->op == OP_AND)
+        return adds_twice(f, leaf, cond->a[0]) || adds_twice(f, leaf, cond->a[1]);
+    const struct tensor *t = leaf->u.update.tensor[0];
+    const struct stmt *alloc = alloc_of(f->n, t);
+    for (int i = 0; i < t->rank && alloc; i++)
+        if (bounds_target(cond, leaf, alloc, leaf->u.update.idx[i])) return false;
+    return true;
+}
+
 static enum rc drop_leaf_guards(struct finish *f, struct stmt *leaf)
 {
     if (!leaf_is_local(f->n, leaf) || leaf_may_trap(leaf)) return RC_OK;
@@ -168,7 +214,7 @@ static enum rc drop_leaf_guards(struct finish *f, struct stmt *leaf)
             unwrap(s);
             continue;
         }
-        if (reduce || cond_has_tail(leaf, cond, TAIL_PEEL)) continue;
+        if (reduce || cond_has_tail(leaf, cond, TAIL_PEEL) || adds_twice(f, leaf, cond)) continue;
         if (leaf_safe_without(f->n, leaf, s)) {
             unwrap(s);
         } else if (cond_has_tail(leaf, cond, TAIL_PAD)) {
