@@ -30,6 +30,7 @@ enum {
     C_TEXT = 300000,
     NODES = 12000,
     CASE_S = 20,
+    SLOW_COMPILES_MAX = 10,
     CODES = 16
 };
 
@@ -40,7 +41,8 @@ static int ntarget;
 
 struct shared {
     struct gen_stats stats;
-    uint64_t seed; /* of the case at work */
+    uint64_t seed;  /* of the case at work */
+    bool compiling; /* it is inside LLVM */
     int64_t ran, bad, packed, parallel, dynamic, instructions;
     int64_t by_target[QN_COUNT(targets)];
     struct {
@@ -108,7 +110,9 @@ static bool llvm_case(uint64_t seed, const uint64_t *mask, bool show)
     }
     if (s == BLOB_READY) {
         struct codegen_options o = {.misched = seed % 5 == 0, .addr_hoist = seed % 2 == 0};
+        shared->compiling = true;
         enum rc rc = codegen_llvm(&c.k, target[at], &o, &a, &e);
+        shared->compiling = false;
         if (rc == RC_FAIL && strcmp(e.code, "codegen.stack") == 0)
             s = BLOB_REFUSED;
         else if (rc != RC_OK || !blob_map(&a, &kernel, &pack))
@@ -162,14 +166,14 @@ static uint64_t run_chunk(uint64_t from, uint64_t to, int64_t until_ns)
     return shared->seed;
 }
 
-static bool fails_within(uint64_t seed, const uint64_t *mask, bool show, unsigned limit_s)
+static bool fails_with(uint64_t seed, const uint64_t *mask, bool show)
 {
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
         if (!show && !freopen("/dev/null", "w", stderr)) _exit(2);
         signal(SIGALRM, SIG_DFL);
-        alarm(limit_s);
+        alarm(CASE_S);
         _exit(llvm_case(seed, mask, show) ? 0 : 1);
     }
     int status;
@@ -177,11 +181,6 @@ static bool fails_within(uint64_t seed, const uint64_t *mask, bool show, unsigne
     if (WIFSIGNALED(status))
         snprintf(shared->why, sizeof shared->why, "died of signal %d", WTERMSIG(status));
     return !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
-static bool fails_with(uint64_t seed, const uint64_t *mask, bool show)
-{
-    return fails_within(seed, mask, show, CASE_S);
 }
 
 /* Which steps of the trace does the failure need? Last ones first: they depend on the others. */
@@ -201,6 +200,7 @@ static void report(uint64_t seed)
 START_TEST(llvm_equals_interpreter)
 {
     int64_t cases = env_int("QUERN_PROP_CASES", LLVM_CASES), until = INT64_MAX;
+    int slow_compiles = 0;
     uint64_t seed = (uint64_t)env_int("QUERN_PROP_SEED", 1), from = seed,
              to = seed + (uint64_t)cases;
     if (!getenv("QUERN_LONG"))
@@ -208,12 +208,14 @@ START_TEST(llvm_equals_interpreter)
     load_targets();
     while (from < to && shared->bad < 3 && clock_ns() < until) {
         uint64_t end = from + 500 < to ? from + 500 : to, at = run_chunk(from, end, until);
-        /* Out of time: a busy machine, or an endless loop? Alone, with ten times as long, it must
-         * pass. */
-        bool timed_out = at < end && strcmp(shared->why, "died of signal 14") == 0;
-        if (timed_out && !fails_within(at, NULL, false, 10 * CASE_S)) {
-            printf("seed %" PRIu64 " took more than %d s, and passed alone\n", at++, CASE_S);
+        /* Out of time inside LLVM (one block of thousands of stores): the product's worker limit
+         * answers that. Out of time anywhere else is an endless loop, and fails. */
+        bool slow = at < end && shared->compiling && strcmp(shared->why, "died of signal 14") == 0;
+        if (slow && slow_compiles < SLOW_COMPILES_MAX) {
+            printf("seed %" PRIu64 ": LLVM took more than %d s, not compared\n", at++, CASE_S);
             shared->why[0] = 0;
+            shared->compiling = false;
+            slow_compiles++;
         } else if (at < end) {
             shared->bad++;
             report(at);
