@@ -215,10 +215,17 @@ static enum rc build_module(struct job *j)
     return broken ? RC_INTERNAL : RC_OK;
 }
 
-static enum rc run_passes(struct job *j)
+/* A scheduled kernel has its shape already; a reference kernel has none, and must not take its own
+ * from our passes. */
+static enum rc run_passes(struct job *j, bool optimise)
 {
+    /* Not default<O3>: it makes memcpy of loops, and a kernel calls nothing. */
+    static const char vectorising[] =
+        "function(sroa,early-cse,simplifycfg,loop-mssa(licm),loop-simplify,lcssa,loop-vectorize,"
+        "instcombine,simplifycfg,early-cse,loop-mssa(licm))";
     LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
-    LLVMErrorRef bad = LLVMRunPasses(j->cg.mod, "function(sroa,early-cse)", j->m->tm, o);
+    const char *passes = optimise ? vectorising : "function(sroa,early-cse)";
+    LLVMErrorRef bad = LLVMRunPasses(j->cg.mod, passes, j->m->tm, o);
     LLVMDisposePassBuilderOptions(o);
     if (!bad) return RC_OK;
     char *msg = LLVMGetErrorMessage(bad);
@@ -291,7 +298,7 @@ static enum rc compile(struct job *j, const struct codegen_options *o, struct ar
 {
     LLVMMemoryBufferRef object;
     enum rc rc = build_module(j);
-    if (!rc) rc = run_passes(j);
+    if (!rc) rc = run_passes(j, o->optimise);
     if (!rc && o->ll) print_module(j, o->ll);
     if (!rc) rc = emit_object(j, &object);
     if (rc) return rc;

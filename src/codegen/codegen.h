@@ -28,6 +28,7 @@ void artefact_fini(struct artefact *a);
 struct codegen_options {
     bool misched;    /* machine scheduler on */
     bool addr_hoist; /* hoist address arithmetic out of loops by ourselves */
+    bool optimise;   /* LLVM hoists and vectorises: for reference kernels */
     struct buf *ll;  /* if set: LLVM IR text */
     struct buf *s;   /* if set: assembly text */
     struct buf *obj; /* if set: the relocatable object before linking */

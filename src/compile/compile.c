@@ -197,6 +197,7 @@ static void back(struct compiler *c, const struct kernel *k, const struct trace 
         .misched =
             strcmp(trace_choice(trace, "misched", c->target->misched ? "on" : "off"), "on") == 0,
         .addr_hoist = strcmp(trace_choice(trace, "addr", "plain"), "hoist") == 0,
+        .optimise = (want & COMPILE_REFERENCE) != 0,
         .ll = want & COMPILE_LL ? &ll : NULL,
         .s = want & COMPILE_ASM ? &s : NULL,
     };

@@ -19,6 +19,67 @@ static void golden(const char *pass, const char *text, const char *want)
     lower_case_free(&c);
 }
 
+/* The text of the reference kernel. */
+static void golden_naive(const char *text, const char *want)
+{
+    struct ir *ir = ir_new();
+    struct nest *n = lower_parse(ir, text);
+    struct target t = lower_target(true);
+    struct kernel k;
+    struct err e = {0};
+    struct buf b;
+    ck_assert_msg(lower_naive(n, &t, &k, &e) == RC_OK, "%s", e.msg);
+    buf_init(&b, 1 << 20);
+    nest_print(&b, n);
+    const char *loops = strstr(b.p, "\nfor ");
+    ck_assert_str_eq(loops ? loops + 1 : b.p, want);
+    buf_fini(&b);
+    ir_free(ir);
+}
+
+START_TEST(golden_rows)
+{
+    golden_naive("nest mv\n"
+                 "in     x: f32[16]\n"
+                 "in     w: f32[16, 64]\n"
+                 "out    y: f32[64]\n"
+                 "stage y\n"
+                 "  for k in 0..64\n"
+                 "    for c in 0..16 reduce\n"
+                 "      y[k] += x[c] * w[c, k]\n",
+                 "for k.row0 in 0..64\n"
+                 "  y[k.row0] = 0.0\n"
+                 "for c in 0..16 reduce\n"
+                 "  for k in 0..64\n"
+                 "    y[k] = y[k] + x[c] * w[c * 64 + k]\n");
+    /* along the rows of w already: a loop over k inside would stride through memory */
+    golden_naive("nest mv\n"
+                 "in     x: f32[16]\n"
+                 "in     w: f32[64, 16]\n"
+                 "out    y: f32[64]\n"
+                 "stage y\n"
+                 "  for k in 0..64\n"
+                 "    for c in 0..16 reduce\n"
+                 "      y[k] += x[c] * w[k, c]\n",
+                 "for k in 0..64\n"
+                 "  y[k] = 0.0\n"
+                 "  for c in 0..16 reduce\n"
+                 "    y[k] = y[k] + x[c] * w[k * 16 + c]\n");
+    /* the bound of c depends on k: a triangle stays one */
+    golden_naive("nest tri\n"
+                 "in     x: f32[16]\n"
+                 "out    y: f32[16]\n"
+                 "stage y\n"
+                 "  for k in 0..16\n"
+                 "    for c in 0..k + 1 reduce\n"
+                 "      y[k] += x[c]\n",
+                 "for k in 0..16\n"
+                 "  y[k] = 0.0\n"
+                 "  for c in 0..k + 1 reduce\n"
+                 "    y[k] = y[k] + x[c]\n");
+}
+END_TEST
+
 START_TEST(golden_taps)
 {
     const char *text =
@@ -248,6 +309,7 @@ int main(void)
 {
     Suite *s = suite_create("lower_text");
     TCase *t = tcase_create("golden");
+    tcase_add_test(t, golden_rows);
     tcase_add_test(t, golden_taps);
     tcase_add_test(t, golden_peel);
     tcase_add_test(t, golden_updates);
