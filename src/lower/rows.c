@@ -44,10 +44,7 @@ static void check_load(const struct expr *e, void *ctx)
             r->ok = false;
 }
 
-static void check_loads(const struct expr **slot, void *ctx)
-{
-    expr_walk(*slot, check_load, ctx);
-}
+static void check_loads(const struct expr **slot, void *ctx) { expr_walk(*slot, check_load, ctx); }
 
 static bool find_store(struct stmt *s, void *ctx)
 {
@@ -74,7 +71,8 @@ static bool check_stmt(struct stmt *s, void *ctx)
 static struct stmt *reduce_chain(const struct stmt *loop, struct stmt **innermost)
 {
     struct stmt *body = loop->u.loop.body, *first;
-    if (loop->u.loop.reduce || loop->u.loop.ordered || body->kind != ST_BLOCK || body->u.block.n < 2)
+    if (loop->u.loop.reduce || loop->u.loop.ordered || body->kind != ST_BLOCK ||
+        body->u.block.n < 2)
         return NULL;
     for (int i = 0; i + 1 < body->u.block.n; i++)
         if (body->u.block.p[i]->kind != ST_STORE) return NULL;
@@ -82,7 +80,8 @@ static struct stmt *reduce_chain(const struct stmt *loop, struct stmt **innermos
     *innermost = NULL;
     for (struct stmt *s = first; s && s->kind == ST_FOR; s = stmt_only(s->u.loop.body)) {
         const struct var *v = loop->u.loop.var;
-        if (!s->u.loop.reduce || expr_uses_var(s->u.loop.lo, v) || expr_uses_var(s->u.loop.hi, v)) return NULL;
+        if (!s->u.loop.reduce || expr_uses_var(s->u.loop.lo, v) || expr_uses_var(s->u.loop.hi, v))
+            return NULL;
         *innermost = s;
     }
     return *innermost ? first : NULL;

@@ -1,11 +1,11 @@
-/* search: seeds, draft, descent, exploration. See search.h and autotuner literature named at each
- * step.
+/* search: seeds, draft, descent, exploration. See search.h, and the literature named at each step.
  *
- *   draft      sample points of every space, rank by the analytic model, screen the best few and
- * some far ones descend    coordinate descent over ordered knobs (Droplet search, TACO 2024:
- * reaches what population methods reach with a fraction of the trials, given a good start): the
- * neighbours of the best point, best estimate first; a better one becomes the centre at once
- *   explore    mutations of the ten fastest, for long budgets */
+ *   draft      sample points of every space, rank them by the analytic model, screen the best few
+ *              and some far ones
+ *   descend    coordinate descent over ordered knobs (Droplet search, TACO 2024: reaches what
+ *              population methods reach with a fraction of the trials, given a good start): the
+ *              neighbours of the best point, best estimate first; a better one becomes the centre
+ *   explore    mutations of the ten fastest, while budget is left */
 #include "tune/search.h"
 
 #include <math.h>
@@ -15,11 +15,10 @@
 
 #include "base/hash.h"
 
-static const double gain_needed =
-    0.99; /* a step counts from 1 % on: screening noise is of that order */
+/* A step counts from 1 % on: screening noise is of that order. */
+static const double gain_needed = 0.99;
 
-/* ---- points -----------------------------------------------------------------------------------
- */
+/* ---- points ---------------------------------------------------------------------------------- */
 
 /* The point with this trace, made if new (*fresh). Takes `text`. */
 static struct point *point_of(struct search *s, char *text, int space, const int *choice,
@@ -72,8 +71,7 @@ static bool faster(const struct point *a, const struct point *b)
     return a->ns != b->ns ? a->ns < b->ns : strcmp(a->hash, b->hash) < 0;
 }
 
-/* ---- draft ------------------------------------------------------------------------------------
- */
+/* ---- draft ----------------------------------------------------------------------------------- */
 
 static void random_choice(struct search *s, int space, int *choice)
 {
@@ -135,8 +133,7 @@ static void draft_make(struct search *s)
     }
 }
 
-/* ---- descent ----------------------------------------------------------------------------------
- */
+/* ---- descent --------------------------------------------------------------------------------- */
 
 static int distance(const struct search *s, const struct point *a, const struct point *b)
 {
@@ -147,7 +144,7 @@ static int distance(const struct search *s, const struct point *a, const struct 
     return d;
 }
 
-/* Neighbours: each knob one and two steps up and down, unmeasured ones, best estimate first. */
+/* Neighbours: each knob one and two steps up and down, new ones, best estimate first. */
 static void look_around(struct search *s, struct point *centre)
 {
     s->centre = centre;
@@ -164,7 +161,7 @@ static void look_around(struct search *s, struct point *centre)
             choice[k] += steps[i];
             if (choice[k] < 0 || choice[k] >= space_knob_values(sp, k)) continue;
             struct point *p = point_at(s, centre->space, choice, &fresh);
-            if (p && !p->measured && p->estimate >= 0) vec_push(&s->around, p);
+            if (p && !p->proposed && p->estimate >= 0) vec_push(&s->around, p);
         }
     if (s->around.n) qsort(s->around.p, s->around.n, sizeof *s->around.p, by_estimate);
 }
@@ -200,8 +197,7 @@ static bool begin_descent(struct search *s)
     return true;
 }
 
-/* ---- exploration ------------------------------------------------------------------------------
- */
+/* ---- exploration ----------------------------------------------------------------------------- */
 
 static struct point *mutate(struct search *s)
 {
@@ -224,13 +220,12 @@ static struct point *mutate(struct search *s)
         }
         bool fresh;
         struct point *q = point_at(s, space, choice, &fresh);
-        if (q && !q->measured && q->estimate >= 0) return q;
+        if (q && !q->proposed && q->estimate >= 0) return q;
     }
     return NULL;
 }
 
-/* ---- the door ---------------------------------------------------------------------------------
- */
+/* ---- the door -------------------------------------------------------------------------------- */
 
 void search_init(struct search *s, struct space *const *spaces, int nspace,
                  const char *const *seeds, int nseed, const struct tune_options *o,
@@ -281,11 +276,11 @@ static struct point *bare(struct search *s)
     snprintf(text, sizeof text, "algorithm %s\n", space_algorithm(s->spaces[0]));
     s->bare = true;
     struct point *p = point_of(s, mem_strdup(text), -1, NULL, &fresh);
-    return p->measured ? NULL : p;
+    return p->proposed ? NULL : p;
 }
 
 /* One more point in the present phase, or NULL when the phase has none to give now. */
-static struct point *next_point(struct search *s, int in_batch)
+static struct point *next_point(struct search *s)
 {
     switch (s->phase) {
     case SEARCH_SEEDS:
@@ -295,12 +290,11 @@ static struct point *next_point(struct search *s, int in_batch)
             return s->draft.p[s->draft_at++];
         return NULL;
     case SEARCH_DESCEND:
-        if (in_batch >= 8) return NULL; /* small batches: a better centre makes the rest stale */
-        if (in_batch == 0 && s->around_at == s->around.n) settle(s);
+        if (s->out == 0 && s->around_at == s->around.n) settle(s);
         return s->around_at < s->around.n ? s->around.p[s->around_at++] : NULL;
     case SEARCH_EXPLORE: {
         struct point *p = mutate(s);
-        return p || s->ranked.n || s->bare || in_batch ? p : bare(s);
+        return p || s->ranked.n || s->bare || s->out ? p : bare(s);
     }
     case SEARCH_END:
         break;
@@ -331,30 +325,26 @@ static void next_phase(struct search *s)
     }
 }
 
-int search_batch(struct search *s, struct point **out)
+struct point *search_next(struct search *s)
 {
-    int n = 0;
-    while (s->phase != SEARCH_END && n == 0) {
+    while (s->phase != SEARCH_END) {
         struct point *p;
-        while (n < SEARCH_BATCH && (p = next_point(s, n)) != NULL) {
-            if (p->measured) continue;
-            bool twice = false;
-            for (int i = 0; i < n; i++) twice = twice || out[i] == p;
-            if (twice) {
-                if (s->phase == SEARCH_EXPLORE) break;
-                continue;
-            }
-            out[n++] = p;
+        while ((p = next_point(s)) && p->proposed) continue;
+        if (p) {
+            p->proposed = true;
+            s->out++;
+            return p;
         }
-        if (n == 0) next_phase(s);
+        if (s->out > 0) return NULL;
+        next_phase(s);
     }
-    return n;
+    return NULL;
 }
 
 void search_result(struct search *s, struct point *p, double ns)
 {
-    p->measured = true;
     p->ns = ns;
+    s->out--;
     if (isnan(ns)) return;
     vec_push(&s->ranked, p);
     for (size_t i = s->ranked.n - 1; i > 0 && faster(p, s->ranked.p[i - 1]); i--) {

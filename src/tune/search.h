@@ -1,9 +1,12 @@
-/* search: which candidate next. A state machine without I/O: results in, batches of traces out.
+/* search: which candidate next. A state machine without I/O: results in, traces out.
  *
- *   search_init(&s, ...);  while ((n = search_batch(&s, batch, 16)) > 0) for (...)
- * search_result(&s, &batch[i], ns);
+ *   search_init(&s, ...);
+ *   while ((p = search_next(&s))) search_result(&s, p, measure(p->trace));
  *
- * Invariant: no clock, no address and no order of arrival enters; only the seed and the results. */
+ * Several points may be out at once; then NULL means "not before another result is in".
+ *
+ * Invariant: no clock and no address enters; only the seed, the results and the order of the calls.
+ */
 #ifndef QN_SEARCH_H
 #define QN_SEARCH_H
 
@@ -12,7 +15,7 @@
 #include "base/vec.h"
 #include "tune/tune.h"
 
-enum { SEARCH_KNOBS = 32, SEARCH_BATCH = 16 };
+enum { SEARCH_KNOBS = 32 };
 
 struct point {
     int space; /* -1: a seed trace outside every space */
@@ -21,8 +24,7 @@ struct point {
     char hash[33];
     double estimate; /* ns, analytic */
     double ns;       /* measured; NaN: not yet or failed */
-    bool measured;
-    bool was_centre;
+    bool proposed, was_centre;
 };
 
 enum search_phase { SEARCH_SEEDS, SEARCH_DRAFT, SEARCH_DESCEND, SEARCH_EXPLORE, SEARCH_END };
@@ -46,6 +48,7 @@ struct search {
     VEC(struct point *) begun; /* starts of descents so far */
     const char *const *seeds;
     int nseed;
+    int out;   /* proposed points whose result is not in */
     bool bare; /* the unscheduled operator was proposed */
 };
 
@@ -53,8 +56,9 @@ void search_init(struct search *s, struct space *const *spaces, int nspace,
                  const char *const *seeds, int nseed, const struct tune_options *o,
                  double (*estimate)(void *, const char *), void *ctx);
 void search_fini(struct search *s);
-/* Up to SEARCH_BATCH new points; 0: nothing left to try. Pointers live as long as the search. */
-int search_batch(struct search *s, struct point **out);
+/* A new point, which lives as long as the search. NULL: none before the result of one that is out;
+ * with none out: nothing left to try. */
+struct point *search_next(struct search *s);
 void search_result(struct search *s, struct point *p, double ns); /* NaN: it failed */
 struct point *search_best(const struct search *s,
                           int rank); /* rank-th fastest measured, NULL if fewer */

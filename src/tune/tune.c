@@ -1,8 +1,9 @@
 /* tune: the loop. Proposals come from search.c; this file builds, screens, records and finally
  * races them.
  *
- *   batch of points ──submit──► builder ──receive──► screen ──► record ──► search_result
- *                                  (builds the next one while this one is screened)
+ *   search_next ──submit──► builder ──receive──► screen ──► record ──► search_result
+ *        ▲                                          │
+ *        └────── the next proposals, while the bench is busy with this one
  *
  * The invariants are those of tune.h. */
 #include "tune/tune.h"
@@ -65,7 +66,13 @@ struct loop {
     struct tune_summary *out;
     double incumbent_ns;
     int64_t start_ns;
-    bool interrupted;
+    struct flight { /* candidates on their way, a ring, oldest first */
+        struct point *p;
+        bool recorded; /* in an earlier life of this run: the builder has no such request */
+    } flight[TUNE_QUEUE];
+    int first, flying;
+    int uncommitted;
+    bool closing; /* no more proposals, and nothing in flight is measured */
 };
 
 static double elapsed_s(const struct loop *l) { return (double)(clock_ns() - l->start_ns) * 1e-9; }
@@ -131,32 +138,7 @@ static void refusal(struct tune_measured *m, const struct tune_built *b)
     snprintf(m->error, sizeof m->error, "%.40s: %.340s", b->code, b->msg);
 }
 
-/* A built candidate: a duplicate, a refusal, or something to screen. */
-static enum rc take_built(struct loop *l, struct point *p, const struct tune_built *b,
-                          struct err *e)
-{
-    struct tune_measured m;
-    enum rc rc = RC_OK;
-    if (!b->ok) {
-        refusal(&m, b);
-    } else {
-        const struct point *same = map_get(l->blobs, b->hash);
-        if (same) {
-            l->out->duplicates++;
-            search_result(&l->search, p, NAN); /* the first of them stands for it */
-            return RC_OK;
-        }
-        for (int tries = 0; tries < 3; tries++) {
-            rc = l->ops->screen(l->ops->ctx, p->trace, b, l->incumbent_ns, &m, e);
-            if (rc != RC_OK || !m.world) break;
-        }
-        if (rc != RC_OK) return rc;
-    }
-    rc = l->ops->record(l->ops->ctx, l->out->steps, b->ok ? TUNE_SCREEN : TUNE_BUILD, p->trace, b,
-                        &m, e);
-    if (rc == RC_OK) account(l, p, b->ok ? b->hash : "", &m);
-    return rc;
-}
+/* ---- one candidate after the other ------------------------------------------------------------- */
 
 /* The result of an earlier life of this run: looked up, not consumed. */
 static bool find_recorded(struct loop *l, const struct point *p, char blob_hash[33],
@@ -166,52 +148,95 @@ static bool find_recorded(struct loop *l, const struct point *p, char blob_hash[
            l->ops->recorded(l->ops->ctx, TUNE_BUILD, p->hash, blob_hash, m);
 }
 
-static bool is_recorded(struct loop *l, const struct point *p)
+/* Fills the queue as far as trials and the search allow. */
+static enum rc propose(struct loop *l, struct err *e)
 {
-    struct tune_measured m;
-    char blob_hash[33];
-    return find_recorded(l, p, blob_hash, &m);
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && !l->closing && l->flying < l->ops->queue &&
+           l->out->steps + l->flying < l->o->trials) {
+        struct tune_measured m;
+        char blob_hash[33];
+        struct point *p = search_next(&l->search);
+        if (!p) break;
+        struct flight *f = &l->flight[(l->first + l->flying) % TUNE_QUEUE];
+        *f = (struct flight){p, find_recorded(l, p, blob_hash, &m)};
+        if (!f->recorded) rc = l->ops->submit(l->ops->ctx, 0, p->trace, e);
+        if (rc == RC_OK) l->flying++;
+    }
+    return rc;
 }
 
-static void take_recorded(struct loop *l, struct point *p)
+static enum rc commit(struct loop *l, int at_least, struct err *e)
+{
+    if (l->uncommitted < at_least) return RC_OK;
+    l->uncommitted = 0;
+    return l->ops->commit(l->ops->ctx, e);
+}
+
+/* While the bench is busy the search goes on and the log is saved; a failure of the world is tried
+ * again. */
+static enum rc screen(struct loop *l, const char *trace, const struct tune_built *b,
+                      struct tune_measured *m, struct err *e)
+{
+    for (int tries = 0; tries < 3; tries++) {
+        enum rc rc = l->ops->screen(l->ops->ctx, trace, b, l->incumbent_ns, e);
+        if (rc != RC_OK) return rc;
+        if (tries == 0) rc = propose(l, e);
+        if (rc == RC_OK) rc = commit(l, TUNE_COMMIT, e);
+        enum rc done = l->ops->screened(l->ops->ctx, m, rc == RC_OK ? e : NULL);
+        if (rc == RC_OK) rc = done;
+        if (rc != RC_OK || !m->world) return rc;
+    }
+    return RC_OK;
+}
+
+/* A built candidate: a duplicate, a refusal, or something to screen. Proposals come before the
+ * result is accounted, screened or not, so that a replay makes them with the same knowledge. */
+static enum rc take_built(struct loop *l, struct point *p, const struct tune_built *b,
+                          struct err *e)
+{
+    struct tune_measured m;
+    bool same = b->ok && map_get(l->blobs, b->hash);
+    enum rc rc = b->ok && !same ? screen(l, p->trace, b, &m, e) : propose(l, e);
+    if (same) {
+        l->out->duplicates++;
+        search_result(&l->search, p, NAN); /* the first of them stands for it */
+        return rc;
+    }
+    if (!b->ok) refusal(&m, b);
+    if (rc == RC_OK)
+        rc = l->ops->record(l->ops->ctx, l->out->steps, b->ok ? TUNE_SCREEN : TUNE_BUILD, p->trace,
+                            b, &m, e);
+    if (rc != RC_OK) return rc;
+    l->uncommitted++;
+    account(l, p, b->ok ? b->hash : "", &m);
+    return RC_OK;
+}
+
+static enum rc take_recorded(struct loop *l, struct point *p, struct err *e)
 {
     struct tune_measured m;
     char blob_hash[33];
+    enum rc rc = propose(l, e);
     find_recorded(l, p, blob_hash, &m);
     l->out->replayed++;
     account(l, p, blob_hash, &m);
+    return rc;
 }
 
-/* Results are taken in the batch's order, replayed ones in their place among the new ones. */
-static enum rc run_batch(struct loop *l, struct point **batch, int n, struct err *e)
+/* The oldest candidate in flight. */
+static enum rc land(struct loop *l, struct err *e)
 {
-    enum rc rc = RC_OK;
-    int sent = 0, done = 0;
-    bool recorded[SEARCH_BATCH];
-    while (done < n && rc == RC_OK) {
-        if (l->ops->stop && l->ops->stop(l->ops->ctx)) l->interrupted = true;
-        while (sent < n && sent - done < l->ops->queue && !l->interrupted) {
-            recorded[sent] = is_recorded(l, batch[sent]);
-            if (!recorded[sent])
-                rc = l->ops->submit(l->ops->ctx, (uint64_t)sent, batch[sent]->trace, e);
-            if (rc != RC_OK) return rc;
-            sent++;
-        }
-        if (done == sent) break; /* interrupted with nothing in flight */
-        if (recorded[done]) {
-            take_recorded(l, batch[done]);
-        } else {
-            uint64_t id;
-            struct tune_built b = {0};
-            rc = l->ops->receive(l->ops->ctx, &id, &b, e);
-            if (rc == RC_OK && !l->interrupted) rc = take_built(l, batch[done], &b, e);
-            if (b.handle) l->ops->drop(l->ops->ctx, b.handle);
-        }
-        done++;
-        report(l, search_phase_name(&l->search));
-    }
-    enum rc saved = l->ops->commit(l->ops->ctx, rc == RC_OK ? e : NULL);
-    return rc == RC_OK ? saved : rc;
+    struct flight f = l->flight[l->first];
+    l->first = (l->first + 1) % TUNE_QUEUE;
+    l->flying--;
+    if (f.recorded) return l->closing ? RC_OK : take_recorded(l, f.p, e);
+    uint64_t id;
+    struct tune_built b = {0};
+    enum rc rc = l->ops->receive(l->ops->ctx, &id, &b, e);
+    if (rc == RC_OK && !l->closing) rc = take_built(l, f.p, &b, e);
+    if (b.handle) l->ops->drop(l->ops->ctx, b.handle);
+    return rc;
 }
 
 static bool out_of_budget(struct loop *l)
@@ -228,8 +253,22 @@ static bool out_of_budget(struct loop *l)
     return true;
 }
 
-/* ---- the final --------------------------------------------------------------------------------
- */
+/* Until the search has nothing left, the budget is spent or somebody says stop. */
+static enum rc screen_all(struct loop *l, struct err *e)
+{
+    enum rc rc = propose(l, e);
+    while (rc == RC_OK && l->flying > 0) {
+        if (l->ops->stop && l->ops->stop(l->ops->ctx)) l->closing = l->out->interrupted = true;
+        rc = land(l, e);
+        if (rc == RC_OK) l->closing = l->closing || out_of_budget(l);
+        if (rc == RC_OK && l->flying == 0) rc = propose(l, e); /* a phase may have ended */
+        report(l, search_phase_name(&l->search));
+    }
+    enum rc saved = commit(l, 1, rc == RC_OK ? e : NULL);
+    return rc == RC_OK ? saved : rc;
+}
+
+/* ---- the final ------------------------------------------------------------------------------- */
 
 struct final {
     int n;
@@ -320,14 +359,24 @@ static enum rc final_race(struct loop *l, struct err *e)
 /* effort estimate: the analytically best point, not measured. */
 static enum rc estimate_only(struct loop *l, struct err *e)
 {
-    struct point *batch[SEARCH_BATCH];
-    if (search_batch(&l->search, batch) == 0)
-        return err_set(e, RC_FAIL, "tune.none", "no legal schedule was found");
-    l->out->trace = mem_strdup(batch[0]->trace);
-    l->out->best.ns = batch[0]->estimate;
+    const struct point *p = search_next(&l->search);
+    if (!p) return err_set(e, RC_FAIL, "tune.none", "no legal schedule was found");
+    l->out->trace = mem_strdup(p->trace);
+    l->out->best.ns = p->estimate;
     l->out->best.lo = l->out->best.hi = l->out->best.fma = NAN;
     l->out->why = "estimate";
     return RC_OK;
+}
+
+static enum rc measured(struct loop *l, struct err *e)
+{
+    enum rc rc = screen_all(l, e);
+    if (rc == RC_OK && l->out->interrupted) {
+        l->out->why = "interrupted";
+        rc = err_set(e, RC_INTERRUPTED, "tune.interrupted",
+                     "interrupted; everything measured is saved");
+    }
+    return rc == RC_OK ? final_race(l, e) : rc;
 }
 
 enum rc tune_run(struct space *const *spaces, int nspace, const char *const *seeds, int nseed,
@@ -335,29 +384,10 @@ enum rc tune_run(struct space *const *spaces, int nspace, const char *const *see
                  struct err *e)
 {
     struct loop l = {.ops = ops, .o = o, .out = out, .blobs = map_new(), .start_ns = clock_ns()};
-    struct point *batch[SEARCH_BATCH];
-    enum rc rc = RC_OK;
     memset(out, 0, sizeof *out);
     out->why = "converged";
     search_init(&l.search, spaces, nspace, seeds, nseed, o, ops->estimate, ops->ctx);
-    if (o->trials == 0) {
-        rc = estimate_only(&l, e);
-    } else {
-        while (rc == RC_OK && !l.interrupted && !out_of_budget(&l)) {
-            int n = search_batch(&l.search, batch);
-            if (n == 0) break;
-            bool explores = l.search.phase == SEARCH_EXPLORE && l.search.ranked.n > 0;
-            if (strcmp(o->effort, "full") != 0 && explores && o->trials <= 96) break;
-            rc = run_batch(&l, batch, (int)i64_min(n, o->trials - out->steps), e);
-        }
-        if (rc == RC_OK && l.interrupted) {
-            out->interrupted = true;
-            out->why = "interrupted";
-            rc = err_set(e, RC_INTERRUPTED, "tune.interrupted",
-                         "interrupted; everything measured is saved");
-        }
-        if (rc == RC_OK) rc = final_race(&l, e);
-    }
+    enum rc rc = o->trials == 0 ? estimate_only(&l, e) : measured(&l, e);
     out->wall_s = elapsed_s(&l);
     search_fini(&l.search);
     map_free(l.blobs);

@@ -2,20 +2,24 @@
  * databases: they come through struct tune_ops, so the same loop runs against a table of recorded
  * times.
  *
- *   struct tune_options o = tune_effort("default");  o.seed = 1;
+ *   struct tune_options o;  tune_effort("default", &o);  o.seed = 1;
  *   tune_run(spaces, nspace, seeds, nseed, &ops, &o, &summary, &e);
  *
- *   draft     seeds from the log, then the analytically best of many sampled points, screened in
- * batches descend   from the best points of different structure: one knob a step up or down, best
- * first explore   mutations of the leaders, while budget is left (large --trials) race      the
- * best few, interleaved, verified at tier 3; only a race crowns
+ *   draft     seeds from the log, then the analytically best of many sampled points
+ *   descend   from the best points of different structure: one knob a step up or down, best first
+ *   explore   mutations of the leaders, while trials are left
+ *   race      the best few, interleaved, verified at tier 3; only a race crowns
+ *
+ * Building, screening and proposing overlap: ops.queue candidates are always on their way.
  *
  * Invariants
- *  T1  Proposals are a function of (spaces, seeds, options.seed, results so far in step order): a
- * stopped run that is fed its recorded results proposes the same next candidates. T2  A result is
- * recorded before the proposals that depend on it are made; commit ends every batch. T3  A verdict
- * about the world never reaches the search: the candidate is measured again, at most twice. T4
- * Equal blobs are measured once. */
+ *  T1  Proposals are a function of (spaces, seeds, options, ops.queue, results so far in step
+ *      order): a stopped run that is fed its recorded results proposes the same next candidates.
+ *  T2  Proposal number n knows the results of all but the last ops.queue before it, each of them
+ *      recorded; at most TUNE_COMMIT results wait for a commit.
+ *  T3  A verdict about the world never reaches the search: the candidate is measured again, at most
+ *      twice.
+ *  T4  Equal blobs are measured once. */
 #ifndef QN_TUNE_H
 #define QN_TUNE_H
 
@@ -56,16 +60,20 @@ struct tune_progress {
     double elapsed_s;
 };
 
+enum { TUNE_QUEUE = 16, TUNE_COMMIT = 8 };
+
 struct tune_ops {
     void *ctx;
-    /* Builder: requests in flight are answered in order. */
+    /* Builder: requests in flight, at most `queue` <= TUNE_QUEUE, are answered in order. */
     enum rc (*submit)(void *ctx, uint64_t id, const char *trace, struct err *e);
     enum rc (*receive)(void *ctx, uint64_t *id, struct tune_built *out, struct err *e);
     void (*drop)(void *ctx, void *handle);
-    int queue; /* most requests in flight */
-    /* Bench: verify at tier 1 and time briefly, giving up at 1.5 x incumbent (0: none). */
+    int queue;
+    /* Bench: verify at tier 1 and time briefly, giving up at 1.5 x incumbent (0: none). screen
+     * begins, screened waits for what came of it; nothing else is asked of the bench in between. */
     enum rc (*screen)(void *ctx, const char *trace, const struct tune_built *b, double incumbent_ns,
-                      struct tune_measured *out, struct err *e);
+                      struct err *e);
+    enum rc (*screened)(void *ctx, struct tune_measured *out, struct err *e);
     /* Verify at tier 3 and time interleaved; entry 0 is the incumbent. out[n]; *winner: index,
      * *separated: by an interval valid at every look. */
     enum rc (*race)(void *ctx, int n, const char *const *trace, const struct tune_built *b,
