@@ -29,10 +29,10 @@ struct machine {
 
 static struct {
     bool ready;
-    int misched; /* as last told to LLVM; -1: never */
+    int misched, no_lsr; /* as last told to LLVM; -1: never */
     struct machine machine[MACHINES];
     int n;
-} llvm = {.misched = -1};
+} llvm = {.misched = -1, .no_lsr = -1};
 
 static void llvm_ready(void)
 {
@@ -46,14 +46,16 @@ static void llvm_ready(void)
     llvm.ready = true;
 }
 
-/* The machine scheduler's switch is a process-wide hidden option; a misspelt one would be ignored
- * silently, so a test watches its effect. */
-static void set_misched(bool on)
+/* These switches are process-wide hidden options; a misspelt one would be ignored silently, so a
+ * test watches their effect. */
+static void set_switches(bool misched, bool no_lsr)
 {
-    if (llvm.misched == (int)on) return;
-    const char *argv[2] = {"quern", on ? "-enable-misched=true" : "-enable-misched=false"};
-    LLVMParseCommandLineOptions(2, argv, NULL);
-    llvm.misched = on;
+    if (llvm.misched == (int)misched && llvm.no_lsr == (int)no_lsr) return;
+    const char *argv[] = {"quern", misched ? "-enable-misched=true" : "-enable-misched=false",
+                          no_lsr ? "-disable-lsr=true" : "-disable-lsr=false"};
+    LLVMParseCommandLineOptions((int)QN_COUNT(argv), argv, NULL);
+    llvm.misched = misched;
+    llvm.no_lsr = no_lsr;
 }
 
 static void machine_free(struct machine *m)
@@ -318,7 +320,7 @@ enum rc codegen_llvm(const struct kernel *k, const struct target *t,
     llvm_ready();
     j.m = machine_for(t, e);
     if (!j.m) return e->rc;
-    set_misched(o->misched);
+    set_switches(o->misched, o->no_lsr);
     job_open(&j, k, t, o, e);
     enum rc rc = compile(&j, o, out);
     job_close(&j);

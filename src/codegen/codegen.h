@@ -27,6 +27,7 @@ void artefact_fini(struct artefact *a);
 
 struct codegen_options {
     bool misched;    /* machine scheduler on */
+    bool no_lsr;     /* LLVM's loop strength reduction off: a third of the time of a large body */
     bool addr_hoist; /* hoist address arithmetic out of loops by ourselves */
     bool optimise;   /* LLVM hoists and vectorises: for reference kernels */
     struct buf *ll;  /* if set: LLVM IR text */

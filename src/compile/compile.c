@@ -186,6 +186,33 @@ static void packed_sizes(const struct nest *n, struct compile_result *r)
     }
 }
 
+/* The code generator's choices, and what each may be. */
+static const struct known_choice {
+    const char *key, *value[2];
+} choices[] = {
+    {"misched", {"on", "off"}},   /* LLVM's machine scheduler; default: the target's */
+    {"addr", {"plain", "hoist"}}, /* address arithmetic hoisted by ourselves; default plain */
+    {"lsr", {"on", "off"}},       /* LLVM's loop strength reduction; default on */
+};
+
+static enum rc check_choices(const struct trace *t, struct err *e)
+{
+    for (int i = 0; i < t->nchoice; i++) {
+        const struct known_choice *known = NULL;
+        for (size_t k = 0; k < QN_COUNT(choices); k++)
+            if (strcmp(choices[k].key, t->choice[i].key) == 0) known = &choices[k];
+        if (!known)
+            return err_set(e, RC_INPUT, "codegen.choice",
+                           "codegen has no choice '%.40s'; there are misched, addr and lsr",
+                           t->choice[i].key);
+        if (strcmp(t->choice[i].value, known->value[0]) != 0 &&
+            strcmp(t->choice[i].value, known->value[1]) != 0)
+            return err_set(e, RC_INPUT, "codegen.choice", "codegen %s is %s or %s, not '%.40s'",
+                           known->key, known->value[0], known->value[1], t->choice[i].value);
+    }
+    return RC_OK;
+}
+
 static void back(struct compiler *c, const struct kernel *k, const struct trace *trace, int want,
                  struct compile_result *r)
 {
@@ -197,6 +224,7 @@ static void back(struct compiler *c, const struct kernel *k, const struct trace 
         .misched =
             strcmp(trace_choice(trace, "misched", c->target->misched ? "on" : "off"), "on") == 0,
         .addr_hoist = strcmp(trace_choice(trace, "addr", "plain"), "hoist") == 0,
+        .no_lsr = strcmp(trace_choice(trace, "lsr", "on"), "off") == 0,
         .optimise = (want & COMPILE_REFERENCE) != 0,
         .ll = want & COMPILE_LL ? &ll : NULL,
         .s = want & COMPILE_ASM ? &s : NULL,
@@ -222,6 +250,11 @@ void compile_candidate(struct compiler *c, const char *trace_text, int want,
     if (want & COMPILE_REFERENCE) trace_text = reference_trace;
     if (trace_parse("(schedule)", trace_text, strlen(trace_text), &trace, &e) != RC_OK) {
         fail(r, COMPILE_REJECTED, e.code, e.msg);
+        return;
+    }
+    if (check_choices(trace, &e) != RC_OK) {
+        fail(r, COMPILE_REJECTED, e.code, e.msg);
+        trace_free(trace);
         return;
     }
     if (want & COMPILE_STAGES) {

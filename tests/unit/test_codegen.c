@@ -101,22 +101,23 @@ START_TEST(same_kernel_same_bytes)
 }
 END_TEST
 
-/* The hidden option is ignored when misspelt: its effect must be seen. */
-START_TEST(misched_switch_has_an_effect)
+/* A hidden option is ignored when misspelt: its effect must be seen. */
+START_TEST(switches_have_an_effect)
 {
-    struct buf b, s[2];
+    struct buf b, s[3];
     struct cgrun r;
     if (!host_is_v4()) return;
     matmul_text(&b, 28, 64, 40, 14, 2);
-    for (int i = 0; i < 2; i++) {
-        struct codegen_options o = {.misched = i, .s = &s[i]};
+    for (int i = 0; i < 3; i++) {
+        struct codegen_options o = {.misched = i == 1, .no_lsr = i == 2, .s = &s[i]};
         buf_init(&s[i], 1 << 20);
         cgrun_open(&r, b.p);
         ck_assert_int_eq(cgrun_compile(&r, &o), RC_OK);
         cgrun_close(&r);
     }
     ck_assert_str_ne(s[0].p, s[1].p);
-    for (int i = 0; i < 2; i++) buf_fini(&s[i]);
+    ck_assert_str_ne(s[0].p, s[2].p);
+    for (int i = 0; i < 3; i++) buf_fini(&s[i]);
     buf_fini(&b);
 }
 END_TEST
@@ -350,7 +351,7 @@ static Suite *suite(void)
     tcase_set_timeout(tile, 60);
     tcase_add_test(tile, tile_14x2_has_no_spill);
     tcase_add_test(tile, same_kernel_same_bytes);
-    tcase_add_test(tile, misched_switch_has_an_effect);
+    tcase_add_test(tile, switches_have_an_effect);
     suite_add_tcase(s, tile);
     TCase *ops = tcase_create("ops");
     tcase_set_timeout(ops, 60);
