@@ -48,8 +48,7 @@ void help_command(const struct command *c);
 void help_man(void);        /* troff on stdout */
 void help_completion(void); /* bash completion on stdout */
 
-/* ---- session ----------------------------------------------------------------------------------
- */
+/* ---- session --------------------------------------------------------------------------------- */
 
 struct session {
     const struct options *o;
@@ -122,8 +121,7 @@ enum rc for_each_task(const struct options *o,
                       enum rc (*fn)(void *ctx, const char *token, struct err *e), void *ctx,
                       struct err *e);
 
-/* ---- measuring --------------------------------------------------------------------------------
- */
+/* ---- measuring ------------------------------------------------------------------------------- */
 
 struct timing {
     double median_ns, lo_ns, hi_ns;
@@ -152,8 +150,7 @@ double work_roof_ns(struct work *w, double executed, const char **roof);
 /* The same with the FMA peak of particular rounds. */
 double work_roof_at(struct work *w, double executed, double peak_gflops, const char **roof);
 
-/* ---- emission ---------------------------------------------------------------------------------
- */
+/* ---- emission -------------------------------------------------------------------------------- */
 
 /* All that an emitted kernel is made from; stands whole in its banner, so that it can be made
  * again. */
@@ -174,12 +171,11 @@ struct emitted {
 enum rc emit_texts(struct session *s, const struct emission *em, struct emitted *out,
                    struct err *e);
 void emitted_fini(struct emitted *out);
-/* What the log (or, without a record, the estimate) says to emit for a task. Strings live in w->a.
- */
+/* What the log (or, without a record, the estimate) says to emit for a task. Strings live in
+ * w->a. */
 enum rc emission_of(struct work *w, struct emission *out, struct err *e);
 
-/* ---- compiling what was emitted (cli_cc.c)
- * ------------------------------------------------------- */
+/* ---- compiling what was emitted (cli_cc.c) --------------------------------------------------- */
 
 /* RC_FAIL "cc.none" without a compiler, "cc.compile" if it refuses, RC_MISMATCH "cc.test" if the
  * test fails. */
@@ -188,8 +184,7 @@ enum rc cc_test(const char *dir, const char *stem, const char **compiler,
                 struct err *e); /* DIR/STEM.c and STEM_test.c */
 enum rc cc_test_texts(const struct emitted *em, const char **compiler, struct err *e);
 
-/* ---- reports ----------------------------------------------------------------------------------
- */
+/* ---- reports --------------------------------------------------------------------------------- */
 
 struct report {
     const char *rung, *record, *roof;                         /* record "": none */
@@ -209,8 +204,7 @@ void tune_print_summary(const struct work *w, const struct report *r, const stru
 /* The command that goes on with this run: all that names it, and where its log is. */
 void tune_say_resume(const struct work *w);
 
-/* ---- output -----------------------------------------------------------------------------------
- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 int complain(const struct err *e,
              bool json);         /* the error on stderr (and as JSON on stdout); its exit code */

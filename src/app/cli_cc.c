@@ -2,7 +2,7 @@
  * run it.
  *
  *   cc_test("kernels", "conv2d_C64", &compiler, e)     kernels/conv2d_C64.c and _test.c, compiled
- * in a folder of its own
+ *                                                      in a folder of its own
  *
  * The compiler is $CC, else the first of cc, gcc, clang that answers. Nothing is written beside the
  * files. */

@@ -1,7 +1,7 @@
 /* cli_emit: a kernel as C text. Everything that decides a byte of the output stands in its banner:
  *
  *   task, target, form, prefix, licence, schedule (with hash), record and its measured time,
- * generator version
+ *       generator version
  *
  * so that `quern emit --check` makes the same bytes again without any log. Invariant: no date,
  * host, path, or user enters. */

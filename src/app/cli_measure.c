@@ -3,7 +3,7 @@
  *   executed_gflops   work the lowered kernel really executes / time
  *   gflops            FLOPs of the op's valid taps / time
  *   roofline_pct      ideal time on the binding roof / time; the roofs are the FMA peak of the same
- * rounds and the bandwidth of the level that holds the operands */
+ *                     rounds and the bandwidth of the level that holds the operands */
 #include <math.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * nothing. For developers and tests only; the log it is used with should be thrown away.
  *
  *   QUERN_PLANT=FILE quern tune TASK      FILE: a path a line, each a file of raw machine code,
- * entry at byte 0
+ *                                         entry at byte 0
  *
  * The n-th candidate that compiles keeps its schedule, but the n-th file runs instead of its code.
  * Its row's error text begins with "planted NAME". Only `quern tune` reads the variable. */

@@ -2,7 +2,7 @@
  *
  *   session   operator library, target, and (on first use) compile worker, runner, log, calibration
  *   work      one task: its reference kernel, the runner's jobs (one an algorithm), its key in the
- * log */
+ *             log */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,8 +173,7 @@ enum rc session_can_time(struct session *s, struct err *e)
     return RC_OK;
 }
 
-/* ---- work -------------------------------------------------------------------------------------
- */
+/* ---- work ------------------------------------------------------------------------------------ */
 
 static void fill_key(struct work *w)
 {
@@ -290,8 +289,7 @@ enum rc work_job(struct work *w, const char *trace_text, const struct wire_task 
     return RC_OK;
 }
 
-/* ---- which schedule ---------------------------------------------------------------------------
- */
+/* ---- which schedule -------------------------------------------------------------------------- */
 
 static enum rc best_in_log(struct work *w, char **text, struct db_row *row, bool *found,
                            struct err *e)

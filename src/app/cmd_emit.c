@@ -2,7 +2,7 @@
  * compares.
  *
  *   DIR/PREFIXsymbol.c  .h  _test.c     one of each a task; several tasks: one umbrella header
- * PREFIXkernels.h */
+ *                                       PREFIXkernels.h */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +10,7 @@
 #include "base/map.h"
 #include "cli.h"
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 struct batch {
     struct session *s;
@@ -80,8 +79,7 @@ static enum rc write_umbrella(struct batch *b, struct err *e)
     return rc;
 }
 
-/* ---- checking ---------------------------------------------------------------------------------
- */
+/* ---- checking -------------------------------------------------------------------------------- */
 
 /* Value of ` * key: value` in a banner; NULL if there is none. Copied into the arena. */
 static const char *banner_value(struct arena *a, const char *text, const char *key)

@@ -2,7 +2,7 @@
  *
  *   --stage nest          one stage on stdout      --stage all       all of them, with headings
  *   -o DIR                a file each              --diff split      what those schedule steps
- * changed */
+ *                                                                    changed */
 #include <stdio.h>
 #include <string.h>
 
@@ -121,8 +121,8 @@ static bool named(const char *list, const char *word)
     return false;
 }
 
-/* Replays the schedule step by step and shows the nest before and after each step the list names.
- */
+/* Replays the schedule step by step and shows the nest before and after each step the list
+ * names. */
 static enum rc show_diff(struct work *w, const char *trace_text, const char *list, struct err *e)
 {
     static const char *const prims[] = {

@@ -54,7 +54,7 @@ static enum rc seeds_of(struct tuning *t, const char **seeds, int *n, struct err
     return RC_OK;
 }
 
-static enum rc search(struct tuning *t, const struct tune_options *o, struct tune_summary *sum,
+static enum rc search(struct tuning *t, struct tune_options *o, struct tune_summary *sum,
                       struct err *e)
 {
     struct work *w = t->w;
@@ -63,6 +63,9 @@ static enum rc search(struct tuning *t, const struct tune_options *o, struct tun
     int nseed;
     enum rc rc = compile_plan(w->task, w->s->target, w->threads, w->s->schedules, &plan, e);
     if (rc != RC_OK) return rc;
+    /* Another algorithm may need fewer operations than the op's own: no roof then. */
+    for (int i = 0; i < plan.n; i++)
+        if (strcmp(space_algorithm(plan.space[i]), "direct") != 0) o->roof_ns = 0;
     rc = seeds_of(t, seeds, &nseed, e);
     struct tune_ops ops = tune_bind(&t->bind);
     if (rc == RC_OK) rc = tune_run(plan.space, plan.n, seeds, nseed, &ops, o, sum, e);
@@ -112,9 +115,8 @@ static enum rc tune_options_of(const struct options *o, struct tune_options *out
     if (!tune_effort(effort, out))
         return err_set(e, RC_INPUT, "cli.value",
                        "--effort is one of estimate, quick, default, full; not '%.40s'", effort);
+    if (o->trials > out->trials) out->good_pct = 1000; /* asked for more: never stop early */
     if (o->trials > 0) out->trials = o->trials;
-    if (o->trials > 0 && out->trials > 96)
-        out->good_pct = 1000; /* asked for more: never stop early */
     out->seed = o->seed;
     out->time_s = o->time_s;
     snprintf(text, n, "effort=%s trials=%" PRId64, effort, out->trials);

@@ -3,7 +3,8 @@
  *
  *   quern-runner               serve the wire on descriptor 3 (started by quern)
  *   quern-runner --self-test   print the sandbox layers that work here; 1 if a mandatory one does
- * not quern-runner --version */
+ *                              not
+ *   quern-runner --version */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,10 @@
 /* derive_text: the roles of a derivation written as a .sched text.
  *
  *     knob V in 1 2 4                      vectors a tile, M rows a tile; tails; order of the tile
- * loops split y.n {V*16} {TV} y.n_o y.n_i reorder y.m_o y.n_o y.m_i y.n_i compute_at acc y.n_o reg
+ *                                          loops
+ *     split y.n {V*16} {TV} y.n_o y.n_i
+ *     reorder y.m_o y.n_o y.m_i y.n_i
+ *     compute_at acc y.n_o reg
  *
  * Invariants: names of loops are those of the nest, halves get `_o` and `_i`; knobs of the second
  * and later hosts carry the host's number; every statement can be refused without making another
@@ -22,8 +25,8 @@ static const struct daxis *axis_or_null(const struct dstage *s, int i)
     return i >= 0 ? &s->axis[i] : NULL;
 }
 
-/* A register tile is worth its limit on rows and vectors only where something is accumulated in it.
- */
+/* A register tile is worth its limit on rows and vectors only where something is accumulated in
+ * it. */
 static bool has_tile_guest(const struct derive *d, int host)
 {
     for (int i = 0; i < d->n; i++) {
@@ -40,8 +43,7 @@ static bool outer_others(const struct dstage *s)
     return false;
 }
 
-/* ---- knobs --------------------------------------------------------------------------------------
- */
+/* ---- knobs ----------------------------------------------------------------------------------- */
 
 static void write_knobs(struct writer *w, const struct dstage *s, int host)
 {
@@ -87,8 +89,7 @@ static void write_unroll(struct writer *w, const struct dstage *s, int index)
     buf_printf(w->b, "  unroll %s_i\nend\n", k->name);
 }
 
-/* ---- the host's tile ----------------------------------------------------------------------------
- */
+/* ---- the host's tile ------------------------------------------------------------------------- */
 
 static void write_split(struct writer *w, const struct daxis *a, const char *factor,
                         const char *tail)
@@ -170,8 +171,7 @@ static void write_inside(struct writer *w, const struct dstage *s)
     if (r) buf_printf(w->b, "unroll %s_i\n", r->name);
 }
 
-/* ---- guests and copies --------------------------------------------------------------------------
- */
+/* ---- guests and copies ----------------------------------------------------------------------- */
 
 /* `VERB` at the innermost (or, if !inner, outermost) of the two tile loops, whichever the order
  * makes that. */
@@ -269,8 +269,7 @@ static void write_copy(struct writer *w, const struct dcopy *c, const struct dst
     buf_fini(&verb);
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------
- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static void write_host(struct writer *w, int index)
 {

@@ -45,8 +45,7 @@ static struct stmt **all_leaves(struct nest *n, int *count)
     return leaf;
 }
 
-/* ---- simplification -----------------------------------------------------------------------------
- */
+/* ---- simplification -------------------------------------------------------------------------- */
 
 static void simplify_slot(const struct expr **slot, void *ctx)
 {
@@ -124,8 +123,7 @@ static void drop_ones(struct nest *n, struct stmt *root)
     } while (o.n > 0);
 }
 
-/* ---- guards -------------------------------------------------------------------------------------
- */
+/* ---- guards ---------------------------------------------------------------------------------- */
 
 static bool leaf_is_local(const struct nest *n, const struct stmt *leaf)
 {
@@ -226,8 +224,7 @@ static enum rc drop_leaf_guards(struct finish *f, struct stmt *leaf)
     return RC_OK;
 }
 
-/* ---- register tiles and the stack ---------------------------------------------------------------
- */
+/* ---- register tiles and the stack ------------------------------------------------------------ */
 
 struct tile {
     struct finish *f;
@@ -326,8 +323,7 @@ static bool check_alloc(struct stmt *s, void *ctx)
     return l->rc == RC_OK;
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------
- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 enum rc sched_finish(struct nest *n, struct rejection *r)
 {

@@ -2,7 +2,7 @@
  * of what no pass lowers yet.
  *
  *     cache x y.p scratch     the box of x read below y.p: plan.box = [n, p*2 - 1, 0, 0] + [1, 3,
- * 113, 64]
+ *                             113, 64]
  *
  * Invariants: nothing is edited; the plan holds the box, so that apply finds exactly what was
  * judged. */
@@ -133,8 +133,7 @@ static bool plan_movable(struct plan *p)
     return true;
 }
 
-/* ---- compute_at and inline ----------------------------------------------------------------------
- */
+/* ---- compute_at and inline ------------------------------------------------------------------- */
 
 /* The one box that serves all targets of the stage. */
 static bool plan_boxes(struct plan *p)
@@ -209,8 +208,7 @@ bool legal_INLINE(struct plan *p)
     return true;
 }
 
-/* ---- cache --------------------------------------------------------------------------------------
- */
+/* ---- cache ----------------------------------------------------------------------------------- */
 
 struct fill_search {
     const struct tensor *t;
@@ -291,8 +289,7 @@ bool legal_CACHE(struct plan *p)
     return true;
 }
 
-/* ---- pack ---------------------------------------------------------------------------------------
- */
+/* ---- pack ------------------------------------------------------------------------------------ */
 
 struct const_check {
     struct stmt *stage;
@@ -398,8 +395,7 @@ bool legal_PACK(struct plan *p)
     return true;
 }
 
-/* ---- known to the grammar, lowered by no pass ---------------------------------------------------
- */
+/* ---- known to the grammar, lowered by no pass ------------------------------------------------ */
 
 bool legal_PREFETCH(struct plan *p)
 {

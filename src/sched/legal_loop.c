@@ -49,16 +49,15 @@ struct stmt *own_stage(struct stmt *s)
     return s->kind == ST_STAGE ? s : stmt_enclosing(s, ST_STAGE);
 }
 
-/* ---- split --------------------------------------------------------------------------------------
- */
+/* ---- split ----------------------------------------------------------------------------------- */
 
 struct shift_check {
     struct stmt *loop;
     bool bad;
 };
 
-/* An UPDATE whose target follows the loop restarts only if no reduce loop of its stage is outside.
- */
+/* An UPDATE whose target follows the loop restarts only if no reduce loop of its stage is
+ * outside. */
 static bool shift_leaf(struct stmt *s, void *ctx)
 {
     struct shift_check *c = ctx;
@@ -113,8 +112,7 @@ bool legal_SPLIT(struct plan *p)
     }
 }
 
-/* ---- fuse and reorder ---------------------------------------------------------------------------
- */
+/* ---- fuse and reorder ------------------------------------------------------------------------ */
 
 bool legal_FUSE(struct plan *p)
 {
@@ -211,8 +209,7 @@ bool legal_REORDER(struct plan *p)
     return true;
 }
 
-/* ---- marks --------------------------------------------------------------------------------------
- */
+/* ---- marks ----------------------------------------------------------------------------------- */
 
 struct vector_check {
     struct stmt *loop;
@@ -296,8 +293,7 @@ bool legal_PARALLEL(struct plan *p)
     return true;
 }
 
-/* ---- rfactor, accumulate
- * ------------------------------------------------------------------------------------ */
+/* ---- rfactor, accumulate --------------------------------------------------------------------- */
 
 /* The loops of the second stage take their names from the first. */
 static bool plan_copy_loops(struct plan *p, struct stmt *const *own, int count)

@@ -3,7 +3,9 @@
  *
  *     for y.ko in 0..3             loop_of_var(leaf, ki) -> the second loop
  *       for y.ki in 0..32          leaf_in_bounds(ir, env_without(n, leaf, guard), leaf) -> may the
- * guard go? if y.ko*32 + y.ki < 92 y[y.ko*32 + y.ki] = ...
+ *                                  guard go?
+ *         if y.ko*32 + y.ki < 92
+ *           y[y.ko*32 + y.ki] = ...
  *
  * Invariants: answers are conservative; "surely" means proved by ir's env. */
 #include <stdarg.h>
@@ -22,8 +24,7 @@ bool refuse(struct plan *p, enum reject code, const char *fmt, ...)
     return false;
 }
 
-/* ---- statements ---------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 bool stmt_is_leaf(const struct stmt *s) { return s->kind == ST_STORE || s->kind == ST_UPDATE; }
 
@@ -195,8 +196,7 @@ bool nest_name_used(const struct nest *n, const char *name)
     return nest_loop(n, name) || nest_stage(n, name) || nest_tensor(n, name);
 }
 
-/* ---- expressions --------------------------------------------------------------------------------
- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 const struct expr *expr_lt(struct ir *ir, const struct expr *a, const struct expr *b)
 {
@@ -263,8 +263,7 @@ int64_t tensor_const_elements(const struct tensor *t)
     return n;
 }
 
-/* ---- bounds -------------------------------------------------------------------------------------
- */
+/* ---- bounds ---------------------------------------------------------------------------------- */
 
 bool load_in_bounds(struct ir *ir, const struct env *env, const struct tensor *t,
                     const struct expr *const *idx)
@@ -366,8 +365,7 @@ struct env *env_uniform(struct nest *n, struct stmt *s, bool start)
     return env_facts(n, s, NULL, FACTS_LANES | (start ? FACTS_START : 0));
 }
 
-/* ---- the one edit -------------------------------------------------------------------------------
- */
+/* ---- the one edit ---------------------------------------------------------------------------- */
 
 void stmt_wrap(struct stmt *s, struct stmt *by)
 {

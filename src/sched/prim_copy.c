@@ -8,7 +8,7 @@
  *              inside(x) else 0.0) ..               for x.cache.0 in 0..3
  *                                                     for x.cache.1 in 0..58
  *                                                       x.cache[x.cache.0, x.cache.1] = (x[y.p +
- * x.cache.0 - 1, ..] if .. else 0.0)
+ *                                                           x.cache.0 - 1, ..] if .. else 0.0)
  *                                                .. x.cache[r, q+s] ..
  *
  * Invariants: the copy holds every element of the box; what lies outside the tensor holds the
@@ -16,8 +16,7 @@
  * implies it. */
 #include "sched/private.h"
 
-/* ---- the copy stage -----------------------------------------------------------------------------
- */
+/* ---- the copy stage -------------------------------------------------------------------------- */
 
 /* `dst[lead.., order(v)] = src[lo + v]`, with loops lead.. then dimensions in order; lo is over
  * `lead` variables. */
@@ -72,8 +71,7 @@ static void relax_copy(struct plan *p, struct stmt *stage)
                                : expr_load(ir, p->tensor, value->a + 2, p->box.rank);
 }
 
-/* ---- the reads ----------------------------------------------------------------------------------
- */
+/* ---- the reads ------------------------------------------------------------------------------- */
 
 struct redirect {
     struct plan *p;
@@ -133,8 +131,7 @@ static bool redirect_stmt(struct stmt *s, void *ctx)
     return true;
 }
 
-/* ---- cache and pack -----------------------------------------------------------------------------
- */
+/* ---- cache and pack -------------------------------------------------------------------------- */
 
 static struct tensor *copy_tensor(struct plan *p, enum scope scope)
 {

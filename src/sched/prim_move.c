@@ -15,8 +15,7 @@
  * tensor's real extents is guarded (sched_finish drops the guard where nothing needs it). */
 #include "sched/private.h"
 
-/* ---- reads rewritten ----------------------------------------------------------------------------
- */
+/* ---- reads rewritten ------------------------------------------------------------------------- */
 
 struct rebase {
     struct tensor *const *t;
@@ -40,8 +39,7 @@ static const struct expr *rebase_load(struct ir *ir, const struct expr *e, void 
     return NULL;
 }
 
-/* ---- compute_at ---------------------------------------------------------------------------------
- */
+/* ---- compute_at ------------------------------------------------------------------------------ */
 
 /* The stage's loops shrink to the box; its leaf is guarded where the box may leave the tensor. */
 static void shrink_to_box(struct plan *p, const struct expr *const *full)
@@ -109,8 +107,7 @@ void apply_COMPUTE_AT(struct plan *p)
     shrink_to_box(p, full);
 }
 
-/* ---- inline -------------------------------------------------------------------------------------
- */
+/* ---- inline ---------------------------------------------------------------------------------- */
 
 struct inliner {
     const struct tensor *t;
@@ -145,7 +142,7 @@ static const struct expr *inline_load(struct ir *ir, const struct expr *e, void 
 /* requires: an untouched elementwise stage that defines a temporary.
  * before: t[i] = f(x[i]);  y[j] = t[j+1] * 2
  * after:  y[j] = f(x[j+1]) * 2        (a read `t[..] if c else d` becomes select(c, f(x[..] if c
- * else 0), d)) */
+ *                                     else 0), d)) */
 void apply_INLINE(struct plan *p)
 {
     struct nest *n = p->n;

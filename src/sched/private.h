@@ -71,8 +71,8 @@ bool scope_parse(const char *s, enum scope *out);
 
 /* ---- looking at nests (look.c) ---- */
 
-/* Statements below and including s of one kind set, preorder; returns how many, stores at most max.
- */
+/* Statements below and including s of one kind set, preorder; returns how many, stores at most
+ * max. */
 int stmt_leaves(struct stmt *s, struct stmt **out, int max);
 bool stmt_is_leaf(const struct stmt *s);
 /* A stage that is one chain of loops and guards down to one leaf: that leaf, else NULL. */
@@ -129,8 +129,8 @@ int64_t tensor_const_elements(const struct tensor *t); /* -1: dynamic */
 struct stmt *own_stage(struct stmt *s); /* the nearest stage around s, or s */
 /* The loops of s's own stage around s, outermost first. */
 int own_loops(struct stmt *s, struct stmt **out, int max);
-/* Name of a loop of the partial stage NAME that rfactor makes of `stage`; false if it is too long.
- */
+/* Name of a loop of the partial stage NAME that rfactor makes of `stage`; false if it is too
+ * long. */
 bool rfactor_name(const struct stmt *stage, const char *name, const struct stmt *loop, char *out,
                   size_t size);
 /* The stage and the allocations of its tensors become the start of the loop's body. */

@@ -95,8 +95,7 @@ enum rc sched_finish(struct nest *n, struct rejection *r);
 void sched_explain(struct buf *b, const struct nest *n, const struct trace *t,
                    const struct rejection *r);
 
-/* ---- spaces -----------------------------------------------------------------------------------
- */
+/* ---- spaces ---------------------------------------------------------------------------------- */
 
 /* Do not copy by value (names point into it). Named integers a space may use: the task's attributes
  * and extents (N, K, stride...), target facts (target.vregs, target.lanes, target.l1 ...). A word
@@ -123,12 +122,8 @@ enum rc space_derive(const struct nest *naive, const char *algorithm, const stru
                      struct space **out, struct err *e);
 void space_free(struct space *s);
 const char *space_name(const struct space *s);
-const char *
-space_text(const struct space *s); /* of a derived space, as .sched; "" for one that was read */
-const char *space_algorithm(const struct space *s);
 const char *space_op(const struct space *s); /* the operator after `for` */
-const char *
-space_text(const struct space *s); /* of a derived space, as .sched; "" for one that was read */
+const char *space_text(const struct space *s); /* a derived space's .sched; "" for one that was read */
 const char *space_algorithm(const struct space *s); /* "direct" */
 int space_knobs(const struct space *s);
 const char *space_knob_name(const struct space *s, int knob);

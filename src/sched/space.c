@@ -2,7 +2,7 @@
  *
  *     struct space *sp; space_parse("gemm.sched", text, n, &facts, &sp, &e);
  *     int choice[] = {13, 1, 0}; struct trace *t = space_trace(sp, choice);    NULL: a `require`
- * fails
+ *         fails
  *
  * Invariants: space_trace depends on nothing but the choice; each trace it returns prints and
  * parses. */
@@ -66,8 +66,7 @@ double space_size(const struct space *s)
     return size;
 }
 
-/* ---- traces -------------------------------------------------------------------------------------
- */
+/* ---- traces ---------------------------------------------------------------------------------- */
 
 struct maker {
     const struct space *s;
@@ -211,8 +210,7 @@ bool space_allows(const struct space *s, const int *choice)
     return make_trace(&m);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 enum rc space_parse(const char *file, const char *text, size_t len, const struct facts *f,
                     struct space **out, struct err *e)

@@ -2,14 +2,14 @@
  *
  *     stage acc  (temp, reduction)     ->   computed in registers inside y's tile
  *     stage y    (output)              ->   tiled: vectors along its contiguous axis, rows along
- * the next
+ *                                           the next
  *
  * How: each stage gets a role (constant: pack phase; host: tiled; guest: computed inside a host's
  * tile; inlined). The roles are written as a .sched text, read back, and tried: random choices are
  * applied to copies of the nest, and what is refused loses the feature that asked for it. The text
- * that remains is a space like a hand-written one, readable and printable. Invariants: terminates
- * (each round removes a feature); the result holds at least the naive nest's own trace; the same
- * nest and facts give the same text. */
+ * that remains is a space like a hand-written one, readable and printable.
+ * Invariants: terminates (each round removes a feature); the result holds at least the naive nest's
+ * own trace; the same nest and facts give the same text. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +19,7 @@
 
 enum { PROBES = 12, ROUNDS = 96, TEXT_MAX = 1 << 16 };
 
-/* ---- roles --------------------------------------------------------------------------------------
- */
+/* ---- roles ----------------------------------------------------------------------------------- */
 
 static void count_readers(struct derive *d, struct dstage *s)
 {
@@ -100,8 +99,7 @@ static void find_hosts(struct derive *d)
     }
 }
 
-/* ---- axes ---------------------------------------------------------------------------------------
- */
+/* ---- axes ------------------------------------------------------------------------------------ */
 
 static bool is_const_loop(const struct stmt *loop)
 {
@@ -298,8 +296,7 @@ static void make_accumulators(struct derive *d, struct arena *a)
     }
 }
 
-/* ---- copies -------------------------------------------------------------------------------------
- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 struct copies {
     struct derive *d;
@@ -341,8 +338,7 @@ static void find_copies(struct derive *d)
     }
 }
 
-/* ---- trying -------------------------------------------------------------------------------------
- */
+/* ---- trying ---------------------------------------------------------------------------------- */
 
 /* The stage whose loops or copies a name belongs to: the longest stage name it begins with. */
 static struct dstage *stage_of_name(struct derive *d, const char *name)

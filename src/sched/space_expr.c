@@ -21,8 +21,7 @@ static const struct {
                  {"select", 3, XOP_SELECT},
                  {"pow2", 1, XOP_POW2}};
 
-/* ---- evaluation ---------------------------------------------------------------------------------
- */
+/* ---- evaluation ------------------------------------------------------------------------------ */
 
 static bool eval_binary(enum xop op, int64_t a, int64_t b, int64_t *out)
 {
@@ -115,8 +114,7 @@ bool xexpr_const(const struct xnode *x, int64_t *out)
     return true;
 }
 
-/* ---- construction -------------------------------------------------------------------------------
- */
+/* ---- construction ---------------------------------------------------------------------------- */
 
 const struct xnode *xexpr_int(struct arena *a, int64_t v)
 {
@@ -145,8 +143,7 @@ static const struct xnode *make(struct arena *arena, enum xop op, const struct x
     return x;
 }
 
-/* ---- names --------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool same(const char *name, const char *p, size_t n)
 {
@@ -231,8 +228,7 @@ static bool word_test(struct scan *s, struct scope_of_names *names, const struct
     return true;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static const struct xnode *parse_or(struct scan *s, struct scope_of_names *names);
 
@@ -381,8 +377,7 @@ const struct xnode *xexpr_parse(struct scan *s, struct scope_of_names *names)
     return s->err.rc == RC_OK ? x : NULL;
 }
 
-/* ---- facts --------------------------------------------------------------------------------------
- */
+/* ---- facts ----------------------------------------------------------------------------------- */
 
 void facts_put(struct facts *f, const char *name, int64_t value)
 {

@@ -35,8 +35,7 @@ struct reader {
     bool off; /* `when` is false: only the header was read */
 };
 
-/* ---- lines --------------------------------------------------------------------------------------
- */
+/* ---- lines ----------------------------------------------------------------------------------- */
 
 /* A scanner over [from, to) of the text that reports positions in the whole file. */
 static void scan_part(struct reader *r, size_t from, size_t to)
@@ -110,8 +109,7 @@ static const struct xnode *rest_expr(struct reader *r, size_t from)
     return keep_error(r) ? x : NULL;
 }
 
-/* ---- words of steps -----------------------------------------------------------------------------
- */
+/* ---- words of steps -------------------------------------------------------------------------- */
 
 static bool add_part(struct reader *r, struct word *w, size_t at, const char *text,
                      const struct xnode *value)
@@ -125,8 +123,8 @@ static bool add_part(struct reader *r, struct word *w, size_t at, const char *te
     return true;
 }
 
-/* One word: literal text and {expressions}; a bare knob or let stands for its value. Advances *at.
- */
+/* One word: literal text and {expressions}; a bare knob or let stands for its value. Advances
+ * *at. */
 static bool read_word(struct reader *r, size_t *at, struct word *w)
 {
     const char *t = r->base.text;
@@ -171,8 +169,7 @@ static bool read_words(struct reader *r, size_t at, struct word *out, int max, i
     }
 }
 
-/* ---- knobs --------------------------------------------------------------------------------------
- */
+/* ---- knobs ----------------------------------------------------------------------------------- */
 
 struct domain {
     int64_t value[SPACE_VALUES];
@@ -333,8 +330,7 @@ static bool read_knob(struct reader *r, size_t at)
     return keep_error(r);
 }
 
-/* ---- statements ---------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static struct item *add_item(struct reader *r, enum item_kind kind)
 {

@@ -52,8 +52,7 @@ bool prim_parse(const char *s, enum prim *out)
     return false;
 }
 
-/* ---- arguments ----------------------------------------------------------------------------------
- */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
 bool policy_parse(const char *s, enum policy *out)
 {
@@ -156,8 +155,7 @@ const char *args_check(enum prim prim, int n, const char *const *arg, int *bad)
     return at < n ? (*bad = at, "the primitive takes fewer arguments") : NULL;
 }
 
-/* ---- building -----------------------------------------------------------------------------------
- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 struct trace *trace_new(const char *algorithm)
 {
@@ -221,8 +219,7 @@ const char *trace_choice(const struct trace *t, const char *key, const char *fal
     return fallback;
 }
 
-/* ---- text ---------------------------------------------------------------------------------------
- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 void step_print(struct buf *b, const struct step *s)
 {

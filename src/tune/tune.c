@@ -36,7 +36,7 @@ bool tune_effort(const char *word, struct tune_options *out)
          .finalists = 4,
          .good_pct = 97},
         {.effort = "default",
-         .trials = 96,
+         .trials = 192,
          .draft = 400,
          .first = 16,
          .starts = 2,
