@@ -330,5 +330,6 @@ void derive_text(const struct derive *d, const char *algorithm, struct buf *b)
         buf_fini(&id);
         write_host(&w, i);
     }
-    buf_puts(b, "\nknob MS in off on\nknob AD in plain hoist\ncodegen misched={MS} addr={AD}\n");
+    buf_puts(b, "\nknob MS in off on\nknob AD in plain hoist\nknob LS in off on\n"
+                "codegen misched={MS} addr={AD} lsr={LS}\n");
 }
