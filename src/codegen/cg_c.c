@@ -2,7 +2,7 @@
  *
  *   codegen_c(&k, t, &(struct c_options){C_VECTOR, "app_", "conv1", banner}, &c, &h, &e)
  *     app_conv1.h   app_conv1(), app_conv1_pack(), APP_CONV1_SCRATCH_BYTES(threads),
- * ..._PACKED_<NAME>_BYTES
+ *                   ..._PACKED_<NAME>_BYTES
  *
  * Invariants: the text depends only on the kernel, the target and the options; includes <stddef.h>
  * and <stdint.h> only; every external name begins with the prefix; no allocation, no global
@@ -67,8 +67,7 @@ void cc_close(struct cc *c)
     arena_free(c->a);
 }
 
-/* ---- entries ----------------------------------------------------------------------------------
- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 struct params {
     struct cc_capture used;
@@ -157,8 +156,7 @@ void cc_entry(struct cc *c, const char *name, struct stmt *body, bool packing, b
     buf_fini(&p.call);
 }
 
-/* ---- header -----------------------------------------------------------------------------------
- */
+/* ---- header ---------------------------------------------------------------------------------- */
 
 static void upper(struct buf *b, const char *s)
 {
@@ -223,7 +221,7 @@ static void print_macros(struct cc *c, struct buf *h)
 
 void cc_header(struct cc *c, struct buf *h)
 {
-    bool pack = c->k->nest->pack->u.block.n > 0;
+    bool pack = nest_packs(c->k->nest);
     buf_puts(h, c->o->banner ? c->o->banner : "");
     buf_puts(h, "#ifndef ");
     upper(h, c->sym);
@@ -265,8 +263,7 @@ void cc_header(struct cc *c, struct buf *h)
     buf_puts(h, "\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
 }
 
-/* ---- file -------------------------------------------------------------------------------------
- */
+/* ---- file ------------------------------------------------------------------------------------ */
 
 void cc_sections(struct cc *c, struct buf *out)
 {
@@ -284,9 +281,9 @@ enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c
     struct err local = {0};
     if (!e) e = &local;
     cc_open(&cc, k, t, o, e);
-    if (k->nest->pack->u.block.n)
+    if (nest_packs(k->nest))
         cc_entry(&cc, cc_fmt(&cc, "%s_pack", cc.sym), k->nest->pack, true, true);
-    if (k->nest->pack->u.block.n) buf_putc(&cc.funcs, '\n');
+    if (nest_packs(k->nest)) buf_putc(&cc.funcs, '\n');
     cc_entry(&cc, cc.sym, k->nest->body, false, true);
     if (!cc.failed) {
         buf_puts(c, o->banner ? o->banner : "");

@@ -191,7 +191,7 @@ static void print_run(struct cc *c, struct buf *o, const struct kernel *k,
                "test_new(scratch_bytes), *plain = test_new((size_t)%lld);\n",
                (long long)(k->scratch_a + k->scratch_b),
                (long long)(naive->scratch_a + naive->scratch_b));
-    if (n->pack->u.block.n)
+    if (nest_packs(n))
         buf_printf(o, "    bad |= %s_pack(buf, dyn, scratch, NULL) != 0;\n", c->sym);
     buf_printf(o,
                "    bad |= %s(buf, dyn, scratch, NULL) != 0;\n    bad |= oracle(ref, dyn, plain, "
@@ -249,7 +249,7 @@ static enum rc print_test(const struct nest *source, const struct kernel *k, str
     map_put(c.used, "run", &c);
     map_put(c.used, "oracle", &c);
     map_put(c.used, "oracle_pack", &c);
-    bool pack = naive->nest->pack->u.block.n > 0;
+    bool pack = nest_packs(naive->nest);
     if (pack) cc_fail(&c, "c.form", "the naive nest has a pack phase");
     cc_entry(&c, "oracle", naive->nest->body, false, false);
     if (!c.failed) print_run(&c, &run, k, naive, inexact);

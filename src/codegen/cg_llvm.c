@@ -208,7 +208,7 @@ static enum rc build_module(struct job *j)
 {
     struct cg *c = &j->cg;
     cg_entry(c, "kernel", c->k->nest->body, false);
-    if (!c->failed && c->k->nest->pack->u.block.n) cg_entry(c, "pack", c->k->nest->pack, true);
+    if (!c->failed && nest_packs(c->k->nest)) cg_entry(c, "pack", c->k->nest->pack, true);
     if (c->failed) return c->e ? c->e->rc : RC_FAIL;
     char *msg = NULL;
     bool broken = LLVMVerifyModule(c->mod, LLVMReturnStatusAction, &msg);

@@ -23,17 +23,21 @@
  *
  * Invariants (nest_verify names the one that broke)
  *  I1  Every VAR is bound: by an enclosing FOR or LET, or it is a dyn extent. Names are unique in a
- * nest. I2  Types agree as ops.def says; subscripts, loop bounds and extents are s64 scalars (RAMP
- * vectors in kernels). I3  A stage writes only its own tensors, reads nothing it writes except
- * through UPDATE, and runs after the stages it reads (tree order). I4  A loop marked `reduce` binds
- * no variable used in the subscripts of an UPDATE's target below it. I5  UPDATE has an implicit
- * start: its identity is stored, just before the outermost reduce loop around it, over the box its
- * non-reduce loops inside cover (nest_place_inits makes that explicit). I6  A tensor of scope
- * STACK, REG or TEMP made by scheduling is used only below its ALLOC. I7  Parent links are right; a
- * BLOCK's children are not BLOCKs. I8  In a kernel: no STAGE, UPDATE, VECTOR or UNROLL loop; every
- * tensor is flat (rank 1); REG tensors have constant subscripts and vector element type; no
- * EXP..COS. Not here: what may be done to a nest (sched), how a machine says it (lower, codegen).
- */
+ *      nest.
+ *  I2  Types agree as ops.def says; subscripts, loop bounds and extents are s64 scalars (RAMP
+ *      vectors in kernels).
+ *  I3  A stage writes only its own tensors, reads nothing it writes except through UPDATE, and runs
+ *      after the stages it reads (tree order).
+ *  I4  A loop marked `reduce` binds no variable used in the subscripts of an UPDATE's target below
+ *      it.
+ *  I5  UPDATE has an implicit start: its identity is stored, just before the outermost reduce loop
+ *      around it, over the box its non-reduce loops inside cover (nest_place_inits makes that
+ *      explicit).
+ *  I6  A tensor of scope STACK, REG or TEMP made by scheduling is used only below its ALLOC.
+ *  I7  Parent links are right; a BLOCK's children are not BLOCKs.
+ *  I8  In a kernel: no STAGE, UPDATE, VECTOR or UNROLL loop; every tensor is flat (rank 1); REG
+ *      tensors have constant subscripts and vector element type; no EXP..COS.
+ * Not here: what may be done to a nest (sched), how a machine says it (lower, codegen). */
 #ifndef QN_IR_H
 #define QN_IR_H
 
@@ -41,8 +45,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* ---- types ------------------------------------------------------------------------------------
- */
+/* ---- types ----------------------------------------------------------------------------------- */
 
 enum dtype {
 #define X(e, s, b, c) TYPE_##e,
@@ -73,8 +76,7 @@ bool dtype_is_float(enum dtype d);
 bool dtype_is_signed(enum dtype d);
 bool dtype_is_int(enum dtype d); /* signed or unsigned, not b1 */
 
-/* ---- expressions ------------------------------------------------------------------------------
- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 enum op {
 #define X(e, s, n, f, g) OP_##e,
@@ -187,8 +189,7 @@ void expr_walk(const struct expr *e, void (*fn)(const struct expr *e, void *ctx)
 const struct expr *expr_subst(struct ir *ir, const struct expr *e, const struct var *v,
                               const struct expr *by);
 
-/* ---- tensors ----------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 enum scope {
     SCOPE_IN,     /* caller's, read only */
@@ -233,8 +234,7 @@ const struct expr *tensor_elements(struct ir *ir, const struct tensor *t);
 const struct expr *tensor_offset(struct ir *ir, const struct tensor *t,
                                  const struct expr *const *idx);
 
-/* ---- statements -------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 enum stmt_kind { ST_BLOCK, ST_STAGE, ST_FOR, ST_IF, ST_LET, ST_ALLOC, ST_STORE, ST_UPDATE };
 enum loop_kind { LOOP_SERIAL, LOOP_PARALLEL, LOOP_VECTOR, LOOP_UNROLL };
@@ -329,6 +329,8 @@ void nest_add_tensor(struct nest *n,
                      struct tensor *t); /* keeps the order above: packed ones before temps */
 void nest_add_dyn(struct nest *n, const struct var *v);
 struct tensor *nest_tensor(const struct nest *n, const char *name); /* NULL if none */
+/* Is there a pack entry? Also when an extent of zero has left it nothing to do. */
+bool nest_packs(const struct nest *n);
 
 /* A body given as NULL becomes an empty block, to be filled with block_append(ir, *stmt_body(s),
  * ..). */
@@ -374,20 +376,18 @@ struct stmt *stmt_enclosing(struct stmt *s,
                             enum stmt_kind kind); /* nearest proper ancestor of the kind */
 bool stmt_is_ancestor(const struct stmt *a, const struct stmt *s);
 
-/* ---- text -------------------------------------------------------------------------------------
- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 void expr_print(struct buf *b, const struct expr *e);
 void stmt_print(struct buf *b, const struct stmt *s); /* from depth 0; for messages and dumps */
 void nest_print(struct buf *b, const struct nest *n);
-/* parse(print(n)) prints the same text and is structurally equal. RC_INPUT with position otherwise.
- */
+/* parse(print(n)) prints the same text and is structurally equal. RC_INPUT with position
+ * otherwise. */
 enum rc nest_parse(struct ir *ir, const char *file, const char *text, size_t len, struct nest **out,
                    struct err *e);
 struct nest *nest_clone(struct ir *into, const struct nest *n); /* into may be another context */
 
-/* ---- checks and meaning -----------------------------------------------------------------------
- */
+/* ---- checks and meaning ---------------------------------------------------------------------- */
 
 enum nest_stage { NEST_NAIVE, NEST_SCHEDULED, NEST_KERNEL };
 enum rc nest_verify(const struct nest *n, enum nest_stage stage,
@@ -412,8 +412,7 @@ const struct expr *reduce_combine(struct ir *ir, const struct stmt *update, int 
 enum rc nest_interp(const struct nest *n, int entry, void *const *bufs, const int64_t *dyn,
                     int64_t max_steps, struct err *e);
 
-/* ---- affine forms and bounds ------------------------------------------------------------------
- */
+/* ---- affine forms and bounds ----------------------------------------------------------------- */
 
 /* sum(coef[i] * atom[i]) + c over integer expressions; atoms are VARs and non-linear subterms, by
  * pointer. */

@@ -50,8 +50,7 @@ void nest_add_dyn(struct nest *n, const struct var *v)
     n->dyn = p;
 }
 
-/* ---- constructors -----------------------------------------------------------------------------
- */
+/* ---- constructors ---------------------------------------------------------------------------- */
 
 static struct stmt *stmt_new(struct ir *ir, enum stmt_kind kind)
 {
@@ -148,8 +147,7 @@ struct stmt *stmt_update(struct ir *ir, enum reduce op, struct tensor *t,
     return s;
 }
 
-/* ---- editing ----------------------------------------------------------------------------------
- */
+/* ---- editing --------------------------------------------------------------------------------- */
 
 struct stmt **stmt_body(struct stmt *s)
 {
@@ -261,8 +259,7 @@ void stmt_remove(struct ir *ir, struct stmt *s)
     }
 }
 
-/* ---- walking ----------------------------------------------------------------------------------
- */
+/* ---- walking --------------------------------------------------------------------------------- */
 
 void stmt_walk(struct stmt *s, bool (*fn)(struct stmt *s, void *ctx), void *ctx)
 {
@@ -355,8 +352,7 @@ void stmt_subst(struct ir *ir, struct stmt *s, const struct var *v, const struct
     stmt_walk(s, map_stmt, &m);
 }
 
-/* ---- finding ----------------------------------------------------------------------------------
- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 struct find {
     enum stmt_kind kind;
@@ -392,6 +388,13 @@ struct stmt *nest_loop(const struct nest *n, const char *name)
 struct stmt *nest_stage(const struct nest *n, const char *name)
 {
     return nest_find(n, ST_STAGE, name);
+}
+
+bool nest_packs(const struct nest *n)
+{
+    for (int i = 0; i < n->ntensor; i++)
+        if (n->tensor[i]->scope == SCOPE_PACKED) return true;
+    return n->pack->u.block.n > 0;
 }
 
 struct tensor *nest_tensor(const struct nest *n, const char *name)

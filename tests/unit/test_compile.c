@@ -1,5 +1,5 @@
-/* compile: texts in, machine code out; the worker process that may die; plans that are never empty.
- */
+/* compile: texts in, machine code out; the worker process that may die; plans that are never
+ * empty. */
 #include <check.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -64,6 +64,29 @@ START_TEST(refusals_name_their_stage)
     compile_result_fini(&r);
     compile_candidate(c, "algorithm winograd\n", COMPILE_BLOB, &r);
     ck_assert_int_eq(r.status, COMPILE_FAILED);
+    compile_result_fini(&r);
+    compiler_free(c);
+    buf_fini(&host);
+}
+END_TEST
+
+/* Nothing to pack is a pack entry that does nothing: a kernel with packed buffers always has one. */
+START_TEST(an_empty_pack_is_an_entry)
+{
+    static const char op[] = "op mm {\n  in a[G, M, K]: f32\n  const b[G, K, N]: f32\n"
+                             "  out y[G, M, N]: f32\n  y[g, m, n] = sum(k:K) a[g, m, k] * b[g, k, n]\n}\n";
+    static const char trace[] = "algorithm direct\nsplit y.n 8 mask y.no y.ni\n"
+                                "split y.ni 8 exact y.nv y.nl\nvectorize y.nl\npack b y.no\n";
+    struct buf host;
+    struct compiler *c;
+    struct err e = {0};
+    struct compile_result r;
+    host_text(&host);
+    ck_assert_msg(compiler_new(&c, op, "mm:G=0,M=3,N=19,K=2", host.p, &e) == RC_OK, "%s", e.msg);
+    compile_candidate(c, trace, COMPILE_BLOB | COMPILE_VERIFY | COMPILE_C, &r);
+    ck_assert_msg(r.status == COMPILE_OK, "%s %s", r.code, r.msg);
+    ck_assert_int_eq(r.npacked, 1);
+    ck_assert_int_ge(r.art.pack_at, 0);
     compile_result_fini(&r);
     compiler_free(c);
     buf_fini(&host);
@@ -195,6 +218,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, the_same_texts_give_the_same_blob);
     tcase_add_test(t, refusals_name_their_stage);
+    tcase_add_test(t, an_empty_pack_is_an_entry);
     tcase_add_test(t, stages_are_texts);
     tcase_add_test(t, a_dead_worker_is_blamed_once);
     tcase_add_test(t, a_bad_task_is_refused_by_the_worker);
