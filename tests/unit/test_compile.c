@@ -76,7 +76,7 @@ START_TEST(an_empty_pack_is_an_entry)
     static const char op[] = "op mm {\n  in a[G, M, K]: f32\n  const b[G, K, N]: f32\n"
                              "  out y[G, M, N]: f32\n  y[g, m, n] = sum(k:K) a[g, m, k] * b[g, k, n]\n}\n";
     static const char trace[] = "algorithm direct\nsplit y.n 8 mask y.no y.ni\n"
-                                "split y.ni 8 exact y.nv y.nl\nvectorize y.nl\npack b y.no\n";
+                                "compute_at y.sum y.no stack\npack b y.no\n";
     struct buf host;
     struct compiler *c;
     struct err e = {0};
