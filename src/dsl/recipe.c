@@ -1,7 +1,8 @@
 /* recipe: what a naive nest tells about verifying it.
  *
  *     conv2d, C = 64, 3x3: a sum of products, 576 deep; inputs of -8..8 keep |sum| <= 576*64 <
- * 2^24: exact winograd F(4,3): tables with sixths: not exact, error budget 12 sqrt(64) 2^-24
+ *         2^24: exact
+ *     winograd F(4,3): tables with sixths: not exact, error budget 12 sqrt(64) 2^-24
  *
  * One walk carries, for every expression, a bound on |value| when inputs are integers of at most
  * `a`, and whether the value then is an exact integer. The largest a in 8..1 for which every
@@ -31,6 +32,7 @@ struct walk {
     struct bound *tensor; /* by index in n->tensor */
     enum after *after;    /* likewise */
     bool transcendental, fractional, products, reduces;
+    bool jumps; /* a rounded value decides: a floor or a selection may fall on the other side */
 };
 
 static int tensor_at(const struct nest *n, const struct tensor *t)
@@ -115,14 +117,17 @@ static struct bound bound_arith(struct walk *w, const struct expr *e)
     case OP_MIN:
     case OP_MAX:
         return (struct bound){fmax(x.mag, y.mag), both};
-    case OP_NEG:
-    case OP_ABS:
     case OP_FLOOR:
     case OP_CEIL:
     case OP_ROUND:
     case OP_TRUNC:
+        if (!x.exact) w->jumps = true;
+        return x;
+    case OP_NEG:
+    case OP_ABS:
         return x;
     case OP_SELECT: {
+        if (!x.exact) w->jumps = true;
         struct bound z = bound_of(w, e->a[2]);
         return (struct bound){fmax(y.mag, z.mag), x.exact && y.exact && z.exact};
     }
@@ -158,6 +163,7 @@ static struct bound bound_of(struct walk *w, const struct expr *e)
     }
     if (e->op == OP_CAST) {
         struct bound b = bound_of(w, e->a[0]);
+        if (!dtype_is_float(d) && !b.exact) w->jumps = true;
         if (!dtype_is_float(d) && b.exact) b.mag = fmin(b.mag, ldexp(1, dtype_bits(d)));
         return clip(b, d);
     }
@@ -313,7 +319,7 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     out->depth = depth < 9e18 ? (int64_t)depth : INT64_MAX;
     out->budget_depth = sw.longest;
     out->sum_of_products = w.reduces && w.products && after <= AFTER_SUM;
-    out->bent = after == AFTER_BENT;
+    out->bent = after == AFTER_BENT || w.jumps;
     out->transcendental = w.transcendental;
     out->fractional = w.fractional;
     mem_free(sw.depth);
@@ -335,8 +341,7 @@ void dsl_recipe(const struct nest *naive, const struct task *t, struct data_reci
     out->tol = FACTOR[t ? t->tol : TOL_DEFAULT] * sqrt(fmax(depth, 1)) * ldexp(1, -24);
 }
 
-/* ---- constant stages --------------------------------------------------------------------------
- */
+/* ---- constant stages ------------------------------------------------------------------------- */
 
 struct reads {
     const struct nest *n;
