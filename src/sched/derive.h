@@ -8,8 +8,7 @@ enum {
     DERIVE_STAGES = 12,
     DERIVE_ALL = 2 * DERIVE_STAGES,
     DERIVE_LOOPS = 16,
-    DERIVE_COPIES = 6,
-    SPACE_KNOBS_MAX = SPACE_KNOBS
+    DERIVE_COPIES = 6
 };
 
 enum role {

@@ -112,6 +112,7 @@ struct facts {
 void facts_put(struct facts *f, const char *name, int64_t value);
 bool facts_get(const struct facts *f, const char *name, int64_t *value);
 
+enum { SPACE_KNOBS = 128 }; /* at most; derived spaces of many stages come near it */
 struct space; /* a parsed .sched family bound to facts: ordered knob values, a template of steps */
 /* Language in SCHED.txt. `when` false: *out = NULL and RC_OK. */
 enum rc space_parse(const char *file, const char *text, size_t len, const struct facts *f,

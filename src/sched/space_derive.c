@@ -403,7 +403,7 @@ static int probe(struct derive *d, const struct nest *naive, const struct space 
     rng_seed(&rng, 7);
     *weakened = false;
     for (int i = 0; i < PROBES; i++) {
-        int choice[SPACE_KNOBS_MAX];
+        int choice[SPACE_KNOBS];
         for (int k = 0; k < space_knobs(sp); k++)
             choice[k] = i ? (int)rng_range(&rng, 0, space_knob_values(sp, k) - 1) : 0;
         struct trace *t = space_trace(sp, choice);

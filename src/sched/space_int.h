@@ -12,7 +12,6 @@
 #include "sched/private.h"
 
 enum {
-    SPACE_KNOBS = 32,
     SPACE_LETS = 64,
     SPACE_VALUES = 512,
     SPACE_PARTS = 4,

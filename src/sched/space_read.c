@@ -316,7 +316,7 @@ static bool read_knob(struct reader *r, size_t at)
     scan_part(r, at, r->end);
     struct tok t = r->s.tok;
     if (names->nknob == SPACE_KNOBS)
-        scan_error(&r->s, &t, "space.knob", "a space has at most 32 knobs");
+        scan_error(&r->s, &t, "space.knob", "a space has at most %d knobs", SPACE_KNOBS);
     if (new_name(r, name, sizeof name) && scan_expect(&r->s, "space.knob", "in")) read_domain(r, d);
     if (!keep_error(r)) return false;
     struct knob *k = &names->knob[names->nknob++];

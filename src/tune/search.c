@@ -76,8 +76,8 @@ static bool faster(const struct point *a, const struct point *b)
 static void random_choice(struct search *s, int space, int *choice)
 {
     const struct space *sp = s->spaces[space];
-    memset(choice, 0, sizeof(int) * SEARCH_KNOBS);
-    for (int k = 0; k < space_knobs(sp) && k < SEARCH_KNOBS; k++)
+    memset(choice, 0, sizeof(int) * SPACE_KNOBS);
+    for (int k = 0; k < space_knobs(sp) && k < SPACE_KNOBS; k++)
         choice[k] = (int)rng_range(&s->rng, 0, space_knob_values(sp, k) - 1);
 }
 
@@ -85,7 +85,7 @@ static void random_choice(struct search *s, int space, int *choice)
 static void draft_all(struct search *s, int space)
 {
     const struct space *sp = s->spaces[space];
-    int choice[SEARCH_KNOBS] = {0}, n = space_knobs(sp);
+    int choice[SPACE_KNOBS] = {0}, n = space_knobs(sp);
     for (;;) {
         bool fresh;
         struct point *p = point_at(s, space, choice, &fresh);
@@ -100,7 +100,7 @@ static void draft_sample(struct search *s, int space, int want)
 {
     int got = 0;
     for (int tries = 0; tries < want * 8 && got < want; tries++) {
-        int choice[SEARCH_KNOBS];
+        int choice[SPACE_KNOBS];
         bool fresh;
         random_choice(s, space, choice);
         struct point *p = point_at(s, space, choice, &fresh);
@@ -137,9 +137,9 @@ static void draft_make(struct search *s)
 
 static int distance(const struct search *s, const struct point *a, const struct point *b)
 {
-    if (a->space != b->space) return SEARCH_KNOBS;
+    if (a->space != b->space) return SPACE_KNOBS;
     int d = 0;
-    for (int k = 0; k < space_knobs(s->spaces[a->space]) && k < SEARCH_KNOBS; k++)
+    for (int k = 0; k < space_knobs(s->spaces[a->space]) && k < SPACE_KNOBS; k++)
         d += a->choice[k] != b->choice[k];
     return d;
 }
@@ -153,9 +153,9 @@ static void look_around(struct search *s, struct point *centre)
     s->around_at = 0;
     const struct space *sp = s->spaces[centre->space];
     static const int steps[] = {1, -1, 2, -2};
-    for (int k = 0; k < space_knobs(sp) && k < SEARCH_KNOBS; k++)
+    for (int k = 0; k < space_knobs(sp) && k < SPACE_KNOBS; k++)
         for (size_t i = 0; i < QN_COUNT(steps); i++) {
-            int choice[SEARCH_KNOBS];
+            int choice[SPACE_KNOBS];
             bool fresh;
             memcpy(choice, centre->choice, sizeof choice);
             choice[k] += steps[i];
@@ -203,14 +203,14 @@ static struct point *mutate(struct search *s)
 {
     for (int tries = 0; tries < 64; tries++) {
         struct point *p = search_best(s, (int)rng_range(&s->rng, 0, 9));
-        int choice[SEARCH_KNOBS], space;
+        int choice[SPACE_KNOBS], space;
         if (p && p->space >= 0 && !rng_chance(&s->rng, 0.1)) {
             space = p->space;
             memcpy(choice, p->choice, sizeof choice);
             int n = (int)rng_range(&s->rng, 1, 3);
             for (int i = 0; i < n; i++) {
                 int k = (int)rng_range(&s->rng, 0, space_knobs(s->spaces[space]) - 1);
-                if (k < SEARCH_KNOBS)
+                if (k < SPACE_KNOBS)
                     choice[k] =
                         (int)rng_range(&s->rng, 0, space_knob_values(s->spaces[space], k) - 1);
             }

@@ -15,11 +15,9 @@
 #include "base/vec.h"
 #include "tune/tune.h"
 
-enum { SEARCH_KNOBS = 32 };
-
 struct point {
     int space; /* -1: a seed trace outside every space */
-    int choice[SEARCH_KNOBS];
+    int choice[SPACE_KNOBS];
     char *trace; /* mem_free */
     char hash[33];
     double estimate; /* ns, analytic */

@@ -3,10 +3,12 @@
  *
  *   struct e2e *x = e2e_open();
  *   struct e2e_work *w = e2e_work_new(x, &shape, threads, seed);     three schedules drawn, nothing
- * compiled yet e2e_submit(x, w);                                                the worker compiles
- * ... e2e_verify(x, previous);                                         ... while the runner checks
- * the last task e2e_collect(x, w);                                               refused schedules
- * are counted and drawn again
+ *                                                                    compiled yet
+ *   e2e_submit(x, w);                                                the worker compiles ...
+ *   e2e_verify(x, previous);                                         ... while the runner checks
+ *                                                                    the last task
+ *   e2e_collect(x, w);                                               refused schedules are counted
+ *                                                                    and drawn again
  *
  * Invariant: a work depends on its shape and seed alone, so a failure's seed brings it back. */
 #ifndef T_E2E_H
@@ -23,7 +25,7 @@ enum {
     E2E_TRIES = 60,
     E2E_CODES = 40,
     E2E_SPACES = 24,
-    E2E_KNOBS = 32
+    E2E_KNOBS = SPACE_KNOBS
 };
 
 /* A task as numbers, so that it can be made smaller. */

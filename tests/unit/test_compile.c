@@ -210,6 +210,38 @@ START_TEST(a_plan_is_never_empty)
 }
 END_TEST
 
+/* As many stages with loops of their own as a derived space tiles, and more: their knobs fit. */
+START_TEST(a_plan_of_many_stages)
+{
+    for (int stages = 10; stages <= 16; stages++) {
+        struct op_lib *lib;
+        struct target *t;
+        struct task *task;
+        struct plan p;
+        struct buf op;
+        struct err e = {0};
+        buf_init(&op, 1 << 16);
+        buf_puts(&op, "op many {\n  in x[M, N]: f32\n");
+        for (int i = 0; i < stages; i++) buf_printf(&op, "  out y%d[M]: f32\n", i);
+        for (int i = 0; i < stages; i++)
+            buf_printf(&op, "  y%d[m] = sum(n:N) x[m, n] * %d\n", i, i + 1);
+        buf_puts(&op, "}\n");
+        ck_assert_int_eq(op_lib_new(NULL, false, &lib, &e), RC_OK);
+        ck_assert_msg(op_lib_add(lib, "many.op", op.p, op.n, &e) == RC_OK, "%s", e.msg);
+        ck_assert_int_eq(target_load("x86-64-v3", &t, &e), RC_OK);
+        ck_assert_msg(task_parse("many:M=37,N=100", lib, NULL, &task, &e) == RC_OK, "%s", e.msg);
+        ck_assert_msg(compile_plan(task, t, 1, "", &p, &e) == RC_OK, "%s", e.msg);
+        ck_assert_int_eq(p.n, 1);
+        ck_assert_int_ge(space_knobs(p.space[0]), 20);
+        plan_fini(&p);
+        task_free(task);
+        target_free(t);
+        op_lib_free(lib);
+        buf_fini(&op);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("compile");
@@ -223,6 +255,7 @@ int main(void)
     tcase_add_test(t, a_dead_worker_is_blamed_once);
     tcase_add_test(t, a_bad_task_is_refused_by_the_worker);
     tcase_add_test(t, a_plan_is_never_empty);
+    tcase_add_test(t, a_plan_of_many_stages);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
