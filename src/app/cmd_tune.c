@@ -115,8 +115,10 @@ static enum rc tune_options_of(const struct options *o, struct tune_options *out
     if (!tune_effort(effort, out))
         return err_set(e, RC_INPUT, "cli.value",
                        "--effort is one of estimate, quick, default, full; not '%.40s'", effort);
-    if (o->trials > out->trials) out->good_pct = 1000; /* asked for more: never stop early */
-    if (o->trials > 0) out->trials = o->trials;
+    if (o->trials > 0) {
+        out->trials = o->trials;
+        out->good_pct = 1000; /* asked for so many: the roof is no reason to stop */
+    }
     out->seed = o->seed;
     out->time_s = o->time_s;
     snprintf(text, n, "effort=%s trials=%" PRId64, effort, out->trials);
