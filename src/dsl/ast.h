@@ -21,8 +21,7 @@ enum {
     DSL_TARGETS = UPDATE_TARGETS
 };
 
-/* ---- expressions ------------------------------------------------------------------------------
- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 enum node_kind {
     NODE_INT,    /* i */
@@ -76,8 +75,7 @@ struct node {
     const char *lhs[DSL_TARGETS], *rhs[DSL_TARGETS];
 };
 
-/* ---- items ------------------------------------------------------------------------------------
- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 enum item_kind {
     ITEM_ATTR,
@@ -144,6 +142,8 @@ struct item {
     const struct node *value; /* also DEF's body */
     int nrange;
     const struct range_item *range;
+    const char *scan; /* the index a recurrence runs along; NULL: none */
+    int scan_line, scan_col;
 };
 
 struct body {
@@ -186,8 +186,7 @@ struct op_file {
     int nalgorithm;
 };
 
-/* ---- parts ------------------------------------------------------------------------------------
- */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 struct parser {
     struct scan *s;
@@ -214,8 +213,7 @@ const char *const *builtin_names(int *n);
 enum rc dsl_error(struct err *e, const struct op_file *f, int line, int col, const char *code,
                   const char *fmt, ...) QN_PRINTF(6, 7);
 
-/* ---- compile-time values (value.c, eval.c) ----------------------------------------------------
- */
+/* ---- compile-time values (value.c, eval.c) --------------------------------------------------- */
 
 struct named_value {
     const char *name;

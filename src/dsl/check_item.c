@@ -7,8 +7,7 @@
 
 #include "dsl/check_int.h"
 
-/* ---- items ------------------------------------------------------------------------------------
- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 static bool check_names_once(struct checker *c, const struct item *it)
 {
@@ -150,8 +149,8 @@ static bool check_def(struct checker *c, const struct item *it)
     return ok;
 }
 
-/* Index names on the left: a bare unknown name is one, wherever it stands in an affine subscript.
- */
+/* Index names on the left: a bare unknown name is one, wherever it stands in an affine
+ * subscript. */
 static bool collect_indices(struct checker *c, const struct node *n)
 {
     if (n->kind == NODE_NAME && !check_knows_value(c, n->name))
@@ -225,6 +224,17 @@ static bool check_equation(struct checker *c, const struct item *it)
             if (!check_const(c, s->range.lo) || !check_const(c, s->range.hi)) return false;
         }
     }
+    if (it->scan && it->nref > 1)
+        return check_fail(c, it->scan_line, it->scan_col, "dsl.scan",
+                          "a scan along '%s' defines one tensor", it->scan);
+    bool index = !it->scan;
+    for (int i = it->nrange; i < c->nlocal && !index; i++)
+        index = strcmp(c->local[i], it->scan) == 0;
+    for (int i = 0; i < it->nrange && !index; i++)
+        index = strcmp(it->range[i].name, it->scan) == 0;
+    if (!index)
+        return check_fail(c, it->scan_line, it->scan_col, "dsl.scan",
+                          "'%s' is no index of the left side", it->scan);
     c->data = true;
     bool ok = true;
     for (int i = 0; i < it->ref[0].n && ok; i++) ok = check_node(c, it->ref[0].sub[i].e);

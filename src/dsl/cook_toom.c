@@ -3,8 +3,9 @@
  *     F(2,3) at 0, 1, -1:  at = [1 1 1 0; 0 1 -1 1]   g = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1]
  *                          bt = [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 -1 0 1]
  *
- * With a = m+r-1 and finite points p_0..p_{a-2} (the last one is infinity), f_i = prod_{k != i}
- * (p_i - p_k): at[i][j] = p_j^i, last column e_{m-1};   g[i][j] = p_i^j / f_i, last row e_{r-1};
+ * With a = m+r-1 and finite points p_0..p_{a-2} (the last one is infinity),
+ * f_i = prod_{k != i} (p_i - p_k):
+ *   at[i][j] = p_j^i, last column e_{m-1};   g[i][j] = p_i^j / f_i, last row e_{r-1};
  *   bt[i] = coefficients of prod_{k != i} (x - p_k), last row prod_k (x - p_k).
  * Where f_0 < 0, row 0 of g and of bt change sign (their product is the same; the numbers are
  * nicer). Invariant: y = at ((g w) * (bt x)) holds exactly; tests prove it in rationals. */

@@ -1,7 +1,8 @@
 /* cover: the equations of a tensor define every element exactly once.
  *
- *     y[n, k: M] = ...   y[n, M+k: K-M] = ...     pieces 0..M and M..K: disjoint, M + (K-M) = K
- * elements y[2*i: P/2], y[2*i+1: P/2]                   progressions of step 2 that never meet
+ *     y[n, k: M] = ...   y[n, M+k: K-M] = ...   pieces 0..M and M..K: disjoint,
+ *                                               M + (K-M) = K elements
+ *     y[2*i: P/2], y[2*i+1: P/2]                progressions of step 2 that never meet
  *
  * A piece is a product of arithmetic progressions, one a dimension. Exact cover: every piece inside
  * the tensor, pieces pairwise disjoint (in some dimension their progressions do not meet: a gcd

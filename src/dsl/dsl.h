@@ -20,15 +20,14 @@ struct op_file;  /* one parsed text: operators and algorithms */
 struct operator; /* one operator with its algorithms */
 struct op_lib;   /* operators by name */
 
-/* ---- files ------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 /* Parses and checks all that can be checked without a task. `file` is only for messages. */
 enum rc dsl_parse(const char *file, const char *text, size_t len, struct op_file **out,
                   struct err *e);
 void dsl_free(struct op_file *f); /* NULL allowed */
-/* Canonical text of the whole file; parse(print(f)) prints the same. Comments and spacing are gone.
- */
+/* Canonical text of the whole file; parse(print(f)) prints the same. Comments and spacing are
+ * gone. */
 void dsl_print(struct buf *b, const struct op_file *f);
 int dsl_op_count(const struct op_file *f);
 const struct operator* dsl_op(const struct op_file *f, int i);
@@ -43,8 +42,7 @@ void operator_id(const struct operator* op, char id[HASH_ID_LEN + 1]);
 /* The operator with its algorithms as one self-contained text: what travels to a worker. */
 void operator_text(struct buf *b, const struct operator* op);
 
-/* ---- the library ------------------------------------------------------------------------------
- */
+/* ---- the library ----------------------------------------------------------------------------- */
 
 /* dir holds <op>/<op>.op (NULL: nothing is read). allow_paths: names such as ./my.op are opened;
  * only the command line sets it. Files are read on first use. */
@@ -59,8 +57,7 @@ enum rc op_lib_find(struct op_lib *lib, const char *name, const struct operator*
 /* All names, sorted; owned by the library, valid until the next call. */
 const char *const *op_lib_names(struct op_lib *lib, int *n);
 
-/* ---- values and tasks -------------------------------------------------------------------------
- */
+/* ---- values and tasks ------------------------------------------------------------------------ */
 
 struct ratio { /* exact rational, den > 0, lowest terms */
     int64_t num, den;
@@ -128,8 +125,8 @@ struct task_limits {
 };
 extern const struct task_limits task_limits_default; /* 8 GiB */
 
-/* `token` is "op:KEY=VAL,KEY=VAL"; without keys the colon may be left out. limits NULL = default.
- */
+/* `token` is "op:KEY=VAL,KEY=VAL"; without keys the colon may be left out. limits NULL =
+ * default. */
 enum rc task_parse(const char *token, struct op_lib *lib, const struct task_limits *limits,
                    struct task **out, struct err *e);
 void task_free(struct task *t); /* NULL allowed */
@@ -144,8 +141,7 @@ enum rc task_list_parse(const char *file, const char *text, size_t len,
                         enum rc (*fn)(void *ctx, const char *token, int line, struct err *e),
                         void *ctx, struct err *e);
 
-/* ---- algorithms -------------------------------------------------------------------------------
- */
+/* ---- algorithms ------------------------------------------------------------------------------ */
 
 enum { ALGO_PARAMS = 8, PARAM_CHOICES = 16 };
 struct algo_param {
@@ -162,8 +158,7 @@ struct algo {
 /* Algorithms whose `when` holds for the task; returns how many there are (writes at most max). */
 int task_algorithms(const struct task *t, struct algo *out, int max);
 
-/* ---- lowering ---------------------------------------------------------------------------------
- */
+/* ---- lowering -------------------------------------------------------------------------------- */
 
 /* The naive nest: one stage an equation, one more for each reduction inside a larger expression.
  * Names: stage = tensor (`y`; a later equation of the same tensor `y#2`; its reductions `y.sum`,

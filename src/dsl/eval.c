@@ -4,8 +4,8 @@
  *     case { m == 2: [0, 1, -1], else: [0, 1, -1, 1/2, -2] }        ->  the list for m
  *
  * Invariants: only the live branch of a case is evaluated; list elements are exact rationals,
- * everything else is 64-bit integers and doubles; the first error goes to s->e with its position.
- */
+ * everything else is 64-bit integers and doubles; the first error goes to s->e with its
+ * position. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  *     op_lib_find(lib, "conv2d")      schedules/conv2d/conv2d.op
  *     op_lib_find(lib, "./my.op")     a path, only where allowed; the file holds one operator
  *
- * Invariants: parsed files live until op_lib_free; an operator's pointer never changes once found.
- */
+ * Invariants: parsed files live until op_lib_free; an operator's pointer never changes once
+ * found. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

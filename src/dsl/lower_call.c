@@ -1,8 +1,8 @@
 /* lower_call: casts, builtin functions and defs.
  *
  *     s8(v, sat, round_even)     CAST with its mode
- *     def relu(v) = max(v, 0)    relu(e) lowers the body with v bound to e: a macro with typed
- * arguments */
+ *     def relu(v) = max(v, 0)    relu(e) lowers the body with v bound to e: a macro with
+ *                                typed arguments */
 #include <float.h>
 #include <math.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  *
  * Typing: two data operands must have one type (f16 and bf16 are read as f32); what is known, and
  * extents, take the type of their neighbour; indices are s64 data. Booleans come from comparisons.
- * Nothing converts silently except known values, so every loss of precision is visible in the text.
- */
+ * Nothing converts silently except known values, so every loss of precision is visible in the
+ * text. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,8 +24,7 @@ bool low_fail(struct lower *L, const struct node *n, const char *code, const cha
     return false;
 }
 
-/* ---- conversions ------------------------------------------------------------------------------
- */
+/* ---- conversions ----------------------------------------------------------------------------- */
 
 static bool int_fits(enum dtype d, int64_t v)
 {
@@ -151,8 +150,7 @@ static bool unify(struct lower *L, const struct node *n, const struct low *a, co
     return low_to_type(L, n->a[0], a, d, x) && low_to_type(L, n->a[1], b, d, y);
 }
 
-/* ---- operators --------------------------------------------------------------------------------
- */
+/* ---- operators ------------------------------------------------------------------------------- */
 
 static bool operand_ok(enum oper op, enum dtype d)
 {
@@ -232,8 +230,7 @@ static bool lower_unary(struct lower *L, const struct node *n, const struct bind
     return true;
 }
 
-/* ---- names ------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool lower_name(struct lower *L, const struct node *n, const struct binding *env,
                        struct low *out)

@@ -2,7 +2,7 @@
  *
  *     y[n, M+k: K-M]       n over its dimension, k over 0..K-M
  *     acc[n,p]             no declaration: the extents of a declared tensor that n and p span
- * elsewhere
+ *                          elsewhere
  *
  * Invariant: afterwards every index is a loop of the equation, in the order of the subscripts. */
 #include <inttypes.h>
@@ -10,8 +10,7 @@
 
 #include "dsl/lower_int.h"
 
-/* ---- left sides -------------------------------------------------------------------------------
- */
+/* ---- left sides ------------------------------------------------------------------------------ */
 
 static bool is_index_name(struct lower *L, const char *name)
 {

@@ -8,9 +8,9 @@
  * Order: declared tensors, then temps and tables as the text meets them; stages in the order of the
  * text, a stage's inner reductions before it. A whole right side that is one reduction goes
  * straight into a temp target of its type; an out target gets a temp `y.sum` and a stage that
- * copies, so that every schedule finds the accumulation apart from the store. Invariants: every
- * equation's pieces are covered and every read is proved (cover.c, lower_read.c) before the nest is
- * handed out; dyn extents are variables, all else is constant. */
+ * copies, so that every schedule finds the accumulation apart from the store.
+ * Invariants: every equation's pieces are covered and every read is proved (cover.c, lower_read.c)
+ * before the nest is handed out; dyn extents are variables, all else is constant. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -18,8 +18,7 @@
 
 enum { EXPR_BUDGET = 1 << 18 };
 
-/* ---- equations --------------------------------------------------------------------------------
- */
+/* ---- equations ------------------------------------------------------------------------------- */
 
 /* A temp that its equation declares: one dimension an index, from 0. */
 static struct declared *implicit_temp(struct lower *L, const struct item *it, int ref,
@@ -61,8 +60,10 @@ static bool append_store(struct lower *L, const struct item *it, int ref, const 
         return false;
     if (narrow && e->type.dtype == TYPE_F32) e = expr_cast(L->ir, type_of(d), CAST_PLAIN, e);
     struct stmt *s = stmt_store(L->ir, t, left->idx[ref], e);
-    for (int i = L->eq->nloop - 1; i >= 0; i--)
+    for (int i = L->eq->nloop - 1; i >= 0; i--) {
         s = stmt_for(L->ir, L->eq->loop[i].var, L->eq->loop[i].lo, L->eq->loop[i].hi, s);
+        s->u.loop.ordered = i == L->eq->scan;
+    }
     block_append(L->ir, L->nest->body, stmt_stage(L->ir, stage, s));
     return true;
 }
@@ -87,6 +88,7 @@ static bool goes_direct(struct lower *L, const struct item *it)
 {
     const struct node *v = it->value;
     bool arg = v->kind == NODE_REDUCE && strncmp(v->name, "arg", 3) == 0;
+    if (it->scan) return false;
     if (v->kind != NODE_REDUCE || it->nref != (arg ? 2 : v->ntuple)) return false;
     for (int i = 0; i < it->nref; i++) {
         const struct declared *d = find_declared(L, it->ref[i].name);
@@ -175,7 +177,7 @@ static bool lower_stored(struct lower *L, const struct item *it, const struct le
 
 static bool lower_equation(struct lower *L, const struct body *b, const struct item *it)
 {
-    struct equation eq = {.item = it};
+    struct equation eq = {.item = it, .scan = -1};
     struct left left = {.env = NULL};
     const struct declared *d = find_declared(L, it->ref[0].name);
     for (int i = 0; i < it->nref; i++) {
@@ -192,6 +194,10 @@ static bool lower_equation(struct lower *L, const struct body *b, const struct i
     eq.stage = nth == 1 ? it->name : arena_printf(L->ir->arena, "%s#%d", it->name, nth);
     L->eq = &eq;
     bool ok = lower_left(L, b, it, &left);
+    eq.own = eq.nloop;
+    eq.idx = left.idx[0];
+    for (int i = 0; i < eq.own && it->scan; i++)
+        if (strcmp(eq.loop[i].name, it->scan) == 0) eq.scan = i;
     struct left first = left;
     struct loopv loops[LOOPS_MAX];
     memcpy(loops, eq.loop, sizeof loops);
@@ -246,8 +252,7 @@ static void drop_unused(struct lower *L)
             nest_add_tensor(L->nest, L->d[i].tensor);
 }
 
-/* ---- parameters -------------------------------------------------------------------------------
- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 static enum rc bind_param(struct lower *L, const struct item *p, const char *params,
                           struct value *out)

@@ -1,8 +1,9 @@
 /* lower_read: tensor reads, with the proof that they stay inside.
  *
  *     x[p + r]                 the ranges of p and r must prove 0 <= p + r < extent
- *     (x[p + r - 1] else 0)    only the part no range proves becomes the condition: LOADC(0 <= p +
- * r - 1, 0, ...) v[ids[n]]                ids: s32 in 0..V, the declared range is the proof
+ *     (x[p + r - 1] else 0)    only the part no range proves becomes the condition:
+ *                              LOADC(0 <= p + r - 1, 0, ...)
+ *     v[ids[n]]                ids: s32 in 0..V, the declared range is the proof
  *
  * Invariant: after lowering no read can leave its tensor as long as the declared ranges of inputs
  * hold. */
@@ -91,6 +92,50 @@ static bool table_value(struct lower *L, const struct tensor *t, const struct ex
     return true;
 }
 
+/* A read of what the equation under way defines: an element of an earlier step of its scan, whatever
+ * order the other loops run in. */
+static bool check_scan(struct lower *L, const struct node *n, const struct declared *d,
+                       const struct expr *const *idx)
+{
+    const struct equation *eq = L->eq;
+    const struct expr *at = expr_var(L->ir, eq->loop[eq->scan].var);
+    struct env *env = lower_env(L);
+    bool earlier = false;
+    if (eq->nloop > eq->own)
+        return low_fail(L, n, "dsl.scan", "a reduction inside a scan cannot read '%s', which the "
+                        "scan defines", d->name);
+    if (d->equations != 1)
+        return low_fail(L, n, "dsl.scan", "a scan defines the whole of '%s' in one equation: write what it starts from "
+                        "as (%s[...] else START)", d->name,
+                        d->name);
+    for (int k = 0; k < d->tensor->rank; k++) {
+        const struct expr *left = eq->idx[k];
+        struct linear l;
+        bool outer = false, other = false;
+        for (int i = 0; i < eq->own; i++) {
+            bool used = i != eq->scan && expr_uses_var(left, eq->loop[i].var);
+            other |= used;
+            outer |= used && i < eq->scan;
+        }
+        if (!expr_uses_var(left, eq->loop[eq->scan].var)) {
+            if (outer && idx[k] != left)
+                return low_fail(L, n->a[k], "dsl.scan",
+                                "'%s' runs inside another index: subscript %d stays what it is on "
+                                "the left side", eq->loop[eq->scan].name, k);
+            continue;
+        }
+        if (other || !linear_of(left, &l))
+            return low_fail(L, n, "dsl.scan", "the index '%s' of a scan has a subscript to itself",
+                            eq->loop[eq->scan].name);
+        bool up = linear_coef(&l, at) > 0;
+        earlier |= env_proves(env, expr_binary(L->ir, OP_LT, up ? idx[k] : left,
+                                               up ? left : idx[k]));
+    }
+    return earlier || low_fail(L, n, "dsl.scan",
+                               "this read of '%s' is not proved to lie in an earlier step of '%s'",
+                               d->name, eq->loop[eq->scan].name);
+}
+
 /* May it be read now? */
 static bool check_order(struct lower *L, const struct node *n, struct declared *d,
                         const struct expr *const *idx, bool guarded)
@@ -98,6 +143,8 @@ static bool check_order(struct lower *L, const struct node *n, struct declared *
     enum scope scope = d->tensor->scope;
     if (scope == SCOPE_IN || scope == SCOPE_CONST || scope == SCOPE_TABLE || d->complete)
         return true;
+    bool own = L->eq && L->eq->scan >= 0 && strcmp(d->name, L->eq->item->ref[0].name) == 0;
+    if (own) return check_scan(L, n, d, idx);
     if (d->npiece == 0)
         return low_fail(L, n, "dsl.order", "'%s' is read before it is defined", d->name);
     return cover_reads(L, n, d, idx, lower_env(L), guarded);
@@ -140,8 +187,8 @@ static void see_divmod(const struct expr *e, void *ctx)
     if (e->op == OP_DIV || e->op == OP_MOD) *(bool *)ctx = true;
 }
 
-/* k/Kg*Cg + c is c when there is one group: ranges decide, so later passes see the plain subscript.
- */
+/* k/Kg*Cg + c is c when there is one group: ranges decide, so later passes see the plain
+ * subscript. */
 static const struct expr *tidy(struct lower *L, const struct expr *e)
 {
     bool divmod = false;
@@ -168,6 +215,9 @@ bool lower_read(struct lower *L, const struct node *n, const struct node *def,
 {
     const struct expr *idx[TASK_RANK], *cond = NULL, *other = NULL;
     struct declared *d = find_declared(L, n->name);
+    if (!d && L->eq && L->eq->scan >= 0 && strcmp(n->name, L->eq->item->ref[0].name) == 0)
+        return low_fail(L, n, "dsl.scan", "declare temp %s[...]: a scan reads what it defines",
+                        n->name);
     if (!d || !d->tensor)
         return low_fail(L, n, d ? "dsl.order" : "dsl.absent",
                         d ? "'%s' is read before it is defined"

@@ -140,8 +140,7 @@ void reduce_emit(struct lower *L, const struct reduced *r, const char *stage,
     block_append(L->ir, L->nest->body, stmt_stage(L->ir, stage, s));
 }
 
-/* ---- through temps ----------------------------------------------------------------------------
- */
+/* ---- through temps --------------------------------------------------------------------------- */
 
 static bool uses(const struct reduced *r, const struct var *v)
 {

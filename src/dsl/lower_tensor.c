@@ -1,7 +1,7 @@
 /* lower_tensor: declarations become tensors of the nest, tables become constants.
  *
- *     in x[N,C]: f32 store N,C/16,C%16   ->  tensor x of two dimensions with a layout of three
- * terms
+ *     in x[N,C]: f32 store N,C/16,C%16
+ *       ->  tensor x of two dimensions with a layout of three terms
  *
  * Invariants: only declarations whose condition holds exist; every tensor fits the task's memory
  * limit. */
@@ -42,8 +42,7 @@ bool lower_range(struct lower *L, const struct range_item *r, const struct expr 
     return false;
 }
 
-/* ---- tensors ----------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static bool check_storage(struct lower *L, const struct item *it, enum dtype d)
 {

@@ -291,6 +291,13 @@ static struct item *parse_equation(struct parser *p)
     scan_expect(p->s, "dsl.syntax", "=");
     it->value = parse_expr(p);
     if (scan_accept(p->s, "for")) it->nrange = parse_ranges(p, &it->range, NULL);
+    struct scan ahead = *p->s; /* `scan` may also begin the next equation: scan[i] = ... */
+    if (scan_accept(&ahead, "scan") && ahead.tok.kind == TOK_IDENT) {
+        *p->s = ahead;
+        it->scan_line = p->s->tok.line;
+        it->scan_col = p->s->tok.col;
+        it->scan = take_name(p);
+    }
     if (scan_accept(p->s, "when")) it->when = parse_expr(p);
     return it;
 }

@@ -260,6 +260,7 @@ static void put_equation(struct buf *b, const struct item *it)
         buf_puts(b, " for ");
         put_ranges(b, it->range, it->nrange);
     }
+    if (it->scan) buf_printf(b, " scan %s", it->scan);
     put_when(b, it->when);
 }
 

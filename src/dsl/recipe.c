@@ -1,8 +1,8 @@
 /* recipe: what a naive nest tells about verifying it.
  *
- *     conv2d, C = 64, 3x3: a sum of products, 576 deep; inputs of -8..8 keep |sum| <= 576*64 <
- *         2^24: exact
- *     winograd F(4,3): tables with sixths: not exact, error budget 12 sqrt(64) 2^-24
+ *     conv2d, C = 64, 3x3: a sum of products, 576 deep;
+ *                          inputs of -8..8 keep |sum| <= 576*64 < 2^24: exact
+ *     winograd F(4,3):     tables with sixths: not exact, error budget 12 sqrt(64) 2^-24
  *
  * One walk carries, for every expression, a bound on |value| when inputs are integers of at most
  * `a`, and whether the value then is an exact integer. The largest a in 8..1 for which every
@@ -273,6 +273,22 @@ static void walk_update(struct stage_walk *sw, struct stmt *s)
     }
 }
 
+/* A recurrence adds up along its loop: integers wrap exactly, reals have no bound that helps. */
+static struct bound walk_scan(struct stage_walk *sw, struct stmt *s, struct bound b)
+{
+    for (struct stmt *f = s->parent; f; f = f->parent) {
+        int64_t lo = 0, hi = 0;
+        if (f->kind != ST_FOR || !f->u.loop.ordered) continue;
+        bool known = expr_is_int(f->u.loop.lo, &lo) && expr_is_int(f->u.loop.hi, &hi);
+        for (int i = 0; !known && sw->w->t && i < sw->w->t->ndyn; i++)
+            hi = i64_max(hi, sw->w->t->dyn[i]);
+        sw->longest = i64_max(sw->longest, hi - lo);
+    }
+    sw->w->products = false;
+    bool real = dtype_is_float((enum dtype)s->u.store.tensor->type.dtype);
+    return real ? (struct bound){INFINITY, false} : b;
+}
+
 static bool walk_stmt(struct stmt *s, void *ctx)
 {
     struct stage_walk *sw = ctx;
@@ -284,6 +300,7 @@ static bool walk_stmt(struct stmt *s, void *ctx)
         void *c[2] = {sw, &below};
         struct bound b =
             clip(bound_of(w, s->u.store.value), (enum dtype)s->u.store.tensor->type.dtype);
+        if (expr_uses_tensor(s->u.store.value, s->u.store.tensor)) b = walk_scan(sw, s, b);
         expr_walk(s->u.store.value, deepest, c);
         enum after after = after_of(w, s->u.store.value);
         if (after > w->after[at]) w->after[at] = after;

@@ -1,8 +1,8 @@
 /* task: a token becomes an operator with values, checked, and its canonical spelling.
  *
  *     "conv2d:K=64,C=64,N=1,stride=1,H=56,..."   ->   keys, derived keys checked, tensors sized
- *     canonical: "conv2d:C=64,H=56,K=64,R=3,S=3,W=56,pad=1" (sorted, defaults and derived keys
- * omitted)
+ *     canonical: "conv2d:C=64,H=56,K=64,R=3,S=3,W=56,pad=1"
+ *                (sorted, defaults and derived keys omitted)
  *
  * Invariants: equal tasks have equal canonical tokens, whatever was typed: short keys are printed
  * exactly where they can be. Errors in keys show the token with a caret. */
@@ -48,8 +48,7 @@ static enum rc fail_at(struct build *b, int col, const char *code, const char *f
     return scan_error_at(b->e, "task", b->typed, strlen(b->typed), 1, col, code, "%s", msg);
 }
 
-/* ---- keys as typed ----------------------------------------------------------------------------
- */
+/* ---- keys as typed --------------------------------------------------------------------------- */
 
 static enum rc split_keys(struct build *b, const char *keys)
 {
@@ -104,8 +103,7 @@ static enum rc bad_value(struct build *b, const struct given *g, const struct it
     return rc;
 }
 
-/* ---- binding ----------------------------------------------------------------------------------
- */
+/* ---- binding --------------------------------------------------------------------------------- */
 
 static const struct node TOL_DEFAULT_NAME = {.kind = NODE_NAME, .name = "default"};
 static const struct item TOL_ATTR = {.kind = ITEM_ATTR,
@@ -299,8 +297,7 @@ static void add_short_keys(struct build *b)
     }
 }
 
-/* ---- the door ---------------------------------------------------------------------------------
- */
+/* ---- the door -------------------------------------------------------------------------------- */
 
 static void put_size(struct buf *b, double bytes)
 {

@@ -2,8 +2,8 @@
  *
  *     7 / 2 = 3 (floors, as in subscripts)   7 / 2.0 = 3.5   in a list 7/2 stays exact
  *
- * Invariants: integer arithmetic never overflows silently; rationals are in lowest terms, den > 0.
- */
+ * Invariants: integer arithmetic never overflows silently; rationals are in lowest terms,
+ * den > 0. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

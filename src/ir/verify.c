@@ -42,8 +42,7 @@ static void broken(struct verifier *v, int rule, const struct stmt *s, const cha
     buf_fini(&b);
 }
 
-/* ---- I1: variables ----------------------------------------------------------------------------
- */
+/* ---- I1: variables --------------------------------------------------------------------------- */
 
 static void bind_name(struct verifier *v, const struct stmt *s, const char *name, int rule)
 {
@@ -57,8 +56,7 @@ static void bind_var(struct verifier *v, const struct stmt *s, const struct var 
     idmap_put(&v->var, var->id, var);
 }
 
-/* ---- expressions: I1, I2 (vectors), I3 (reads), I6, I8 ----------------------------------------
- */
+/* ---- expressions: I1, I2 (vectors), I3 (reads), I6, I8 --------------------------------------- */
 
 static bool is_vector_only(enum op op)
 {
@@ -80,10 +78,11 @@ static void check_read(struct verifier *v, const struct tensor *t)
     bool ours = t->scope != SCOPE_IN && t->scope != SCOPE_CONST && t->scope != SCOPE_TABLE;
     bool packed = t->scope == SCOPE_PACKED && !v->in_pack;
     if (v->stage == NEST_KERNEL || !ours || packed) return;
-    if (!idmap_get(&v->written, t->id))
-        broken(v, 3, v->at, "a tensor is read before anything wrote it:", t->name);
     bool own = v->at->kind == ST_STORE && v->at->u.store.tensor == t;
-    if (own && v->nstages && !may_read_own(v->at))
+    bool may = own && may_read_own(v->at);
+    if (!idmap_get(&v->written, t->id) && !may)
+        broken(v, 3, v->at, "a tensor is read before anything wrote it:", t->name);
+    if (own && v->nstages && !may)
         broken(v, 3, v->at, "a stage reads what it writes:", t->name);
 }
 
@@ -119,8 +118,7 @@ static void check_expr(struct verifier *v, const struct expr *e)
     if (e && !v->bad) expr_walk(e, check_node, v);
 }
 
-/* ---- statements -------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static void check_index(struct verifier *v, const struct stmt *s, const struct expr *e)
 {

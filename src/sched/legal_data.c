@@ -1,8 +1,8 @@
 /* May this tensor or stage be moved so? Legality of compute_at, inline, cache, pack; the refusals
  * of what no pass lowers yet.
  *
- *     cache x y.p scratch     the box of x read below y.p: plan.box = [n, p*2 - 1, 0, 0] + [1, 3,
- *                             113, 64]
+ *     cache x y.p scratch     the box of x read below y.p:
+ *                             plan.box = [n, p*2 - 1, 0, 0] + [1, 3, 113, 64]
  *
  * Invariants: nothing is edited; the plan holds the box, so that apply finds exactly what was
  * judged. */
@@ -124,6 +124,9 @@ static bool plan_movable(struct plan *p)
     for (int i = 0; i < nt; i++)
         if (target[i]->scope != SCOPE_TEMP)
             return refuse(p, REJECT_STAGE_OUTPUT, "'%s'", target[i]->name);
+    for (const struct stmt *s = any; s && s != p->stage; s = s->parent)
+        if (s->kind == ST_FOR && s->u.loop.ordered)
+            return refuse(p, REJECT_ORDERED, "stage '%s' is computed whole", name);
     p->leaf = stage_untouched(p->stage);
     if (!p->leaf) return refuse(p, REJECT_STAGE_TOUCHED, "stage '%s'", name);
     for (int i = 0; i < nt; i++)

@@ -6,7 +6,7 @@
  *   struct gen_result want, got; gen_run(n, 1, &info, &want, &e); ... gen_same(&want, &got)
  *
  * Operators: 1 to 3 stages, ranks 1 to 4, extents with primes and ones, every reduction kind,
- * padded and strided reads, floordiv and mod subscripts, constant stages, now and then a dynamic
+ * recurrences, padded and strided reads, floordiv and mod subscripts, constant stages, now and then a dynamic
  * extent. Values are small integers (clamped between stages), so that any order of summation gives
  * the same bits. */
 #ifndef QN_TEST_GEN_H
@@ -30,6 +30,7 @@ struct gen_info {
     enum dtype dtype;
     bool reduces[GEN_REDUCES]; /* kinds in it */
     bool reduction;            /* any of them */
+    bool scan;                 /* a stage is a recurrence */
     int64_t dyn[1];            /* value of the dynamic extent, if nest->ndyn */
 };
 

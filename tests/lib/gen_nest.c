@@ -24,6 +24,7 @@ struct gen {
     const struct expr *extent[VARS];
     int64_t size[VARS]; /* constant extent; of a dynamic one: 0 */
     int pure, reduce, points;
+    int scan; /* the loop a recurrence runs along; -1: none */
     struct env *env;
     bool only_const;
 };
@@ -32,8 +33,7 @@ static int64_t pick(struct gen *g, int64_t lo, int64_t hi) { return rng_range(g-
 static bool chance(struct gen *g, double p) { return rng_chance(g->r, p); }
 static const struct expr *var_expr(struct gen *g, int i) { return expr_var(g->ir, g->var[i]); }
 
-/* ---- loops --------------------------------------------------------------------------------------
- */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
 static int64_t random_extent(struct gen *g, int64_t most)
 {
@@ -67,6 +67,7 @@ static void begin_stage(struct gen *g, const char *stage, int rank, int reduces)
 {
     g->pure = g->reduce = 0;
     g->points = 1;
+    g->scan = -1;
     g->env = env_new(g->ir);
     if (g->dyn) env_fact(g->env, expr_binary(g->ir, OP_LE, expr_int(g->ir, 0), g->dyn));
     int dynamic = g->dyn && chance(g, 0.7) ? (int)pick(g, 0, rank - 1) : -1;
@@ -79,12 +80,12 @@ static struct stmt *wrap_loops(struct gen *g, const char *stage, struct stmt *le
     for (int i = g->pure + g->reduce - 1; i >= 0; i--) {
         leaf = stmt_for(g->ir, g->var[i], expr_int(g->ir, 0), g->extent[i], leaf);
         leaf->u.loop.reduce = i >= g->pure;
+        leaf->u.loop.ordered = i == g->scan;
     }
     return stmt_stage(g->ir, stage, leaf);
 }
 
-/* ---- loads --------------------------------------------------------------------------------------
- */
+/* ---- loads ----------------------------------------------------------------------------------- */
 
 static const struct expr *random_subscript(struct gen *g, int var)
 {
@@ -124,8 +125,8 @@ static const struct expr *small_const(struct gen *g, struct type t, int64_t lo, 
     return expr_const(g->ir, t, (double)pick(g, negative ? lo : 0, hi));
 }
 
-/* A new input (or constant) whose extents fit the subscripts; with luck smaller ones and a guard.
- */
+/* A new input (or constant) whose extents fit the subscripts; with luck smaller ones and a
+ * guard. */
 static const struct expr *load_input(struct gen *g, struct type t, const int *order, int norder)
 {
     struct ir *ir = g->ir;
@@ -246,8 +247,7 @@ static const struct expr *random_value(struct gen *g, struct type t, bool last)
     return value;
 }
 
-/* ---- stages -------------------------------------------------------------------------------------
- */
+/* ---- stages ---------------------------------------------------------------------------------- */
 
 static struct tensor *new_temp(struct gen *g, const char *name, struct type t, const char *suffix)
 {
@@ -325,6 +325,20 @@ static void reduce_stage(struct gen *g, const char *name, int rank, struct type 
     block_append(ir, g->n->body, wrap_loops(g, name, u));
 }
 
+/* What an earlier step of the scan defined: any element along the loops inside it. */
+static const struct expr *earlier(struct gen *g, const struct tensor *t)
+{
+    const struct expr *idx[4], *cond = NULL;
+    for (int d = 0; d < t->rank; d++) {
+        idx[d] = var_expr(g, d);
+        if (d == g->scan) idx[d] = expr_sub(g->ir, idx[d], expr_int(g->ir, pick(g, 1, 2)));
+        if (d > g->scan && chance(g, 0.4)) idx[d] = random_subscript(g, (int)pick(g, 0, g->pure - 1));
+        const struct expr *c = bounds_cond(g, idx[d], t->extent[d]);
+        if (c) cond = expr_and(g->ir, cond, c);
+    }
+    return clamp(g, expr_loadc(g->ir, t, cond, small_const(g, t->type, -2, 2), idx, t->rank), 5);
+}
+
 static void plain_stage(struct gen *g, const char *name, int rank, struct type t)
 {
     const struct expr *idx[4];
@@ -332,6 +346,11 @@ static void plain_stage(struct gen *g, const char *name, int rank, struct type t
     const struct expr *value = random_value(g, t, false);
     for (int d = 0; d < rank; d++) idx[d] = var_expr(g, d);
     struct tensor *target = new_temp(g, name, t, "");
+    if (chance(g, 0.08)) {
+        g->scan = (int)pick(g, 0, rank - 1);
+        value = expr_binary(g->ir, chance(g, 0.5) ? OP_ADD : OP_MAX, value, earlier(g, target));
+        g->info->scan = true;
+    }
     g->made[g->nmade++] = target;
     block_append(g->ir, g->n->body, wrap_loops(g, name, stmt_store(g->ir, target, idx, value)));
 }
@@ -346,6 +365,7 @@ static void output_stage(struct gen *g, int rank, struct type t)
         rank = last->rank;
         g->pure = g->reduce = 0;
         g->points = 1;
+        g->scan = -1;
         g->env = env_new(ir);
         if (g->dyn) env_fact(g->env, expr_binary(ir, OP_LE, expr_int(ir, 0), g->dyn));
         for (int i = 0; i < rank; i++, g->pure++) {

@@ -31,8 +31,7 @@ static void name_to(char *out, const char *name)
     memmove(out, name, n + 1);
 }
 
-/* ---- trying -------------------------------------------------------------------------------------
- */
+/* ---- trying ---------------------------------------------------------------------------------- */
 
 /* Would the refused step have been right all the same? Only for refusals whose plan is complete. */
 static void force(struct maker *m, const struct step *s, enum reject code)
@@ -92,8 +91,7 @@ static bool try2(struct maker *m, enum prim prim, const char *a, const char *b)
     return try_step(m, prim, 2, (const char *[]){a, b});
 }
 
-/* ---- what is there ------------------------------------------------------------------------------
- */
+/* ---- what is there --------------------------------------------------------------------------- */
 
 struct loops {
     struct stmt *p[LOOPS];
@@ -158,8 +156,7 @@ static const char *any_tensor(struct maker *m)
     return m->w->tensor[pick(m, 0, m->w->ntensor - 1)]->name;
 }
 
-/* ---- single proposals ---------------------------------------------------------------------------
- */
+/* ---- single proposals ------------------------------------------------------------------------ */
 
 static bool split_loop(struct maker *m, const struct stmt *loop, int64_t factor, const char *policy,
                        char *outer, char *inner)
@@ -335,8 +332,7 @@ static void propose_any(struct maker *m)
     }
 }
 
-/* ---- schedules with a shape ---------------------------------------------------------------------
- */
+/* ---- schedules with a shape ------------------------------------------------------------------ */
 
 /* Splits the pure loops of a stage's band and brings the outer halves outside. */
 static int tile_stage(struct maker *m, struct stmt *stage, char outer[][NAME_MAX_LEN + 4])
@@ -411,8 +407,8 @@ static void shape_moved(struct maker *m, const char *name, bool reg)
             }
 }
 
-/* Everything serial and pure below the loop is marked, so that a register tile below it can stand.
- */
+/* Everything serial and pure below the loop is marked, so that a register tile below it can
+ * stand. */
 static void mark_below(struct maker *m, const char *at)
 {
     struct loops l = {.n = 0};
@@ -464,7 +460,7 @@ static void propose_shape(struct maker *m)
         if (chance(m, 0.5)) try1(m, PRIM_PACK, stage[i]);
         const struct stmt *leaf =
             nest_stage(w, stage[i]) ? stage_leaf(nest_stage(w, stage[i])) : NULL;
-        if (leaf && chance(m, leaf->kind == ST_STORE ? 0.6 : 0.05)) try1(m, PRIM_INLINE, stage[i]);
+        if (leaf && chance(m, leaf->kind == ST_STORE ? 0.75 : 0.05)) try1(m, PRIM_INLINE, stage[i]);
         if (leaf && leaf->kind == ST_UPDATE && chance(m, 0.5)) factor_reduction(m, stage[i]);
         if (chance(m, 0.15)) try2(m, PRIM_ACCUMULATE, stage[i], fresh(m, 0));
     }
@@ -486,8 +482,7 @@ static void propose_shape(struct maker *m)
     for (int i = (int)pick(m, 0, 3); i > 0; i--) propose_any(m);
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------
- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 /* Cuts the trace until its whole is accepted; register tiles that stayed half done are the usual
  * reason. */

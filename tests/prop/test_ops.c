@@ -41,6 +41,8 @@ static const struct row {
     {"matmul", "B=0..3 M=d N=c K=d bias=0|1 b=const|plain act=none|relu|relu6"},
     {"matrix_nms", "N=c kernel=gaussian|linear"},
     {"matrix_nms", "N=1..20 P=c of=masks"},
+    {"cumsum", "M=d N=c reverse=0|1 exclusive=0|1"},
+    {"nms", "N=c thr=0.25|0.5 rule=gt|ge variant=v1|v2"},
     {"nms_mask", "N=d thr=0.5|0.75 rule=gt|ge form=bytes|bits variant=v1|v2"},
     {"pixelshuffle", "N=0..2 H=z W=s C=s r=1..4 order=crd|dcr layout=nhwc|nchw"},
     {"pool2d", "H=s W=s C=c R=1..4 S=1..4 stride=1..3 pad=0..1 mode=max|avg count=all|valid "

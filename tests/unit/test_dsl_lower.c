@@ -15,8 +15,7 @@
 #include "lib/dsl_util.h"
 #include "lib/ir_util.h"
 
-/* ---- golden texts -----------------------------------------------------------------------------
- */
+/* ---- golden texts ---------------------------------------------------------------------------- */
 
 static void check_golden(const char *file, const char *token, const char *algorithm,
                          const char *params)
@@ -59,8 +58,7 @@ START_TEST(golden)
 }
 END_TEST
 
-/* ---- conv2d -----------------------------------------------------------------------------------
- */
+/* ---- conv2d ---------------------------------------------------------------------------------- */
 
 struct conv {
     int64_t N, H, W, C, K, R, S, sh, sw, pt, pl, dh, dw, groups, P, Q;
@@ -221,8 +219,7 @@ START_TEST(winograd_equals_plain_loops)
 }
 END_TEST
 
-/* ---- other operators --------------------------------------------------------------------------
- */
+/* ---- other operators ------------------------------------------------------------------------- */
 
 START_TEST(matmul_equals_plain_loops)
 {
@@ -348,8 +345,7 @@ START_TEST(ghost_writes_both_halves)
 }
 END_TEST
 
-/* ---- requantisation ----------------------------------------------------------------------------
- */
+/* ---- requantisation -------------------------------------------------------------------------- */
 
 static int32_t ref_high_mul(int32_t a, int32_t b)
 {
@@ -430,8 +426,7 @@ START_TEST(requantisation_is_tflite_to_the_bit)
 }
 END_TEST
 
-/* ---- delta2bbox: the golden vectors of mmdetection ---------------------------------------------
- */
+/* ---- delta2bbox: the golden vectors of mmdetection ------------------------------------------- */
 
 static void check_boxes(const char *token, const float want[16])
 {
@@ -459,8 +454,7 @@ START_TEST(delta2bbox_golden_vectors)
 }
 END_TEST
 
-/* ---- the language's corners --------------------------------------------------------------------
- */
+/* ---- the language's corners ------------------------------------------------------------------ */
 
 START_TEST(gather_table_shift_popcount_and_casts)
 {
@@ -574,6 +568,72 @@ START_TEST(every_shipped_operator_lowers_at_odd_sizes)
 }
 END_TEST
 
+/* ---- recurrences ----------------------------------------------------------------------------- */
+
+START_TEST(cumulative_sums)
+{
+    enum { M = 3, N = 7 };
+    for (int way = 0; way < 4; way++) {
+        char token[64];
+        struct rng g;
+        bool reverse = way & 1, exclusive = way & 2;
+        snprintf(token, sizeof token, "cumsum:M=%d,N=%d,reverse=%d,exclusive=%d", M, N, reverse,
+                 exclusive);
+        struct dsl_run *r = dsl_run_open(token, "direct", "");
+        rng_seed(&g, 5);
+        dsl_run_fill_int(r, &g, -9, 9);
+        dsl_run_go(r);
+        const float *x = dsl_run_buf(r, "x"), *y = dsl_run_buf(r, "y");
+        for (int m = 0; m < M; m++) {
+            float sum = 0;
+            for (int i = 0; i < N; i++) {
+                int at = m * N + (reverse ? N - 1 - i : i);
+                ck_assert_float_eq(y[at], exclusive ? sum : sum + x[at]);
+                sum += x[at];
+            }
+        }
+        dsl_run_close(r);
+    }
+}
+END_TEST
+
+/* The textbook loop: a box stays unless a better one that stayed overlaps it too much. */
+START_TEST(greedy_suppression)
+{
+    enum { N = 60 };
+    struct dsl_run *r = dsl_run_open("nms:N=60,thr=0.25", "direct", "");
+    struct rng g;
+    rng_seed(&g, 11);
+    float *box = dsl_run_buf(r, "box");
+    for (int i = 0; i < N; i++) {
+        box[4 * i] = (float)rng_range(&g, 0, 60);
+        box[4 * i + 1] = (float)rng_range(&g, 0, 60);
+        box[4 * i + 2] = box[4 * i] + (float)rng_range(&g, 1, 40);
+        box[4 * i + 3] = box[4 * i + 1] + (float)rng_range(&g, 1, 40);
+    }
+    dsl_run_go(r);
+    const uint8_t *keep = dsl_run_buf(r, "keep");
+    int want[N], kept = 0;
+    for (int i = 0; i < N; i++) {
+        const float *a = box + (ptrdiff_t)4 * i;
+        want[i] = 1;
+        for (int j = 0; j < i && want[i]; j++) {
+            const float *b = box + (ptrdiff_t)4 * j;
+            float w = fminf(a[2], b[2]) - fmaxf(a[0], b[0]),
+                  h = fminf(a[3], b[3]) - fmaxf(a[1], b[1]);
+            float inter = fmaxf(w, 0) * fmaxf(h, 0);
+            float both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter;
+            if (want[j] && inter > both * 0.25F) want[i] = 0;
+        }
+        kept += want[i];
+        ck_assert_int_eq(keep[i], want[i]);
+    }
+    ck_assert_int_gt(kept, 5);
+    ck_assert_int_lt(kept, N - 5);
+    dsl_run_close(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dsl_lower");
@@ -593,6 +653,8 @@ int main(void)
     tcase_add_test(t, gather_table_shift_popcount_and_casts);
     tcase_add_test(t, pixel_shuffle_and_strided_pieces_cover);
     tcase_add_test(t, reductions_of_every_kind);
+    tcase_add_test(t, cumulative_sums);
+    tcase_add_test(t, greedy_suppression);
     tcase_add_test(t, every_shipped_operator_lowers_at_odd_sizes);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
