@@ -1,8 +1,7 @@
 /* cli_report: what tune, best and bench say about a task, in the one form all three share.
  *
- *   {"v":1,"task","target","threads","median_ns","ci_lo_ns","ci_hi_ns","gflops","executed_gflops","roofline_pct",
- *    "record","rung"}                                   numbers that do not exist are null, texts
- *                                                       are ""
+ *   {"v":1,"task","target","threads","median_ns","ci_lo_ns","ci_hi_ns","gflops","executed_gflops",
+ *    "roofline_pct","record","rung"}       numbers that do not exist are null, texts are ""
  *
  * rung: "exact" a record of this machine, "estimate" the analytic model, "file" a schedule given by
  * hand. */
@@ -57,8 +56,9 @@ void report_print(const struct report *r)
     if (!isfinite(r->ns)) return;
     printf("%.2f us", r->ns / 1e3);
     if (isfinite(r->lo) && isfinite(r->hi)) printf("  [%.2f, %.2f]", r->lo / 1e3, r->hi / 1e3);
-    if (isfinite(r->gflops)) printf("  %.1f GFLOP/s", r->gflops);
-    if (fabs(r->executed_gflops / r->gflops - 1) > 0.02) /* padding, or Winograd's fewer multiplies */
+    bool floats = r->gflops >= 0.05; /* an op on integers has few */
+    if (floats) printf("  %.1f GFLOP/s", r->gflops);
+    if (floats && fabs(r->executed_gflops / r->gflops - 1) > 0.02) /* padding, or Winograd's fewer multiplies */
         printf(" (%.1f executed)", r->executed_gflops);
     if (isfinite(r->roofline_pct)) printf("  %.1f%% of the %s roof", r->roofline_pct, r->roof);
     if (*r->record) printf("  record %.8s", r->record);

@@ -175,6 +175,29 @@ static bool order_overlaps(struct plan *p, struct stmt *leaf)
     return false;
 }
 
+/* Does a loop change sides of a recurrence? What it reads of its own was proved for the loops
+ * outside and inside it as they are. */
+static struct stmt *order_crosses(struct plan *p, struct stmt *const *band, int n)
+{
+    struct stmt *now[48];
+    int next = 0;
+    for (int i = 0; i < n; i++) {
+        bool listed = false;
+        for (int j = 0; j < p->nloop; j++) listed |= p->loop[j] == band[i];
+        now[i] = listed ? p->loop[next++] : band[i];
+    }
+    for (int i = 0; i < n; i++) {
+        if (!band[i]->u.loop.ordered) continue;
+        if (now[i] != band[i]) return band[i];
+        for (int j = 0; j < i; j++) {
+            bool before = false;
+            for (int k = 0; k < i; k++) before |= now[j] == band[k];
+            if (!before) return band[i];
+        }
+    }
+    return NULL;
+}
+
 bool legal_REORDER(struct plan *p)
 {
     struct stmt *band[48];
@@ -189,9 +212,9 @@ bool legal_REORDER(struct plan *p)
             return refuse(p, REJECT_LOOP_MARKED, "'%s' is parallel", loop_name(p->loop[i]));
     }
     if (!find_band(p, band, &n, (int)QN_COUNT(band))) return false;
+    struct stmt *crossed = order_crosses(p, band, n);
+    if (crossed) return refuse(p, REJECT_ORDERED, "loop '%s'", loop_name(crossed));
     for (int i = 0; i < n; i++) {
-        if (band[i]->u.loop.ordered)
-            return refuse(p, REJECT_ORDERED, "loop '%s'", loop_name(band[i]));
         for (int j = 0; j < n; j++) {
             const struct var *v = band[j]->u.loop.var;
             if (expr_uses_var(band[i]->u.loop.lo, v) || expr_uses_var(band[i]->u.loop.hi, v))

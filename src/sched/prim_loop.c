@@ -53,9 +53,8 @@ static void split_tails(struct stmt *outer, struct stmt *inner, enum tail old, e
 
 /* requires: a serial loop lo..hi of N iterations.
  * before: for v in lo..hi: S(v)
- * after:  for o in 0..ceil(N/F): for i in 0..F: if o*F+i < N: S(lo + o*F + i)     (no `if` where F
- *     divides N)
- *         shift: S(lo + min(o*F, N-F) + i) and no `if` */
+ * after:  for o in 0..ceil(N/F): for i in 0..F: if o*F+i < N: S(lo + o*F + i)
+ *         no `if` where F divides N;  shift: S(lo + min(o*F, N-F) + i) and no `if` */
 void apply_SPLIT(struct plan *p)
 {
     struct nest *n = p->n;
@@ -95,7 +94,8 @@ void apply_SPLIT(struct plan *p)
 /* ---- fuse and reorder ------------------------------------------------------------------------ */
 
 /* requires: b is the whole body of a, both serial from 0, both pure or both reduce, b's extent B
- * constant. before: for a in 0..A: for b in 0..B: S(a, b)
+ * constant.
+ * before: for a in 0..A: for b in 0..B: S(a, b)
  * after:  for f in 0..A*B: S(f / B, f % B) */
 void apply_FUSE(struct plan *p)
 {
@@ -115,7 +115,7 @@ void apply_FUSE(struct plan *p)
     body->parent = a;
 }
 
-/* requires: all in one perfect band; none ordered; bounds independent; no overlap below a reduce
+/* requires: all in one perfect band; none crosses an ordered loop; bounds independent; no overlap below a reduce
  * loop.
  * before: for a: for b: for c: S     reorder c a
  * after:  for c: for b: for a: S     (they permute within the positions they occupy) */
@@ -138,14 +138,14 @@ void apply_REORDER(struct plan *p)
 
 /* ---- marks ----------------------------------------------------------------------------------- */
 
-/* before: for v in 0..16: S    after: for v in 0..16 vector: S    (lower makes S work on 16
- * lanes) */
+/* before: for v in 0..16: S    after: for v in 0..16 vector: S
+ * (lower makes S work on 16 lanes) */
 void apply_VECTORIZE(struct plan *p) { p->loop[0]->u.loop.kind = LOOP_VECTOR; }
-/* before: for v in 0..4: S     after: for v in 0..4 unroll: S     (lower writes S out four
- * times) */
+/* before: for v in 0..4: S     after: for v in 0..4 unroll: S
+ * (lower writes S out four times) */
 void apply_UNROLL(struct plan *p) { p->loop[0]->u.loop.kind = LOOP_UNROLL; }
-/* before: for v in 0..N: S     after: for v in 0..N parallel: S   (lower hands iterations to
- *                                                                 par->run) */
+/* before: for v in 0..N: S     after: for v in 0..N parallel: S
+ * (lower hands iterations to par->run) */
 void apply_PARALLEL(struct plan *p) { p->loop[0]->u.loop.kind = LOOP_PARALLEL; }
 
 /* ---- rfactor --------------------------------------------------------------------------------- */
@@ -249,7 +249,8 @@ static void insert_partial(struct plan *p, int rank, const struct expr *const *e
 }
 
 /* requires: v and r reduce loops of constant extent in a top-level stage of sum, prod, max, min or
- * any. before: for i: for v in 0..V: for r: y[i] += f(i, v, r)
+ * any.
+ * before: for i: for v in 0..V: for r: y[i] += f(i, v, r)
  * after:  stage NAME: for i: for v in 0..V: for r: NAME[i, v] += f(i, v, r)
  *         stage y:    for i: for v in 0..V: y[i] += NAME[i, v] */
 void apply_RFACTOR(struct plan *p)
