@@ -26,8 +26,8 @@ size_t arena_bytes(const struct arena *a); /* bytes handed out, for caps */
 #define ARENA_NEW(a, T)      ((T *)arena_alloc((a), sizeof(T)))
 #define ARENA_ARRAY(a, T, n) ((T *)arena_alloc((a), (size_t)(n) * sizeof(T)))
 
-/* Raw heap for objects with their own lifetime; the only malloc in quern. Zeroed; abort on failure.
- */
+/* Raw heap for objects with their own lifetime; the only malloc in quern. Zeroed; abort on
+ * failure. */
 void *mem_new(size_t n);
 void *mem_grow(void *p, size_t old_n, size_t new_n); /* new tail zeroed */
 void mem_free(void *p);

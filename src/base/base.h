@@ -1,7 +1,7 @@
 /* base: words every room uses. No domain knowledge lives here; depends on libc only.
  *
- *   QN_CHECK(n > 0, "split factor %d", n);     our bug: prints where and what, aborts, always
- * compiled in
+ *   QN_CHECK(n > 0, "split factor %d", n);   our bug: prints where and what, aborts, always
+ *                                            compiled in
  *
  * Three kinds of failure, three mechanisms: our bug -> QN_CHECK; a bad candidate -> an ordinary
  * result (enum reject, enum verdict); the world -> enum rc + struct err (err.h). */

@@ -104,8 +104,8 @@ size_t utf8_step(const char *s, size_t n, uint32_t *cp)
     return len;
 }
 
-/* What could drive a terminal or reorder what a reader sees: C0, DEL, C1, bidirectional controls.
- */
+/* What could drive a terminal or reorder what a reader sees: C0, DEL, C1, bidirectional
+ * controls. */
 static bool is_control(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x202A && c <= 0x202E) ||

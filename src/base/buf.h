@@ -1,7 +1,8 @@
 /* buf: growable text or bytes with a hard maximum given at init.
  *
- *   struct buf b; buf_init(&b, 1 << 20); buf_printf(&b, "split %s %d\n", loop, f); use(b.p, b.n);
- * buf_fini(&b);
+ *   struct buf b; buf_init(&b, 1 << 20);
+ *   buf_printf(&b, "split %s %d\n", loop, f); use(b.p, b.n);
+ *   buf_fini(&b);
  *
  * Above the maximum the buffer goes `full`, keeps what it had, and ignores later writes: check once
  * at the end. b.p is always NUL-terminated (b.n does not count it); before the first write it is

@@ -4,9 +4,11 @@
  *   struct compare c = {.mode = CMP_BITS}; compare_f32(&c, got, want, NULL, n);
  *   c.bad == 0 ?  ok : element c.worst_at is off by c.max_err (its bound c.worst_bound)
  *
- * CMP_BITS: equal bits, except that +0 and -0 are equal. CMP_BOUND: |got - want| <= bound[i] (f64
- * array). CMP_REL_L2: ||got-want|| <= tol * ||want||, and each |err| <= 30*tol*rms(want)
- * (the errors of fast convolutions differ a lot between the places of a tile).
+ *   CMP_BITS     equal bits, except that +0 and -0 are equal
+ *   CMP_BOUND    |got - want| <= bound[i] (f64 array)
+ *   CMP_REL_L2   ||got-want|| <= tol * ||want||, and each |err| <= 30*tol*rms(want) (the errors of
+ *                fast convolutions differ a lot between the places of a tile)
+ *
  * NaN in `got` where `want` is finite is always bad. */
 #ifndef QN_COMPARE_H
 #define QN_COMPARE_H

@@ -2,8 +2,8 @@
  * the origin, into the caller's struct err and wrapped on the way up; the level that decides prints
  * it.
  *
- *   if (fd < 0) return err_set(e, RC_STORE, "fs.open", "cannot open '%s': %s", path,
- * strerror(errno));
+ *   if (fd < 0)
+ *       return err_set(e, RC_STORE, "fs.open", "cannot open '%s': %s", path, strerror(errno));
  *
  * `code` is the stable, finer error string of --json ("dsl.unknown_name"); rc is the exit code. */
 #ifndef QN_ERR_H

@@ -1,7 +1,7 @@
 /* fs: files as wholes, and where quern's data folders are.
  *
- *   fs_write("best.jsonl", text, n, &e)   ->   best.jsonl.tmp.4711.0, fsync, rename, fsync of the
- * folder
+ *   fs_write("best.jsonl", text, n, &e)
+ *     ->  best.jsonl.tmp.4711.0, fsync, rename, fsync of the folder
  *
  * Invariants: a reader never sees half a file; no temporary is left behind by a failed write; every
  * descriptor is close-on-exec. */

@@ -1,5 +1,5 @@
-/* log: messages for people, on stderr. Level from QUERN_LOG (error warn info debug), default warn.
- */
+/* log: messages for people, on stderr. Level from QUERN_LOG (error warn info debug), default
+ * warn. */
 #ifndef QN_LOG_H
 #define QN_LOG_H
 

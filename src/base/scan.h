@@ -7,6 +7,7 @@
  * (1.5, 1e-3, 0x1p-3), strings "..." and punctuation (longest match of a fixed list: -> == != <= >=
  * << >> && || .. and every single ASCII mark). `#` starts a comment to the end of the line. With
  * scan.newlines set, a line end is a token TOK_EOL (empty lines collapsed).
+ *
  * Errors are sticky: the first is kept in s.err and every later token is TOK_END, so parsing code
  * stays straight and tests once at the end. Input must be UTF-8 without NUL; length limit 1 MiB. */
 #ifndef QN_SCAN_H

@@ -1,8 +1,9 @@
 /* sm: state machines as tables. Only sm_move changes a state; a move the table does not allow is
  * our bug and aborts with both names.
  *
- *   static const struct sm_state S[] = {[IDLE] = {"idle", SM(BUSY)}, [BUSY] = {"busy", SM(IDLE) |
- * SM(DEAD)}, ...}; struct sm m; sm_init(&m, S, 3, IDLE); sm_move(&m, BUSY); */
+ *   static const struct sm_state S[] = {[IDLE] = {"idle", SM(BUSY)},
+ *                                       [BUSY] = {"busy", SM(IDLE) | SM(DEAD)}, ...};
+ *   struct sm m; sm_init(&m, S, 3, IDLE); sm_move(&m, BUSY); */
 #ifndef QN_SM_H
 #define QN_SM_H
 

@@ -1,7 +1,7 @@
 /* vec: a typed growable array on the heap.
  *
- *   VEC(int) v = {0}; vec_push(&v, 3); for (size_t i = 0; i < v.n; i++) use(v.p[i]); vec_free(&v);
- */
+ *   VEC(int) v = {0}; vec_push(&v, 3); for (size_t i = 0; i < v.n; i++) use(v.p[i]);
+ *   vec_free(&v); */
 #ifndef QN_VEC_H
 #define QN_VEC_H
 

@@ -3,6 +3,7 @@
  *   claim row (pid 4711, started 123456, boot b1...) -> pid 4711 exists and started then: alive
  *
  * Advisory only: the epoch of a run is what keeps two processes from adding rows to one run.
+ *
  * Invariants: a claim is never taken from a living, unexpired process of this machine; a claim left
  * by a killed process or an earlier boot never blocks anyone. */
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* copy: reading a log in a folder that may not be written (a shared archive, a read-only mount).
+ *
  * SQLite needs a WAL index beside the file, so the reader gets a private copy of file and WAL.
  *
  * Nothing is locked, so the copy must be consistent by its order: the WAL's header, then the file,

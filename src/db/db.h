@@ -4,10 +4,11 @@
  *   struct db *d;  struct db_run run;  struct arena *a = arena_new();
  *   db_open(&d, NULL, DB_WRITE, &e);                             default path, created if missing
  *   db_run_open(d, &key, seed, options, a, &run, &e);            fresh, resumed (run.rows) or
- * finished while (the search, fed with run.rows first, proposes a batch) { for each result:
- * db_put(d, &run, &row, &e);              buffered; row.id is set db_run_cursor(d, &run, state,
- * sizeof state);             optional, same transaction db_commit(d, &e); RC_OK: these rows are on
- * disk
+ *                                                                finished
+ *   while (the search, fed with run.rows first, proposes a batch) {
+ *       for each result: db_put(d, &run, &row, &e);              buffered; row.id is set
+ *       db_run_cursor(d, &run, state, sizeof state);             optional, same transaction
+ *       db_commit(d, &e);                                        RC_OK: these rows are on disk
  *   }
  *   db_run_finish(d, &run, champion_id, "converged", &e);
  *   db_close(d);

@@ -1,7 +1,7 @@
 /* fail: SQLite's result codes as quern's errors, each with advice (errors.def).
  *
- *   SQLITE_FULL while committing -> RC_STORE "db.full": cannot save to 'log.db': database or disk
- * is full; ...
+ *   SQLITE_FULL while committing
+ *     -> RC_STORE "db.full": cannot save to 'log.db': database or disk is full; ...
  *
  * Invariant: after an error that may have lost a sync or found damage the handle is dead for
  * writing, because the kernel reports a failed fsync once and then forgets it. */

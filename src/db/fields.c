@@ -1,7 +1,7 @@
 /* fields: the columns of a record as one table, from which checking, SQL and JSON follow.
  *
- *   {"tier", F_INT32, H_RECORD, at tier, 0, 3}  ->  column r.tier, JSON "tier":2, "tier is 7, not
- * in 0..3"
+ *   {"tier", F_INT32, H_RECORD, at tier, 0, 3}
+ *     ->  column r.tier, JSON "tier":2, "tier is 7, not in 0..3"
  *
  * Invariants: sorted by name; whatever db_row_check accepts the schema accepts too. */
 #include <float.h>

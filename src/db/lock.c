@@ -1,8 +1,8 @@
 /* lock: the side file PATH.lock and the file systems where locks cannot be trusted.
  *
  *   byte 0 `write`  exclusive for one group commit, checkpoint or close (SQLite before 3.51.3 can
- * damage a WAL that two connections write or checkpoint at once) byte 1 `use`    shared by every
- * CLI that writes, exclusive for a daemon's life
+ *                   damage a WAL that two connections write or checkpoint at once)
+ *   byte 1 `use`    shared by every CLI that writes, exclusive for a daemon's life
  *
  * Open-file-description locks: they belong to the descriptor, so threads exclude each other too,
  * closing another descriptor of the file drops nothing, and the kernel frees them when a process

@@ -78,8 +78,8 @@ static enum rc complete_row(struct db *d, struct db_row *r, struct err *e)
     return RC_OK;
 }
 
-/* One counted row a step: the last mistake of a search that would otherwise poison its own group.
- */
+/* One counted row a step: the last mistake of a search that would otherwise poison its own
+ * group. */
 static enum rc check_step(struct db *d, const struct db_run *run, const struct db_row *r,
                           struct err *e)
 {

@@ -1,7 +1,7 @@
 /* schema: what is in the file: ours or not, which version, creating it, bringing it forward.
  *
- *   empty file -> tuning-db/schema.sql;  version 1 of 3 -> backup FILE.v1.bak, 0002_*.sql,
- * 0003_*.sql
+ *   empty file       ->  tuning-db/schema.sql
+ *   version 1 of 3   ->  backup FILE.v1.bak, 0002_*.sql, 0003_*.sql
  *
  * Invariants: a file is never half created or half migrated (one transaction each); a file we do
  * not understand is not written to. */

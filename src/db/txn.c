@@ -70,8 +70,8 @@ enum rc db_txn_end(struct db *d, enum rc rc, struct err *e)
 {
     if (rc == RC_OK) rc = run_stmt(d, DB_S_COMMIT, "save to", e);
     if (rc != RC_OK && !sqlite3_get_autocommit(d->sql)) {
-        /* SQLite undoes the transaction in memory even where the disk fails; the first error stays.
-         */
+        /* SQLite undoes the transaction in memory even where the disk fails; the first error
+         * stays. */
         sqlite3_stmt *s = db_stmt(d, DB_S_ROLLBACK, NULL);
         if (s) {
             sqlite3_step(s);

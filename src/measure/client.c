@@ -3,8 +3,8 @@
  *   idle --submit--> busy --reply | death | deadline | nonsense--> ready --wait--> idle
  *
  * Invariants: after any failure the runner is killed and reaped at once and a new one starts at the
- * next submit; a reply is taken only if its number is the job's, so a late one cannot be mistaken.
- */
+ * next submit; a reply is taken only if its number is the job's, so a late one cannot be
+ * mistaken. */
 #include "measure/client.h"
 
 #include <errno.h>

@@ -1,15 +1,16 @@
 /* client: one quern-runner as seen from the tuner. The only file of the room that does I/O.
  *
- *   struct client *c = client_open(NULL, &e);                 spawns quern-runner beside this
- * program struct client_reply r; client_submit(c, WIRE_SCREEN, &screen, 5000, &e);         at most
- * one job in flight client_wait(c, &r, &e);                                   r.type ==
- * WIRE_RESULT, r.result client_close(c);
+ *   struct client *c = client_open(NULL, &e);           spawns quern-runner beside this program
+ *   struct client_reply r;
+ *   client_submit(c, WIRE_SCREEN, &screen, 5000, &e);   at most one job in flight
+ *   client_wait(c, &r, &e);                             r.type == WIRE_RESULT, r.result
+ *   client_close(c);
  *
  * Failures of the world become results: when the runner dies, stalls past the deadline or talks
  * nonsense, the reply is a RESULT with verdict transport or runner_bug, and the runner is started
  * again before the next job. Only "cannot start it at all" is an error. Replies live until the next
- * client_submit. A race is driven by client_race: the state machine of race.h over one connection.
- */
+ * client_submit. A race is driven by client_race: the state machine of race.h over one
+ * connection. */
 #ifndef QN_MEASURE_CLIENT_H
 #define QN_MEASURE_CLIENT_H
 
@@ -54,8 +55,8 @@ enum rc client_wait(struct client *c, struct client_reply *r, struct err *e);
 /* Submit and wait. */
 enum rc client_call(struct client *c, enum wire_type type, const void *msg, int deadline_ms,
                     struct client_reply *r, struct err *e);
-/* Gives the job in flight up (kills what runs it). The next client_wait returns verdict cancelled.
- */
+/* Gives the job in flight up (kills what runs it). The next client_wait returns verdict
+ * cancelled. */
 void client_cancel(struct client *c);
 
 struct client_race {

@@ -1,7 +1,7 @@
 /* lock: one timing at a time per set of cores, across all quern processes of a user.
  *
- *   struct core_lock l; core_lock_take(&l, cpus, true, &e);  waits, after one log line that says
- * for whom
+ *   struct core_lock l;
+ *   core_lock_take(&l, cpus, true, &e);     waits, after one log line that says for whom
  *   ... time ...
  *   core_lock_drop(&l);
  *

@@ -5,23 +5,25 @@
  *   for (;;) {
  *       struct race_action a = race_next(&r);
  *       if (a.kind == RACE_DONE) break;
- *       ... have the runner step a.live for a.rounds rounds; reopen the job first on RACE_REOPEN
- * ... race_round(&r, ns);                                   once per round
+ *       ... have the runner step a.live for a.rounds rounds;
+ *           reopen the job first on RACE_REOPEN ...
+ *       race_round(&r, ns);                                   once per round
  *   }
  *   r.winner, r.entries[i].ratio_lo ... ratio_hi
  *
  * Statistic: the median over rounds of the paired log-ratio log(t_entry / t_incumbent), with the
  * interval of stats.h. Rules:
  *   drop     an entry whose interval against the present leader lies above 0 (alpha_drop), or that
- * was at least drop_ratio slower in each of the first drop_rounds rounds. Dropping only rejects; a
- * wrong drop loses a candidate, it crowns none. crown    the leader wins over the incumbent when
- * its interval (alpha / (entries - 1)) lies below 0. Otherwise the incumbent stays: "not
- * separated". stop     one entry left; or leader crowned and separated from every rival or tied
- * with it within tie_width; or max_rounds. noisy    at max_rounds, when the leader's interval is
- * wider than noisy_width.
+ *            was at least drop_ratio slower in each of the first drop_rounds rounds. Dropping only
+ *            rejects; a wrong drop loses a candidate, it crowns none.
+ *   crown    the leader wins over the incumbent when its interval (alpha / (entries - 1)) lies
+ *            below 0. Otherwise the incumbent stays: "not separated".
+ *   stop     one entry left; or leader crowned and separated from every rival or tied with it
+ *            within tie_width; or max_rounds.
+ *   noisy    at max_rounds, when the leader's interval is wider than noisy_width.
  *
- * Invariants: every sample given is kept; the outcome is a function of configuration and samples.
- */
+ * Invariants: every sample given is kept; the outcome is a function of configuration and
+ * samples. */
 #ifndef QN_MEASURE_RACE_H
 #define QN_MEASURE_RACE_H
 

@@ -5,7 +5,9 @@
  *
  * The interval. Let S(m) be how many of n independent samples exceed m. If m is the median, each
  * exceeds it with probability 1/2, and for the Beta(1/2,1/2) mixture
+ *
  *     M_n = 2^n B(S + 1/2, n - S + 1/2) / B(1/2, 1/2)
+ *
  * is a non-negative martingale with mean 1 (Robbins, Ann. Math. Stat. 41, 1970; Howard and Ramdas,
  * Bernoulli 28(3), 2022). By Ville's inequality P(some n: M_n >= 1/alpha) <= alpha. The interval
  * holds every m with M_n < 1/alpha, so its ends are order statistics: distribution-free, no
@@ -21,8 +23,8 @@
 
 /* NaN for n == 0. v is not changed. */
 double stats_median(const double *v, size_t n);
-/* Median absolute deviation from the median, times 1.4826 (a standard deviation for normal data).
- */
+/* Median absolute deviation from the median, times 1.4826 (a standard deviation for normal
+ * data). */
 double stats_mad(const double *v, size_t n);
 double stats_quantile(const double *v, size_t n, double q);
 /* Number of extreme samples to drop on each side at n looks: the interval is [v(k+1), v(n-k)] of

@@ -1,9 +1,10 @@
 /* host: what the running machine says about itself.
  *
  *   host_target_name() -> "zen4"      a file whose `match` names this vendor, family and model and
- * whose ISA the CPU has, else the highest x86-64 level it has; elsewhere by architecture
+ *                                     whose ISA the CPU has, else the highest x86-64 level it has;
+ *                                     elsewhere by architecture
  *   host_overlay(t)                   part and stepping, caches from sysfs, cores from the affinity
- * mask
+ *                                     mask
  *
  * Invariant: a level is chosen only if CPUID *and* the operating system (XCR0, through the
  * compiler's probe) allow it. */

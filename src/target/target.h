@@ -2,8 +2,9 @@
  * NAME`).
  *
  *   struct target *t; target_load("host", &t, &e);   "host" = detected: cpuid and sysfs over the
- * best matching file t->lanes_f32, t->vregs, t->l1, ...                every fact with its origin
- * (file:line, detected, derived)
+ *                                                    best matching file
+ *   t->lanes_f32, t->vregs, t->l1, ...               every fact with its origin (file:line,
+ *                                                    detected, derived)
  *
  * A number in C that changes with the machine is in the wrong room: it belongs here. */
 #ifndef QN_TARGET_H

@@ -6,10 +6,12 @@
  *   wire_payload(a, &h, payload, &msg, &e);                      checks crc, decodes into the arena
  *
  * Structures, messages and closed sets are the tables structs.def, msgs.def, sets.def, dtypes.def,
- * verdicts.def; WIRE.txt describes the bytes. Invariants: a decoder survives any bytes, allocates
- * at most a fixed multiple of them, and accepts exactly what the encoder produces (decode . encode
- * = identity, and encode . decode gives the same bytes). Byte arrays of a decoded message point
- * into the payload. */
+ * verdicts.def; WIRE.txt describes the bytes. Byte arrays of a decoded message point into the
+ * payload.
+ *
+ * Invariants: a decoder survives any bytes, allocates at most a fixed multiple of them, and accepts
+ * exactly what the encoder produces (decode . encode = identity, and encode . decode gives the same
+ * bytes). */
 #ifndef QN_WIRE_WIRE_H
 #define QN_WIRE_WIRE_H
 
@@ -153,8 +155,8 @@ enum rc wire_payload(struct arena *a, const struct wire_header *h, const uint8_t
 /* Bytes that identify a task (its canonical encoding), appended to out. */
 enum rc wire_task_bytes(struct buf *out, const struct wire_task *task, struct err *e);
 /* Does the job make sense: dtype and count give bytes, entry offsets lie in the code, sizes do not
- * overflow, at least one output? Same check on both sides. Codes: job.buffer, job.blob, job.limit.
- */
+ * overflow, at least one output? Same check on both sides. Codes: job.buffer, job.blob,
+ * job.limit. */
 enum rc wire_task_check(const struct wire_task *task, struct err *e);
 enum rc wire_blob_check(const struct wire_blob *blob, struct err *e);
 
