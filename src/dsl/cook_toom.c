@@ -8,7 +8,9 @@
  *   at[i][j] = p_j^i, last column e_{m-1};   g[i][j] = p_i^j / f_i, last row e_{r-1};
  *   bt[i] = coefficients of prod_{k != i} (x - p_k), last row prod_k (x - p_k).
  * Where f_0 < 0, row 0 of g and of bt change sign (their product is the same; the numbers are
- * nicer). Invariant: y = at ((g w) * (bt x)) holds exactly; tests prove it in rationals. */
+ * nicer).
+ *
+ * Invariant: y = at ((g w) * (bt x)) holds exactly; tests prove it in rationals. */
 #include "dsl/ast.h"
 
 enum { TOOM_MAX = 32 };

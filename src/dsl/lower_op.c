@@ -9,6 +9,7 @@
  * text, a stage's inner reductions before it. A whole right side that is one reduction goes
  * straight into a temp target of its type; an out target gets a temp `y.sum` and a stage that
  * copies, so that every schedule finds the accumulation apart from the store.
+ *
  * Invariants: every equation's pieces are covered and every read is proved (cover.c, lower_read.c)
  * before the nest is handed out; dyn extents are variables, all else is constant. */
 #include <inttypes.h>

@@ -6,7 +6,9 @@
  * The temp has a dimension for each outer index the body really uses, in their order, so softmax's
  * row maximum is y.max[m]. Equal reductions of one equation are computed once. argmax keeps two
  * temps, the value and the index (`.at`), and ties go to the lowest index; over several indices it
- * is the row-major one. Invariant: a stage is appended before the stage that reads it. */
+ * is the row-major one.
+ *
+ * Invariant: a stage is appended before the stage that reads it. */
 #include <stdio.h>
 #include <string.h>
 

@@ -7,8 +7,9 @@
  * One walk carries, for every expression, a bound on |value| when inputs are integers of at most
  * `a`, and whether the value then is an exact integer. The largest a in 8..1 for which every
  * partial result stays exact is the magnitude; if none does, data come from the budget's side
- * (impulses, random reals). Invariant: `exact` is only said when every order of summation gives the
- * same bits. */
+ * (impulses, random reals).
+ *
+ * Invariant: `exact` is only said when every order of summation gives the same bits. */
 #include <math.h>
 #include <string.h>
 

@@ -18,8 +18,7 @@ enum { STEPS = 96 };
 
 static const struct range anything = {INT64_MIN, INT64_MAX};
 
-/* ---- interval arithmetic; INT64_MIN and INT64_MAX are infinities -------------------------------
- */
+/* ---- interval arithmetic; INT64_MIN and INT64_MAX are infinities ----------------------------- */
 
 static bool is_inf(int64_t v) { return v == INT64_MIN || v == INT64_MAX; }
 
@@ -195,8 +194,7 @@ struct range expr_range(const struct env *env, const struct expr *e)
     return r;
 }
 
-/* ---- the environment --------------------------------------------------------------------------
- */
+/* ---- the environment ------------------------------------------------------------------------- */
 
 struct env *env_new(struct ir *ir)
 {
@@ -322,8 +320,7 @@ struct env *env_at(struct ir *ir, const struct nest *n, const struct stmt *s)
     return env;
 }
 
-/* ---- the prover -------------------------------------------------------------------------------
- */
+/* ---- the prover ------------------------------------------------------------------------------ */
 
 struct prover {
     const struct env *env;

@@ -4,8 +4,8 @@
  *   expr_make(ir, OP_ADD, s64, {x, y}, 2, NULL) == expr_make(ir, OP_ADD, s64, {x, y}, 2, NULL)
  *
  * Invariants: every node in the table is well typed (expr_type_error says NULL); children are older
- * (smaller id) than parents; constants are canonical (ints wrapped, reals rounded to their type).
- */
+ * (smaller id) than parents; constants are canonical (ints wrapped, reals rounded to their
+ * type). */
 #include <string.h>
 
 #include "base/hash.h"
@@ -47,8 +47,7 @@ const struct var *var_new(struct ir *ir, const char *name, struct type type)
     return v;
 }
 
-/* ---- typing -----------------------------------------------------------------------------------
- */
+/* ---- typing ---------------------------------------------------------------------------------- */
 
 static bool is_index(const struct expr *e) { return e->type.dtype == TYPE_S64; }
 
@@ -201,8 +200,7 @@ const char *expr_type_error(enum op op, struct type type, const struct expr *con
     }
 }
 
-/* ---- interning --------------------------------------------------------------------------------
- */
+/* ---- interning ------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t h, uint64_t v)
 {
@@ -308,8 +306,7 @@ const struct expr *expr_make(struct ir *ir, enum op op, struct type type,
     return made;
 }
 
-/* ---- leaves and forms without folding ---------------------------------------------------------
- */
+/* ---- leaves and forms without folding -------------------------------------------------------- */
 
 static const struct expr *maybe_splat(struct ir *ir, const struct expr *e, struct type t)
 {

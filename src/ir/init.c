@@ -8,8 +8,8 @@
  *                                            y[m, n] += a[..] started
  *
  * Invariants: after nest_place_inits each UPDATE is `started` and a second call changes nothing; an
- * init covers every element its updates touch; guards that mention a reduce variable are dropped.
- */
+ * init covers every element its updates touch; guards that mention a reduce variable are
+ * dropped. */
 #include <math.h>
 
 #include "ir/private.h"
@@ -90,8 +90,7 @@ const struct expr *reduce_combine(struct ir *ir, const struct stmt *update, int 
     QN_UNREACHABLE("reduction %d", update->u.update.op);
 }
 
-/* ---- placing the starts -----------------------------------------------------------------------
- */
+/* ---- placing the starts ---------------------------------------------------------------------- */
 
 enum { PATH_MAX_DEPTH = 128 };
 

@@ -9,8 +9,8 @@
  * Vectors are arrays of lanes. An IF whose condition has lanes masks the vector stores below it.
  *
  * Invariants: no byte outside a tensor's storage is touched, whatever the nest says; every
- * subscript is checked against its own dimension; after the first error nothing is stored any more.
- */
+ * subscript is checked against its own dimension; after the first error nothing is stored any
+ * more. */
 #include <string.h>
 
 #include "ir/private.h"
@@ -42,8 +42,7 @@ static void fail(struct interp *in, const char *code, const char *what, const ch
     in->failed = true;
 }
 
-/* ---- memory -----------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void load_lane(const struct mem *m, enum dtype d, int64_t at, union scalar *out)
 {
@@ -201,8 +200,7 @@ static int64_t locate(struct interp *in, const struct tensor *t, const union sca
     return offset;
 }
 
-/* ---- expressions ------------------------------------------------------------------------------
- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 static void eval_load(struct interp *in, const struct expr *e, union scalar *out)
 {
@@ -296,8 +294,7 @@ static void eval(struct interp *in, const struct expr *e, const union scalar **o
     in->stamp[e->id] = in->gen;
 }
 
-/* ---- statements -------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static void bind(struct interp *in, const struct var *v, const union scalar *value)
 {

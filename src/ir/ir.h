@@ -37,6 +37,7 @@
  *  I7  Parent links are right; a BLOCK's children are not BLOCKs.
  *  I8  In a kernel: no STAGE, UPDATE, VECTOR or UNROLL loop; every tensor is flat (rank 1); REG
  *      tensors have constant subscripts and vector element type; no EXP..COS.
+ *
  * Not here: what may be done to a nest (sched), how a machine says it (lower, codegen). */
 #ifndef QN_IR_H
 #define QN_IR_H

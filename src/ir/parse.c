@@ -14,8 +14,7 @@
 
 enum { TABLE_VALUES = 1 << 16 };
 
-/* ---- declarations -----------------------------------------------------------------------------
- */
+/* ---- declarations ---------------------------------------------------------------------------- */
 
 static bool parse_scope(struct parser *p, enum scope *out)
 {
@@ -130,8 +129,7 @@ static void parse_declarations(struct parser *p)
     }
 }
 
-/* ---- statements -------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static struct stmt *parse_block(struct parser *p, int outer_col);
 

@@ -1,6 +1,6 @@
 /* Names and expressions of the nest text: precedence climbing with C's levels, nothing folded.
  *
- *   a[i, j + 1] * 2.0      (x[i - 1] if 0 <= i - 1 else 0.0)      cast_sat_even(s8, v) f64(0.5)
+ *   a[i, j + 1] * 2.0     (x[i - 1] if 0 <= i - 1 else 0.0)     cast_sat_even(s8, v)     f64(0.5)
  *
  * Invariants: types are checked before a node is made, as the text's fault (nest.type); nesting and
  * size are bounded, so that no text can exhaust the stack here or in later walks. */
@@ -11,8 +11,7 @@
 
 static const struct expr *parse_expr(struct parser *p, int level);
 
-/* ---- names ------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 void parse_name(struct parser *p, char out[PARSE_NAME])
 {
@@ -78,8 +77,7 @@ void parse_end_line(struct parser *p)
         scan_error(&p->s, NULL, "nest.syntax", "expected the end of the line");
 }
 
-/* ---- expressions ------------------------------------------------------------------------------
- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 /* expr_make after checking the types as the text's fault. */
 static const struct expr *make(struct parser *p, const struct tok *at, enum op op, struct type type,

@@ -51,8 +51,7 @@ void name_print(struct buf *b, const char *name)
     buf_printf(b, name_is_plain(name) ? "%s" : "\"%s\"", name);
 }
 
-/* ---- expressions ------------------------------------------------------------------------------
- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 /* C's precedence; 0 = not infix. */
 static int precedence(const struct expr *e)
@@ -206,8 +205,7 @@ void expr_print(struct buf *b, const struct expr *e)
     }
 }
 
-/* ---- declarations -----------------------------------------------------------------------------
- */
+/* ---- declarations ---------------------------------------------------------------------------- */
 
 static void print_layout(struct buf *b, const struct tensor *t)
 {
@@ -249,8 +247,7 @@ static void print_tensor(struct buf *b, const struct tensor *t)
     buf_putc(b, '\n');
 }
 
-/* ---- statements -------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static void print_stmt(struct buf *b, const struct stmt *s, int depth);
 

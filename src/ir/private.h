@@ -56,8 +56,8 @@ union scalar {
     double f;  /* floats, exactly representable in their type */
 };
 /* op on scalars of type `from`, result of type `to` (they differ for CAST, BITCAST and predicates).
- * mode: enum cast_mode. false: division by zero, a shift out of range, or not a scalar operation.
- */
+ * mode: enum cast_mode. false: division by zero, a shift out of range, or not a scalar
+ * operation. */
 bool scalar_eval(enum op op, enum dtype to, enum dtype from, int mode, const union scalar *a,
                  union scalar *out);
 int64_t int_wrap(enum dtype d, int64_t v);

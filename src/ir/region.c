@@ -154,8 +154,7 @@ static const struct expr *bound(struct finder *f, const struct linear *l, bool u
     return bound_with(f, l, l->atom[at], k, high ? v->hi : v->lo, high ? -1 : 0, upper);
 }
 
-/* ---- joining boxes ----------------------------------------------------------------------------
- */
+/* ---- joining boxes --------------------------------------------------------------------------- */
 
 struct only_dyn {
     const struct nest *n;
@@ -228,8 +227,7 @@ static void add_access(struct finder *f, const struct expr *const *idx, int rank
     f->found++;
 }
 
-/* ---- finding accesses -------------------------------------------------------------------------
- */
+/* ---- finding accesses ------------------------------------------------------------------------ */
 
 static void add_inner(struct finder *f, const struct stmt *s)
 {

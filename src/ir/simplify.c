@@ -41,8 +41,7 @@ static int64_t linear_gcd(const struct linear *l)
     return g;
 }
 
-/* ---- sums -------------------------------------------------------------------------------------
- */
+/* ---- sums ------------------------------------------------------------------------------------ */
 
 /* k*c*(x/c) + k*(x%c) -> k*x */
 static bool join_divmod(struct linear *l)
@@ -98,8 +97,7 @@ static const struct expr *simple_sum(struct env *env, const struct expr *e)
     return m ? m : linear_expr(env->ir, &l);
 }
 
-/* ---- division ---------------------------------------------------------------------------------
- */
+/* ---- division -------------------------------------------------------------------------------- */
 
 /* x = c*q + r: takes out of x every term whose coefficient c divides; r keeps a constant with |r.c|
  * < c. */
@@ -190,8 +188,7 @@ static const struct expr *simple_mod(struct env *env, const struct expr *e)
     return expr_mul(ir, expr_binary(ir, OP_MOD, num, expr_int(ir, c)), expr_int(ir, g));
 }
 
-/* ---- min, max ---------------------------------------------------------------------------------
- */
+/* ---- min, max -------------------------------------------------------------------------------- */
 
 /* a >= b always? */
 static bool covers(const struct env *env, const struct expr *a, const struct expr *b)
@@ -224,8 +221,7 @@ static const struct expr *simple_minmax(struct env *env, const struct expr *e)
     return e;
 }
 
-/* ---- comparisons ------------------------------------------------------------------------------
- */
+/* ---- comparisons ----------------------------------------------------------------------------- */
 
 /* l >= 0 as `negatives <= positives + c`, the constant on the side where it is not negative. */
 static const struct expr *compare_expr(struct ir *ir, const struct linear *l)
@@ -347,8 +343,7 @@ static const struct expr *simple_less_vector(struct env *env, const struct expr 
     return yes || no ? expr_int_of(env->ir, e->type, yes) : e;
 }
 
-/* ---- logic ------------------------------------------------------------------------------------
- */
+/* ---- logic ----------------------------------------------------------------------------------- */
 
 enum { CONJUNCTS = 24 };
 
@@ -404,8 +399,7 @@ static const struct expr *simple_logic(struct env *env, const struct expr *e)
     return r;
 }
 
-/* ---- the driver -------------------------------------------------------------------------------
- */
+/* ---- the driver ------------------------------------------------------------------------------ */
 
 static const struct expr *simple_other(struct env *env, const struct expr *e)
 {

@@ -8,8 +8,7 @@
 
 #include "ir/private.h"
 
-/* ---- sets of nodes ----------------------------------------------------------------------------
- */
+/* ---- sets of nodes --------------------------------------------------------------------------- */
 
 void nodeset_init(struct nodeset *s)
 {
@@ -46,8 +45,7 @@ bool nodeset_add(struct nodeset *s, const struct expr *e)
     return true;
 }
 
-/* ---- maps by id -------------------------------------------------------------------------------
- */
+/* ---- maps by id ------------------------------------------------------------------------------ */
 
 static uint32_t idmap_slot(const uint32_t *key, uint32_t cap, uint32_t id)
 {
@@ -110,8 +108,7 @@ void idmap_fini(struct idmap *m)
     *m = (struct idmap){.arena = m->arena};
 }
 
-/* ---- walking ----------------------------------------------------------------------------------
- */
+/* ---- walking --------------------------------------------------------------------------------- */
 
 static void walk_node(struct nodeset *seen, const struct expr *e,
                       void (*fn)(const struct expr *, void *), void *ctx)
@@ -173,8 +170,7 @@ bool expr_uses_tensor(const struct expr *e, const struct tensor *t)
     return u.found;
 }
 
-/* ---- rebuilding -------------------------------------------------------------------------------
- */
+/* ---- rebuilding ------------------------------------------------------------------------------ */
 
 /* Takes the context's memo level off its list, so that a nested map gets another one. */
 static struct expr_memo *memo_take(struct ir *ir)

@@ -1,8 +1,8 @@
 /* Work: how many operations an op asks for, and how many bytes it declares, counted from the naive
  * nest.
  *
- *   conv 56x56x64x64, 3x3, pad 1:   2 * 64 * 64 * (166 valid (p, r)) * (166 valid (q, s)) + the
- * rest
+ *   conv 56x56x64x64, 3x3, pad 1:
+ *     2 * 64 * 64 * (166 valid (p, r)) * (166 valid (q, s)) + the rest
  *
  * A statement counts once per iteration in which its IFs hold and the conditions of all its guarded
  * loads hold. Conjuncts that share no loop variable are counted apart and multiplied; loops that
@@ -35,8 +35,7 @@ struct counter {
     double flops;
 };
 
-/* ---- evaluation at a point --------------------------------------------------------------------
- */
+/* ---- evaluation at a point ------------------------------------------------------------------- */
 
 static int loop_of(const struct counter *c, const struct var *v)
 {
@@ -75,8 +74,7 @@ static int64_t eval(struct counter *c, const struct expr *e)
     return out.i;
 }
 
-/* ---- grouping ---------------------------------------------------------------------------------
- */
+/* ---- grouping -------------------------------------------------------------------------------- */
 
 /* Union of the groups of every loop whose variable e uses; returns the group or -1. */
 static int unite(struct counter *c, const struct expr *e, int with)
@@ -180,8 +178,7 @@ static double count_points(struct counter *c)
     return n;
 }
 
-/* ---- one statement ----------------------------------------------------------------------------
- */
+/* ---- one statement --------------------------------------------------------------------------- */
 
 static void add_cond(struct counter *c, const struct expr *e)
 {
@@ -278,8 +275,7 @@ static bool count_stmt(struct stmt *s, void *ctx)
     return true;
 }
 
-/* ---- constant stages --------------------------------------------------------------------------
- */
+/* ---- constant stages ------------------------------------------------------------------------- */
 
 struct reads {
     struct counter *c;
