@@ -1,5 +1,5 @@
-/* The state of vectorising one loop, shared by lanes.c (expressions) and vectorize.c (statements).
- */
+/* The state of vectorising one loop, shared by lanes.c (expressions) and vectorize.c
+ * (statements). */
 #ifndef QN_LOWER_LANES_H
 #define QN_LOWER_LANES_H
 

@@ -3,7 +3,7 @@
  *
  *   struct kernel k;
  *   if (lower(nest, target, &opt, &k, &e) != RC_OK) ...   e.code "lower.*": this candidate is
- * rejected
+ *                                                         rejected
  *
  * Invariants: the nest means the same after every pass up to rounding (fused multiply-add,
  * reassociated vector sums, expanded transcendentals); lower_naive runs none of the passes that
@@ -27,8 +27,7 @@ enum rc pass_inits(struct low *l)
 }
 
 /* Once dead code is gone, a copy of a loop may read a temporary whose writer could never run
- * (nothing uses
- * what it reads): the order rule I3 of scheduled nests no longer says anything. */
+ * (nothing uses what it reads): the order rule I3 of scheduled nests no longer says anything. */
 static enum rc check(struct low *l, const struct step *s)
 {
     enum rc rc = nest_verify(l->n, s->stage, l->e);

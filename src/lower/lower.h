@@ -3,20 +3,21 @@
  *
  * Kernel form (ir.h I8), the contract with every back end:
  *   - statements: BLOCK, FOR (SERIAL; PARALLEL at most once on a path), IF, LET, ALLOC (STACK,
- * REG), STORE.
+ *     REG), STORE.
  *   - tensors are flat: rank 1, extent = elements. IN CONST OUT PACKED are buf[] arguments; TEMP
- * lives in scratch at tensor->scratch_at; TABLE is read-only data; STACK a local array; REG n
- * vector (or scalar) variables (tensor->type.lanes wide) with constant subscripts.
+ *     lives in scratch at tensor->scratch_at; TABLE is read-only data; STACK a local array; REG n
+ *     vector (or scalar) variables (tensor->type.lanes wide) with constant subscripts.
  *   - a subscript is an s64 scalar (element access) or has lanes: RAMP(base, INT stride) or,
- * rarely, any integer vector (gather). The value stored has the subscript's lanes. LOAD of a scalar
- * under SPLAT is a broadcast.
+ *     rarely, any integer vector (gather). The value stored has the subscript's lanes. LOAD of a
+ *     scalar under SPLAT is a broadcast.
  *   - IF with a b1 *vector* condition holds exactly one STORE: a masked store. LOADC with a vector
- * condition is a masked load, with a scalar condition a branch or select of addresses: memory is
- * touched only where it holds.
+ *     condition is a masked load, with a scalar condition a branch or select of addresses: memory
+ *     is touched only where it holds.
  *   - FMA appears only if target.fma; EXP..COS never; MIN/MAX/SELECT/compare stay. DIV/MOD on s64
- * floor.
+ *     floor.
  *   - PARALLEL bodies return early never; they read outer scalars (loop variables, LETs) and no
- * outer REG. Back ends add nothing and reorder no floating-point operation. */
+ *     outer REG.
+ * Back ends add nothing and reorder no floating-point operation. */
 #ifndef QN_LOWER_H
 #define QN_LOWER_H
 

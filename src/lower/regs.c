@@ -4,8 +4,9 @@
  * Provides: REG tensors whose type has the lanes of their accesses and whose subscripts count
  * variables. A tensor accessed in vectors here and scalars there (a tail of 9 = 8 + 1) becomes one
  * tensor per width. One whose accesses overlap, or whose subscripts are not constant, becomes a
- * STACK array (TEMP if a parallel loop stands between it and its use). Refuses: lower.reg_tile
- * when that array would not fit, lower.stack when the stack arrays together do not.
+ * STACK array (TEMP if a parallel loop stands between it and its use).
+ * Refuses: lower.reg_tile when that array would not fit, lower.stack when the stack arrays together
+ * do not.
  *
  *     alloc reg acc: f32[32]                          alloc reg acc: f32x16[2]
  *     acc[ramp(16, 1, 16)] = splat(0.0, 16)    -->    acc[1] = splat(0.0, 16) */

@@ -3,7 +3,8 @@
  * Requires: flat tensors whose extents are constant or bounded, like min(N, 64).
  * Provides: tensor->scratch_at and scratch_per_worker for each TEMP, 64-byte aligned, and the two
  * sizes of the kernel: scratch_a bytes once, scratch_b bytes for each worker of a parallel loop
- * (tensors allocated inside one). Refuses: lower.scratch_dynamic, lower.scratch.
+ * (tensors allocated inside one).
+ * Refuses: lower.scratch_dynamic, lower.scratch.
  *
  *     a written in 1, read in 2; b written in 2, read in 3; c written in 3, read in 4
  *     a and c share offset 0, b stands behind them

@@ -1,7 +1,7 @@
 /* Tree helpers of the passes: a rewriting walk, facts about loops, and proving guards away.
  *
- *   rewrite(l, block, fn, ctx)   fn sees each statement after its children and returns what
- * replaces it
+ *   rewrite(l, block, fn, ctx)   fn sees each statement after its children and returns
+ *                                what replaces it
  *
  * Invariants: parent links are right above the statement fn sees, so env_at works there; a body
  * emptied by fn takes its loop, IF, let or alloc with it, up to the root block. */

@@ -7,9 +7,10 @@
  * or HMIN. A parallel loop inside another becomes serial. A loop that cannot be lanes becomes
  * serial (unrolled if it touches registers); so does the outer of two nested vector loops.
  *
- *     for j in 0..16 vector                             acc[ramp(q*16, 1, 16)] = acc[ramp(q*16, 1,
- * 16)] acc[q*16 + j] = acc[q*16 + j]             -->       + splat(x[k], 16) * w[ramp(k*16, 1, 16)]
- *           + x[k] * w[k*16 + j] */
+ *     for j in 0..16 vector
+ *       acc[q*16 + j] = acc[q*16 + j] + x[k] * w[k*16 + j]
+ *     -->
+ *     acc[ramp(q*16, 1, 16)] = acc[ramp(q*16, 1, 16)] + splat(x[k], 16) * w[ramp(k*16, 1, 16)] */
 #include "lower/lanes.h"
 
 static struct stmt *lanes_stmt(struct lanes *x, struct stmt *s);

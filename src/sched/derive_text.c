@@ -1,7 +1,7 @@
 /* derive_text: the roles of a derivation written as a .sched text.
  *
- *     knob V in 1 2 4                      vectors a tile, M rows a tile; tails; order of the tile
- *                                          loops
+ *     knob V in 1 2 4                      vectors a tile, M rows a tile; tails;
+ *                                          order of the tile loops
  *     split y.n {V*16} {TV} y.n_o y.n_i
  *     reorder y.m_o y.n_o y.m_i y.n_i
  *     compute_at acc y.n_o reg

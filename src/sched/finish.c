@@ -1,16 +1,19 @@
 /* finish: what only the whole schedule shows. Guards that protect nothing go, `pad` splits are held
  * to their promise, register tiles and the stack are checked, and index arithmetic is simplified.
  *
- *     alloc reg acc: f32[14, 32]                       the guard below goes: acc and w.pack are
- * padded, x.cache
- *       ..  if y.ko*32 + acc.k < 92                    is read inside, and whoever reads acc[.., k]
- * beyond 92 acc[acc.q, acc.k] += x.cache[..] * w.pack[y.ko, .., acc.k]         guards itself
+ *     alloc reg acc: f32[14, 32]
+ *       ..  if y.ko*32 + acc.k < 92
+ *             acc[acc.q, acc.k] += x.cache[..] * w.pack[y.ko, .., acc.k]
+ *
+ *     the guard goes: acc and w.pack are padded, x.cache is read inside, and whoever reads
+ *     acc[.., k] beyond 92 guards itself
  *
  * A guard may go if its leaf writes only a local tensor, no reduce loop of its own stage is in it
  * (else garbage would be added in), it bounds a subscript of what is added to, no loop with a peel
  * tail is in it (lower trims those), nothing below can trap, and every access stays inside its
- * tensor without it. Invariants: what is dropped changes only elements that no guarded reader asks
- * for. */
+ * tensor without it.
+ *
+ * Invariants: what is dropped changes only elements that no guarded reader asks for. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>

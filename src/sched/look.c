@@ -1,10 +1,9 @@
 /* look: questions about a nest that legality and edits share. Nothing here edits a statement,
  * except guard_stmt, the one way a guard comes into being.
  *
- *     for y.ko in 0..3             loop_of_var(leaf, ki) -> the second loop
- *       for y.ki in 0..32          leaf_in_bounds(ir, env_without(n, leaf, guard), leaf) -> may the
- *                                  guard go?
- *         if y.ko*32 + y.ki < 92
+ *     for y.ko in 0..3                loop_of_var(leaf, ki) -> the second loop
+ *       for y.ki in 0..32             leaf_in_bounds(ir, env_without(n, leaf, guard), leaf)
+ *         if y.ko*32 + y.ki < 92        -> may the guard go?
  *           y[y.ko*32 + y.ki] = ...
  *
  * Invariants: answers are conservative; "surely" means proved by ir's env. */

@@ -7,8 +7,9 @@
  *         .. (x[y.p+r-1, q+s-1] if     ->         stage x.cache
  *              inside(x) else 0.0) ..               for x.cache.0 in 0..3
  *                                                     for x.cache.1 in 0..58
- *                                                       x.cache[x.cache.0, x.cache.1] = (x[y.p +
- *                                                           x.cache.0 - 1, ..] if .. else 0.0)
+ *                                                       x.cache[x.cache.0, x.cache.1] =
+ *                                                          (x[y.p + x.cache.0 - 1, ..] if ..
+ *                                                           else 0.0)
  *                                                .. x.cache[r, q+s] ..
  *
  * Invariants: the copy holds every element of the box; what lies outside the tensor holds the

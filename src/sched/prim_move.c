@@ -141,8 +141,8 @@ static const struct expr *inline_load(struct ir *ir, const struct expr *e, void 
 
 /* requires: an untouched elementwise stage that defines a temporary.
  * before: t[i] = f(x[i]);  y[j] = t[j+1] * 2
- * after:  y[j] = f(x[j+1]) * 2        (a read `t[..] if c else d` becomes select(c, f(x[..] if c
- *                                     else 0), d)) */
+ * after:  y[j] = f(x[j+1]) * 2
+ * A read `t[..] if c else d` becomes select(c, f(x[..] if c else 0), d). */
 void apply_INLINE(struct plan *p)
 {
     struct nest *n = p->n;

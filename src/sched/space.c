@@ -1,8 +1,8 @@
 /* space: a parsed .sched family bound to facts, asked for its knobs and for the trace of a choice.
  *
  *     struct space *sp; space_parse("gemm.sched", text, n, &facts, &sp, &e);
- *     int choice[] = {13, 1, 0}; struct trace *t = space_trace(sp, choice);    NULL: a `require`
- *         fails
+ *     int choice[] = {13, 1, 0};
+ *     struct trace *t = space_trace(sp, choice);        NULL: a `require` fails
  *
  * Invariants: space_trace depends on nothing but the choice; each trace it returns prints and
  * parses. */

@@ -1,13 +1,14 @@
 /* space_derive: a schedule space from the op's own structure, for any naive nest.
  *
  *     stage acc  (temp, reduction)     ->   computed in registers inside y's tile
- *     stage y    (output)              ->   tiled: vectors along its contiguous axis, rows along
- *                                           the next
+ *     stage y    (output)              ->   tiled: vectors along its contiguous axis,
+ *                                           rows along the next
  *
  * How: each stage gets a role (constant: pack phase; host: tiled; guest: computed inside a host's
  * tile; inlined). The roles are written as a .sched text, read back, and tried: random choices are
  * applied to copies of the nest, and what is refused loses the feature that asked for it. The text
  * that remains is a space like a hand-written one, readable and printable.
+ *
  * Invariants: terminates (each round removes a feature); the result holds at least the naive nest's
  * own trace; the same nest and facts give the same text. */
 #include <inttypes.h>

@@ -4,9 +4,10 @@
  *
  * Precedence, loosest first: or, and, not, comparisons, + -, * / %, unary minus. `/` and `%` floor.
  * Functions: min max ceildiv select(c, a, b) pow2 (largest power of two not above) has (is there
- * such a fact). A comparison of a name with an unknown word asks for the fact `name.word` (layout
- * == nhwc), or for a knob's word. Invariants: constants are folded while reading; evaluation never
- * overflows silently. */
+ * such a fact). A comparison of a name with an unknown word asks for the fact `name.word`
+ * (layout == nhwc), or for a knob's word.
+ *
+ * Invariants: constants are folded while reading; evaluation never overflows silently. */
 #include <string.h>
 
 #include "sched/space_int.h"

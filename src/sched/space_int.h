@@ -3,6 +3,7 @@
  *
  *     require MR*NV + NV + 1 <= target.vregs      facts are constants when the space is read, so
  *                                                 this tree holds MR, NV and 32, and nothing else
+ *
  * Invariants: a tree mentions only knobs declared before it; a `let` is another name for its
  * tree. */
 #ifndef QN_SCHED_SPACE_INT_H

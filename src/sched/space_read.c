@@ -11,9 +11,10 @@
  *     end
  *     codegen misched={MS}
  *
- * One statement a line; SCHED.txt has the grammar. Invariants: facts are constants once the space
- * is read; errors carry the position in the file and stop the reading; nothing here evaluates
- * knobs. */
+ * One statement a line; SCHED.txt has the grammar.
+ *
+ * Invariants: facts are constants once the space is read; errors carry the position in the file and
+ * stop the reading; nothing here evaluates knobs. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

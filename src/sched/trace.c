@@ -6,7 +6,9 @@
  *     codegen misched=off addr=hoist
  *
  * Reading checks what can be seen without a nest: the primitive exists, its arguments have the
- * right kinds. Invariants: parse(print(t)) prints the same text; a trace owns its words. */
+ * right kinds.
+ *
+ * Invariants: parse(print(t)) prints the same text; a trace owns its words. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
