@@ -3,8 +3,9 @@
  *   task, target, form, prefix, licence, schedule (with hash), record and its measured time,
  *       generator version
  *
- * so that `quern emit --check` makes the same bytes again without any log. Invariant: no date,
- * host, path, or user enters. */
+ * so that `quern emit --check` makes the same bytes again without any log.
+ *
+ * Invariant: no date, host, path, or user enters. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>

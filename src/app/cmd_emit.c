@@ -1,8 +1,8 @@
 /* quern emit: winners as C files for an app to check in; --check makes such files again and
  * compares.
  *
- *   DIR/PREFIXsymbol.c  .h  _test.c     one of each a task; several tasks: one umbrella header
- *                                       PREFIXkernels.h */
+ *   DIR/PREFIXsymbol.c  .h  _test.c     one of each a task
+ *   DIR/PREFIXkernels.h                 one umbrella header for several tasks */
 #include <stdio.h>
 #include <string.h>
 

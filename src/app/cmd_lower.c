@@ -1,8 +1,7 @@
 /* quern lower: every stage of one task and schedule as text, from operator to assembly.
  *
- *   --stage nest          one stage on stdout      --stage all       all of them, with headings
- *   -o DIR                a file each              --diff split      what those schedule steps
- *                                                                    changed */
+ *   --stage nest     one stage on stdout     --stage all      all of them, with headings
+ *   -o DIR           a file each             --diff split     what those schedule steps changed */
 #include <stdio.h>
 #include <string.h>
 

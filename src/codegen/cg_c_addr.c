@@ -1,13 +1,14 @@
 /* cg_c_addr: addresses that several accesses of one block share.
  *
- *   w[i*64 + k], w[i*64 + k + 16]   ->   const float *w_1 = &w[i * 64 + k]; QN_FIX(w_1);   w_1[0],
- * w_1[16]
+ *   w[i*64 + k], w[i*64 + k + 16]
+ *     ->  const float *w_1 = &w[i * 64 + k]; QN_FIX(w_1);   w_1[0], w_1[16]
  *
  * Why: clang turns sums into disjoint ors with a register each, and moves loads of one address
  * across blocks until nothing fits; a pointer it cannot look through leaves displacements, and
- * keeps each block to itself, as machine code from the nest is. Invariant: the pointer is that of
- * an element really accessed where it is declared, so no address outside an array is ever formed.
- */
+ * keeps each block to itself, as machine code from the nest is.
+ *
+ * Invariant: the pointer is that of an element really accessed where it is declared, so no address
+ * outside an array is ever formed. */
 #include <string.h>
 
 #include "base/map.h"

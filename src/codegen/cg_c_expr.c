@@ -1,7 +1,7 @@
 /* cg_c_expr: scalar expressions, and vector expressions one lane at a time.
  *
- *   s8: a + b  ->  ((int8_t)((uint32_t)a + (uint32_t)b))       integers wrap, without undefined
- * behaviour
+ *   s8: a + b  ->  ((int8_t)((uint32_t)a + (uint32_t)b))
+ *                  integers wrap, without undefined behaviour
  *
  * Invariants: a printed text evaluates each operand once; index arithmetic (s64 without memory
  * reads) prints plainly, because it cannot overflow; nothing is printed before its operands'
@@ -11,8 +11,7 @@
 
 #include "codegen/cg_c.h"
 
-/* ---- facts, counts and names ------------------------------------------------------------------
- */
+/* ---- facts, counts and names ----------------------------------------------------------------- */
 
 static struct cc_info *info_of(struct cc *c, const struct expr *e)
 {
@@ -103,8 +102,7 @@ bool cc_worth_naming(struct cc *c, const struct expr *e)
     return e->type.dtype != TYPE_S64 && e->op != OP_SPLAT;
 }
 
-/* ---- integers ---------------------------------------------------------------------------------
- */
+/* ---- integers -------------------------------------------------------------------------------- */
 
 static int width_of(enum dtype d) { return dtype_bits(d) == 64 ? 64 : 32; }
 
@@ -262,8 +260,7 @@ static const char *int_node(struct cc *c, const struct expr *e, const char *cons
     }
 }
 
-/* ---- floats -----------------------------------------------------------------------------------
- */
+/* ---- floats ---------------------------------------------------------------------------------- */
 
 const char *cc_narrow(struct cc *c, enum dtype d, const char *x)
 {
@@ -324,8 +321,7 @@ static const char *float_node(struct cc *c, const struct expr *e, const char *co
     }
 }
 
-/* ---- comparisons and casts --------------------------------------------------------------------
- */
+/* ---- comparisons and casts ------------------------------------------------------------------- */
 
 static const char *compare(struct cc *c, const struct expr *e, const char *x, const char *y)
 {
@@ -346,8 +342,7 @@ static const char *compare(struct cc *c, const struct expr *e, const char *x, co
                   loose(c, e->a[1], y, false));
 }
 
-/* ---- horizontal -------------------------------------------------------------------------------
- */
+/* ---- horizontal ------------------------------------------------------------------------------ */
 
 /* Lanes to an array, then halves onto halves. */
 static const char *horizontal(struct cc *c, const struct expr *e)
@@ -391,8 +386,7 @@ static const char *horizontal(struct cc *c, const struct expr *e)
     return cc_fmt(c, "%s[0]", t);
 }
 
-/* ---- loads ------------------------------------------------------------------------------------
- */
+/* ---- loads ----------------------------------------------------------------------------------- */
 
 static const char *load(struct cc *c, const struct expr *e)
 {
@@ -437,8 +431,7 @@ static const char *ramp(struct cc *c, const struct expr *e)
     return cc_fmt(c, "(%s + %s)", base, step);
 }
 
-/* ---- one node ---------------------------------------------------------------------------------
- */
+/* ---- one node -------------------------------------------------------------------------------- */
 
 static const char *print_node(struct cc *c, const struct expr *e)
 {

@@ -1,7 +1,7 @@
 /* cg_c_mem: where tensors live in C, element access, and stores.
  *
- *   y[ramp(i*16, 1, 16)] = v under ramp(..) < n   ->   for (l..) { if (i * 16 + l < n) { y[i * 16 +
- * l] = v[l]; } }
+ *   y[ramp(i*16, 1, 16)] = v under ramp(..) < n
+ *     ->  for (l..) { if (i * 16 + l < n) { y[i * 16 + l] = v[l]; } }
  *
  * Invariants: an element is touched only where the kernel says so; a vector store reads all it
  * needs before it writes any lane. */
@@ -9,8 +9,7 @@
 
 #include "codegen/cg_c.h"
 
-/* ---- bases ------------------------------------------------------------------------------------
- */
+/* ---- bases ----------------------------------------------------------------------------------- */
 
 static const char *temp_base(struct cc *c, const struct tensor *t)
 {
@@ -126,8 +125,7 @@ const char *cc_reg(struct cc *c, const struct tensor *t, const struct expr *at)
     return c->fn->reg[t->id][i];
 }
 
-/* ---- stores -----------------------------------------------------------------------------------
- */
+/* ---- stores ---------------------------------------------------------------------------------- */
 
 struct aliases {
     const struct tensor *t;

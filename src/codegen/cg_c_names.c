@@ -75,8 +75,7 @@ const char *cc_bare(struct cc *c, const char *text)
     return arena_strndup(c->a, text + 1, n - 2);
 }
 
-/* ---- identifiers ------------------------------------------------------------------------------
- */
+/* ---- identifiers ----------------------------------------------------------------------------- */
 
 static const char *const reserved[] = {
     "auto",         "break",   "case",     "char",   "const",     "continue", "default",
@@ -122,8 +121,7 @@ const char *cc_name(struct cc *c, const char *hint)
     return arena_strdup(c->a, name);
 }
 
-/* ---- types and literals -----------------------------------------------------------------------
- */
+/* ---- types and literals ---------------------------------------------------------------------- */
 
 static const struct {
     const char *value, *memory;
@@ -191,8 +189,7 @@ const char *cc_real(struct cc *c, enum dtype d, double v)
     return cc_fmt(c, "%s%s%s%s%s", minus ? "(" : "", text, point, f64 ? "" : "f", minus ? ")" : "");
 }
 
-/* ---- helpers ----------------------------------------------------------------------------------
- */
+/* ---- helpers --------------------------------------------------------------------------------- */
 
 /* Each helper with the helpers it calls. "@" begins a function: attributes, static, inline. */
 static const struct helper {
@@ -229,8 +226,7 @@ void cc_need(struct cc *c, const char *helper)
     buf_putc(&c->helpers, '\n');
 }
 
-/* ---- top of the file --------------------------------------------------------------------------
- */
+/* ---- top of the file ------------------------------------------------------------------------- */
 
 static void put_features(const struct target *t, struct buf *out)
 {

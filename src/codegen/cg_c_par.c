@@ -1,7 +1,8 @@
 /* cg_c_par: a PARALLEL loop as a function of its body, called by the hook or by a plain loop.
  *
- *   static void conv_par_1_body(const float *restrict x, ..., int64_t i, int64_t worker)     one
- * iteration static int32_t conv_par_1(void *arg, int64_t i, int64_t worker) what the hook calls
+ *   one iteration:        static void conv_par_1_body(const float *restrict x, ..., int64_t i,
+ *                                                     int64_t worker)
+ *   what the hook calls:  static int32_t conv_par_1(void *arg, int64_t i, int64_t worker)
  *
  * Invariants: captured values travel in one struct on the caller's stack; nothing global is
  * written. */

@@ -1,7 +1,7 @@
 /* cg_c_stmt: statements, scopes and lane loops.
  *
- *   alloc reg acc: f32x16[28]   ->   v_f32x16 acc_0 = {0}; ... acc_27      named, so that they stay
- * in registers
+ *   alloc reg acc: f32x16[28]   ->   v_f32x16 acc_0 = {0}; ... acc_27
+ *                                    named, so that they stay in registers
  *
  * Invariants: a C block is a scope; uses are counted over the stores of one block before the first
  * of them is printed, so that what is used twice is named before its first use. */
@@ -68,8 +68,7 @@ void cc_lane_close(struct cc *c, uint32_t saved)
     c->lane = NULL;
 }
 
-/* ---- counting ---------------------------------------------------------------------------------
- */
+/* ---- counting -------------------------------------------------------------------------------- */
 
 static void count_slot(const struct expr **slot, void *ctx) { cc_count(ctx, *slot, false); }
 static void recount_slot(const struct expr **slot, void *ctx) { cc_count(ctx, *slot, true); }
@@ -97,8 +96,7 @@ static void open_stmt(struct cc *c, struct stmt *s)
     if (s->kind == ST_STORE) stmt_exprs(s, recount_slot, c);
 }
 
-/* ---- statements -------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static void print_body(struct cc *c, struct stmt *body)
 {

@@ -1,7 +1,7 @@
 /* cg_c_test: the program beside an emitted kernel that shows it computes what the op says.
  *
  *   fill inputs with small integers; pack; run; run plain loops printed from the naive nest;
- * compare; look at canaries
+ *   compare; look at canaries
  *
  * Invariants: the oracle goes through no pass that the kernel went through (lower_naive only); data
  * are small integers, so sums are exact and outputs must be equal, except where the op itself

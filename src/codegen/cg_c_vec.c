@@ -152,8 +152,7 @@ const char *cc_by_lanes(struct cc *c, const struct expr *e, struct type t, bool 
     return name;
 }
 
-/* ---- loads ------------------------------------------------------------------------------------
- */
+/* ---- loads ----------------------------------------------------------------------------------- */
 
 static const char *wide_load(struct cc *c, const struct tensor *t, struct type type,
                              const struct expr *at, int64_t extra)
@@ -281,8 +280,7 @@ static const char *load_guarded(struct cc *c, const struct expr *e)
     return v;
 }
 
-/* ---- arithmetic -------------------------------------------------------------------------------
- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 /* An operand of a float operator: a splat may stay a scalar, which both compilers broadcast. */
 static const char *operand(struct cc *c, const struct expr *e)

@@ -4,15 +4,15 @@
  * by sroa), rotated loops, loads at element alignment. LLVM is left with instruction selection and
  * register allocation.
  *
- *   kernel(buf, dyn, scratch, par)       loads pointers and extents, checks them, calls
- *   kernel.body(noalias b0.., dyn.., scratch, par)     the nest
- *   par.3(arg, i, worker)                unpacks arg, calls par.3.body(...) = the body of a
- * PARALLEL loop
+ *   kernel(buf, dyn, scratch, par)                   loads pointers and extents, checks them, calls
+ *   kernel.body(noalias b0.., dyn.., scratch, par)   the nest
+ *   par.3(arg, i, worker)                            unpacks arg, calls
+ *   par.3.body(...)                                  the body of a PARALLEL loop
  *
  * Value forms in registers: f16 and bf16 are f32 holding a value of the narrow type; s4 u4 are i4;
- * b1 is i1. In memory: 16-bit patterns, bytes, bytes. Scopes: a scope is a region of the control
- * flow graph that its first block dominates; a memoised value may be used while the scope it was
- * computed in is open. */
+ * b1 is i1. In memory: 16-bit patterns, bytes, bytes.
+ * Scopes: a scope is a region of the control flow graph that its first block dominates; a memoised
+ * value may be used while the scope it was computed in is open. */
 #ifndef QN_CG_LLVM_H
 #define QN_CG_LLVM_H
 
@@ -98,8 +98,8 @@ LLVMBasicBlockRef cg_block(struct cg *c, const char *name);
 LLVMValueRef cg_alloca(struct cg *c, LLVMTypeRef type, const char *name);
 
 /* cg_llvm_par.c */
-/* What a statement needs from outside: variables bound in the current function, tensors it touches.
- */
+/* What a statement needs from outside: variables bound in the current function, tensors it
+ * touches. */
 struct cg_capture {
     struct cg *c;
     VEC(const struct var *) vars;

@@ -1,8 +1,7 @@
 /* cg_llvm_cast: conversions, saturating and rounding, and the half-precision formats; never a
  * library call.
  *
- *   cast_sat_even(s8, x: f32)   ->   round x to even, clamp, convert      (ir/scalar.c:
- * round_to_int)
+ *   cast_sat_even(s8, x: f32)   ->   round x to even, clamp, convert   (ir/scalar.c: round_to_int)
  *
  * Invariants: results equal the interpreter's bit for bit on finite data; a value of f16 or bf16 in
  * a register is an f32 that the narrow type can hold exactly. */
@@ -38,8 +37,7 @@ static LLVMValueRef cmp(struct cg *c, LLVMIntPredicate p, LLVMValueRef x, int64_
     return LLVMBuildICmp(c->b, p, x, cg_int(c, LLVMTypeOf(x), k), "");
 }
 
-/* ---- f16 and bf16 -----------------------------------------------------------------------------
- */
+/* ---- f16 and bf16 ---------------------------------------------------------------------------- */
 
 /* i16 pattern of f16 -> f32: shift into place, scale by 2^112 (exact, subnormals too), put the sign
  * back. */
@@ -151,8 +149,7 @@ LLVMValueRef cg_to_memory(struct cg *c, LLVMValueRef v, struct type t)
     }
 }
 
-/* ---- rounding to integral values --------------------------------------------------------------
- */
+/* ---- rounding to integral values ------------------------------------------------------------- */
 
 /* Nearest integral value, ties to even: adding 2^52 or 2^23 pushes the fraction out. */
 static LLVMValueRef rint_by_magic(struct cg *c, LLVMValueRef v)
@@ -195,8 +192,7 @@ static LLVMValueRef round_away(struct cg *c, LLVMValueRef v)
     return cg_select(c, half, LLVMBuildFAdd(c->b, t, one, ""), t);
 }
 
-/* ---- casts ------------------------------------------------------------------------------------
- */
+/* ---- casts ----------------------------------------------------------------------------------- */
 
 static bool mode_saturates(int mode)
 {

@@ -11,8 +11,7 @@
 
 #include "codegen/cg_llvm.h"
 
-/* ---- types and constants ----------------------------------------------------------------------
- */
+/* ---- types and constants --------------------------------------------------------------------- */
 
 LLVMTypeRef cg_wide(LLVMTypeRef scalar, int lanes)
 {
@@ -116,8 +115,7 @@ LLVMValueRef cg_select(struct cg *c, LLVMValueRef cond, LLVMValueRef a, LLVMValu
 
 bool cg_is_int(enum dtype d) { return !dtype_is_float(d); }
 
-/* ---- comparisons ------------------------------------------------------------------------------
- */
+/* ---- comparisons ----------------------------------------------------------------------------- */
 
 /* e = base + stride*lane with a scalar base. */
 static bool lane_form(const struct expr *e, const struct expr **base, int64_t *stride)
@@ -168,8 +166,7 @@ static LLVMValueRef compare(struct cg *c, const struct expr *e)
     return LLVMBuildICmp(c->b, dtype_is_signed(d) ? sints[op] : uints[op], x, y, "");
 }
 
-/* ---- arithmetic -------------------------------------------------------------------------------
- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 static LLVMValueRef min_max(struct cg *c, bool max, enum dtype d, LLVMValueRef x, LLVMValueRef y)
 {
@@ -290,8 +287,7 @@ static LLVMValueRef arithmetic(struct cg *c, const struct expr *e)
     return narrow && r ? cg_narrow(c, r, d) : r;
 }
 
-/* ---- lanes ------------------------------------------------------------------------------------
- */
+/* ---- lanes ----------------------------------------------------------------------------------- */
 
 static LLVMValueRef ramp(struct cg *c, const struct expr *e)
 {
@@ -336,8 +332,7 @@ static LLVMValueRef horizontal(struct cg *c, const struct expr *e)
     return LLVMBuildExtractElement(c->b, v, LLVMConstInt(c->i32, 0, 0), "");
 }
 
-/* ---- one node ---------------------------------------------------------------------------------
- */
+/* ---- one node -------------------------------------------------------------------------------- */
 
 static LLVMValueRef build(struct cg *c, const struct expr *e)
 {
@@ -383,8 +378,7 @@ static LLVMValueRef build(struct cg *c, const struct expr *e)
     }
 }
 
-/* ---- memo and hoisting ------------------------------------------------------------------------
- */
+/* ---- memo and hoisting ----------------------------------------------------------------------- */
 
 static void grow(struct cg *c, uint32_t id)
 {

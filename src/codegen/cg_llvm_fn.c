@@ -4,8 +4,8 @@
  *                          hdr:  i = phi [lo, pre], [i + 1, latch] ... br (i + 1 < hi) hdr, exit
  *
  * Invariants: code is appended in execution order; hoisted code goes in front of the terminator of
- * a loop's pre block; every block that does not dominate what follows is inside a scope of its own.
- */
+ * a loop's pre block; every block that does not dominate what follows is inside a scope of its
+ * own. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,8 +25,7 @@ LLVMValueRef cg_fail(struct cg *c, const char *code, const char *fmt, ...)
     return NULL;
 }
 
-/* ---- scopes -----------------------------------------------------------------------------------
- */
+/* ---- scopes ---------------------------------------------------------------------------------- */
 
 void cg_scope_push(struct cg *c, uint32_t *saved)
 {
@@ -52,8 +51,7 @@ static void goto_block(struct cg *c, LLVMBasicBlockRef block)
     LLVMPositionBuilderAtEnd(c->b, block);
 }
 
-/* ---- functions --------------------------------------------------------------------------------
- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 void cg_attr(struct cg *c, LLVMValueRef fn, unsigned at, const char *name)
 {
@@ -104,8 +102,7 @@ void cg_fn_close(struct cg *c, struct cg_fn *outer)
     c->fn = outer;
 }
 
-/* ---- statements -------------------------------------------------------------------------------
- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static void bind(struct cg *c, const struct var *v, LLVMValueRef value)
 {
@@ -290,8 +287,7 @@ void cg_stmt(struct cg *c, struct stmt *s)
     }
 }
 
-/* ---- entries ----------------------------------------------------------------------------------
- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static bool is_buffer(const struct tensor *t)
 {

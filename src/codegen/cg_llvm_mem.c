@@ -1,8 +1,8 @@
 /* cg_llvm_mem: loads and stores. What a subscript does to memory is decided by access_classify;
  * each class has one form here.
  *
- *   x[ramp(i*2, 2, 16)]   strided   ->   two wide loads covering exactly 31 elements, one
- * shufflevector
+ *   x[ramp(i*2, 2, 16)]   strided   ->   two wide loads covering exactly 31 elements,
+ *                                        one shufflevector
  *
  * Invariants: no byte outside the elements a subscript names (for strided and permuted loads:
  * outside their span) is touched; alignment claimed is the element's, never more; a guarded access
@@ -21,8 +21,7 @@ LLVMTypeRef cg_mem_scalar(struct cg *c, const struct tensor *t)
     return cg_mem_type(c, type_of(t->type.dtype));
 }
 
-/* ---- addresses --------------------------------------------------------------------------------
- */
+/* ---- addresses ------------------------------------------------------------------------------- */
 
 static LLVMValueRef table_global(struct cg *c, const struct tensor *t)
 {
@@ -113,8 +112,7 @@ static LLVMValueRef load_raw(struct cg *c, const struct tensor *t, LLVMTypeRef t
     return v;
 }
 
-/* ---- REG --------------------------------------------------------------------------------------
- */
+/* ---- REG ------------------------------------------------------------------------------------- */
 
 LLVMValueRef cg_reg_slot(struct cg *c, const struct tensor *t, const struct expr *at)
 {
@@ -129,11 +127,10 @@ LLVMValueRef cg_reg_slot(struct cg *c, const struct tensor *t, const struct expr
     return c->fn->reg[t->id][i];
 }
 
-/* ---- wide accesses ----------------------------------------------------------------------------
- */
+/* ---- wide accesses --------------------------------------------------------------------------- */
 
-/* All `span` elements at p at once, where the target has masks: lanes above span are not touched.
- */
+/* All `span` elements at p at once, where the target has masks: lanes above span are not
+ * touched. */
 static LLVMValueRef load_short(struct cg *c, const struct tensor *t, LLVMValueRef p, int span,
                                int lanes)
 {
@@ -270,8 +267,7 @@ static LLVMValueRef load_vector(struct cg *c, const struct expr *e, const struct
     return gather(c, e, at, all_lanes(c, lanes), LLVMGetPoison(cg_mem_type(c, e->type)));
 }
 
-/* ---- guarded loads ----------------------------------------------------------------------------
- */
+/* ---- guarded loads --------------------------------------------------------------------------- */
 
 /* From which lanes run to which elements of the window they want: element i is wanted if any lane
  * with sel = i runs. One shuffle for the first lane of each element, one for the second, ... */

@@ -1,8 +1,8 @@
 /* cg_llvm_par: PARALLEL loops. The body becomes a function of its own, called by the caller's hook
  * or by a plain loop where there is none.
  *
- *   for i in 0..n parallel   ->   par ? par->run(par->ctx, par.1, &{x, y, n, scratch, lo}, n) : for
- * (..) par.1.body(..)
+ *   for i in 0..n parallel   ->   par ? par->run(par->ctx, par.1, &{x, y, n, scratch, lo}, n)
+ *                                     : for (..) par.1.body(..)
  *
  * Invariants: the body gets by value every variable it reads from outside and by pointer every
  * buffer; buffers keep noalias across the call; worker is 0 without a hook. */
@@ -11,8 +11,7 @@
 
 #include "codegen/cg_llvm.h"
 
-/* ---- what a loop body needs from outside ------------------------------------------------------
- */
+/* ---- what a loop body needs from outside ----------------------------------------------------- */
 
 static void see_tensor(struct cg_capture *p, const struct tensor *t)
 {
@@ -60,8 +59,7 @@ void cg_capture_fini(struct cg_capture *p)
     vec_free(&p->tensors);
 }
 
-/* ---- parallel loops ---------------------------------------------------------------------------
- */
+/* ---- parallel loops -------------------------------------------------------------------------- */
 
 /* The captured values in one order: tensors, variables, scratch, par. */
 static int captured(struct cg *c, const struct cg_capture *p, LLVMValueRef *out)

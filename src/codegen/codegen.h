@@ -1,11 +1,12 @@
 /* codegen: kernel form -> machine code blob, LLVM text, assembly, C. Sole owner of llvm-c.
  *
  *   struct artefact art = {0};
- *   codegen_llvm(&kernel, target, &opt, &art, &e);    art.blob runs after mapping it R-X at a 4 KiB
- * boundary artefact_fini(&art);
+ *   codegen_llvm(&kernel, target, &opt, &art, &e);    art.blob runs after mapping it R-X at a
+ *                                                     4 KiB boundary
+ *   artefact_fini(&art);
  *
- * LLVM can abort the process on bad input: call codegen_llvm only in a worker (compile/worker.h).
- */
+ * LLVM can abort the process on bad input: call codegen_llvm only in a worker
+ * (compile/worker.h). */
 #ifndef QN_CODEGEN_H
 #define QN_CODEGEN_H
 

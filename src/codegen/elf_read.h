@@ -1,8 +1,8 @@
 /* elf_read: a bounds-checked view of a little-endian ELF32 or ELF64 relocatable object.
  *
- *   struct elf f; const char *why = elf_open(&f, bytes, n, 4096);   NULL: f.section[1..] may be
- * used struct elf_symbol s; elf_symbol(&f, 3, &s);                     false: there is no such
- * symbol
+ *   struct elf f;
+ *   const char *why = elf_open(&f, bytes, n, 4096);   NULL: f.section[1..] may be used
+ *   struct elf_symbol s; elf_symbol(&f, 3, &s);       false: there is no such symbol
  *
  * Invariant: after elf_open every section with bytes lies inside the file, and its name is a C
  * string. */

@@ -3,8 +3,8 @@
  *
  *   const char *names[] = {"kernel", "pack"};
  *   struct flat_image img;
- *   flatlink(obj, n, names, 2, &img, &e);      img.p runs from any 4 KiB boundary; entry[1] == -1:
- * no `pack`
+ *   flatlink(obj, n, names, 2, &img, &e);      img.p runs from any 4 KiB boundary;
+ *                                              entry[1] == -1: no `pack`
  *
  * Compiled with PIC and the small code model, a self-contained object needs only PC-relative fixups
  * between its own sections, so this is the whole linker. What cannot be such an image is refused by
@@ -30,8 +30,8 @@ enum rc flatlink(const uint8_t *obj, size_t n, const char *const *names, int nna
                  struct flat_image *out, struct err *e);
 
 /* flatlink_fix.c: patches the place at `at` of the image. s: target address, a: addend, p: place
- * address, all as offsets into the image. NULL: done; otherwise what is wrong, a static sentence.
- */
+ * address, all as offsets into the image. NULL: done; otherwise what is wrong, a static
+ * sentence. */
 struct flat_place {
     uint8_t *image;
     size_t n;    /* bytes of the image */

@@ -1,7 +1,7 @@
 /* gate: what can be known about machine code without running it, by disassembling the image.
  *
- *   struct gate g; gate_image(&img, target, &g, NULL, &e);     g.vector_stack_refs == 0: nothing
- * was spilled
+ *   struct gate g; gate_image(&img, target, &g, NULL, &e);
+ *   g.vector_stack_refs == 0      nothing was spilled
  *
  * Kernels without vector stack references ran at 97-100 % of what their tile can do; with 32 or
  * more, at half. (Accesses to STACK tensors of the kernel count as well: they cannot be told
