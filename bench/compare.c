@@ -1,7 +1,7 @@
 /* compare: quern's best against the peers of a task, interleaved in one process.
  *
- *   compare matmul:M=512,N=512,K=512 conv2d:... [--schedule FILE] [--peers
- * c-gcc,c-clang,naive-gcc,onednn] [--rounds N] [--json]
+ *   compare matmul:M=512,N=512,K=512 conv2d:... [--schedule FILE]
+ *           [--peers c-gcc,c-clang,naive-gcc,onednn] [--rounds N] [--json]
  *
  * Protocol: every round runs each maker once, in random order, each long enough for the clock;
  * ratios are paired by round; the interval is that of measure/stats.h. The fastest peer is chosen

@@ -1,8 +1,8 @@
 /* eager_delta2bbox: delta2bbox of mmdetection 1.x as an eager framework runs it: one pass over
  * memory an operation.
  *
- *   eager_delta2bbox(rois, deltas, max_shape, boxes, n, c, temps)      v1, clipped, means and stds
- * given
+ *   eager_delta2bbox(rois, deltas, max_shape, boxes, n, c, temps)      v1, clipped, means and
+ *                                                                      stds given
  *
  * The 37 passes are those of the Python source (views and expand are free): repeat the means and
  * stds (2), undo the normalisation (2), clamp dw and dh (2), centres (4), sizes (4), exp and
@@ -10,9 +10,10 @@
  * touched beforehand, as a caching allocator would have them; there is no dispatch cost, so this is
  * kinder to the eager form than a framework is.
  *
- * Compiled by bench/compare with clang-19 -O3 -march=native. Vectorised there
- * (-Rpass=loop-vectorize): all passes, 16 lanes wide, views of the last axis by interleaved loads,
- * except repeat (8*c floats in all) and exponent (a call of libm's expf an element). */
+ * Compiled by bench/compare with clang-19 -O3 -march=native.
+ * Vectorised there (-Rpass=loop-vectorize):
+ *   all passes, 16 lanes wide, views of the last axis by interleaved loads, except
+ *   repeat (8*c floats in all) and exponent (a call of libm's expf an element). */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-/* peers c-gcc, c-clang: quern's winner as emitted C, compiled with nothing but -O2. naive-gcc,
- * naive-clang: the op's plain loops, compiled as hard as the compiler can. All through a shared
- * object. */
+/* peers c-gcc, c-clang: quern's winner as emitted C, compiled with nothing but -O2;
+ * naive-gcc, naive-clang: the op's plain loops, compiled as hard as the compiler can.
+ * All through a shared object. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

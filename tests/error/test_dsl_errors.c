@@ -1,10 +1,13 @@
 /* Every error code of the operator language and of task tokens has a must-fail case.
  *
  *   tests/error/dsl/rank.op     the text; a first line "# task: t:N=3 direct" goes on to a task,
- * then lowering tests/error/dsl/rank.err    the code, then the message to the byte
+ *                               then lowering
+ *   tests/error/dsl/rank.err    the code, then the message to the byte
  *
- * QUERN_BLESS=1 rewrites the .err files; read what changed before you commit it. Invariants: the
- * codes in the sources, in the catalogue of DSL.txt and in the cases are the same set. */
+ * QUERN_BLESS=1 rewrites the .err files; read what changed before you commit it.
+ *
+ * Invariants: the codes in the sources, in the catalogue of DSL.txt and in the cases are the same
+ * set. */
 #include <check.h>
 #include <ctype.h>
 #include <stdio.h>

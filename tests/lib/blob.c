@@ -12,8 +12,7 @@
 enum { PAGE = 4096, SLOTS = 28, POISON = 0xA5 };
 static const size_t slot_bytes = (size_t)128 << 20, code_bytes = (size_t)1 << 20;
 
-/* ---- the case -----------------------------------------------------------------------------------
- */
+/* ---- the case -------------------------------------------------------------------------------- */
 
 static void leave_out(struct trace *t, const uint64_t *mask)
 {
@@ -71,8 +70,7 @@ void blob_show(const struct blob_case *c)
     buf_fini(&b);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static uint8_t *pool, *code;
 
@@ -118,8 +116,7 @@ bool blob_map(const struct artefact *a, blob_entry **kernel, blob_entry **pack)
     return true;
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* Iterations backwards, workers in turn: nothing may depend on the order. */
 static void run_backwards(void *ctx, int32_t (*body)(void *arg, int64_t i, int64_t worker),

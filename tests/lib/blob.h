@@ -2,9 +2,10 @@
  * interpreter.
  *
  *   struct blob_case c;
- *   if (blob_make(&c, seed, NULL, &stats, target, &e) == BLOB_READY)      nest, trace, scheduled
- * nest, kernel wrong = blob_run(&c, kernel, pack, threads, why);                 its outputs, bit
- * for bit blob_free(&c);
+ *   if (blob_make(&c, seed, NULL, &stats, target, &e) == BLOB_READY)   nest, trace, scheduled nest,
+ *                                                                      kernel
+ *       wrong = blob_run(&c, kernel, pack, threads, why);              its outputs, bit for bit
+ *   blob_free(&c);
  *
  * Buffers end (or begin) at an unmapped page; inputs must come back as they were. */
 #ifndef T_BLOB_H

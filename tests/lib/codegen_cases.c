@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- every operator on every type -------------------------------------------------------------
- */
+/* ---- every operator on every type ------------------------------------------------------------ */
 
 /* Operators by class of element type; A and B stand for operands, T for the type, Z N H for
  * constants of it. */
@@ -150,8 +149,7 @@ void case_casts(enum dtype d, int lanes, int part, struct buf *out)
     close_ops(&o, out);
 }
 
-/* ---- memory -----------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 const char *const case_access[] = {
     /* masked tail: 37 elements in blocks of 16 */

@@ -102,8 +102,7 @@ cgrun_kernel *cgrun_entry(struct cgrun *r, int64_t at)
     return k;
 }
 
-/* ---- buffers ----------------------------------------------------------------------------------
- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static bool is_buffer(const struct tensor *t)
 {

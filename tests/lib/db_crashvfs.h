@@ -3,9 +3,10 @@
  *
  *   crashvfs_start(); db_open_with(&d, path, DB_WRITE, "crash", 0, &e);
  *   crashvfs_at_sync(check, ctx);                 called before and after every sync
- *   in check: crashvfs_cut(out_dir, CUT_RANDOM, seed);   out_dir/log.db and -wal as after a power
- * cut now crashvfs_fail(FAIL_WRITE, 7, SQLITE_IOERR_WRITE, true);   the 7th write from now fails,
- * and all later
+ *   in check: crashvfs_cut(out_dir, CUT_RANDOM, seed);
+ *                                                 out_dir/log.db and -wal as after a power cut now
+ *   crashvfs_fail(FAIL_WRITE, 7, SQLITE_IOERR_WRITE, true);
+ *                                                 the 7th write from now fails, and all later
  *
  * Writes go to the real file at once and are remembered until that file is synced. A cut starts
  * from the synced content and keeps, drops or tears (garbage, or half of it) each unsynced 512-byte

@@ -4,8 +4,8 @@
  *   char dir[256], path[300]; db_tmp(dir); db_in(path, dir, "log.db");  ...  db_rm(dir);
  *   struct db_row r; db_row_of(&r, 7);    row 7: trace, samples and attempt follow from the number
  *
- * Invariant: db_row_of(n) is the same row in every process, so a checker knows what a victim put.
- */
+ * Invariant: db_row_of(n) is the same row in every process, so a checker knows what a victim
+ * put. */
 #ifndef QN_TEST_DB_UTIL_H
 #define QN_TEST_DB_UTIL_H
 

@@ -2,7 +2,7 @@
  *
  *   struct dsl_run *r = dsl_run_open("matmul:M=2,N=3,K=4", "direct", "");
  *   float *a = dsl_run_buf(r, "a"); ... dsl_run_go(r); float *y = dsl_run_buf(r, "y");
- * dsl_run_close(r);
+ *   dsl_run_close(r);
  *
  * Every failure fails the test with the message of the room. */
 #ifndef QN_TEST_DSL_UTIL_H

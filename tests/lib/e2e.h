@@ -2,13 +2,11 @@
  * quern-runner.
  *
  *   struct e2e *x = e2e_open();
- *   struct e2e_work *w = e2e_work_new(x, &shape, threads, seed);     three schedules drawn, nothing
- *                                                                    compiled yet
- *   e2e_submit(x, w);                                                the worker compiles ...
- *   e2e_verify(x, previous);                                         ... while the runner checks
- *                                                                    the last task
- *   e2e_collect(x, w);                                               refused schedules are counted
- *                                                                    and drawn again
+ *   struct e2e_work *w = e2e_work_new(x, &shape, threads, seed);
+ *                               three schedules drawn, nothing compiled yet
+ *   e2e_submit(x, w);           the worker compiles ...
+ *   e2e_verify(x, previous);    ... while the runner checks the last task
+ *   e2e_collect(x, w);          refused schedules are counted and drawn again
  *
  * Invariant: a work depends on its shape and seed alone, so a failure's seed brings it back. */
 #ifndef T_E2E_H

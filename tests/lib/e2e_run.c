@@ -1,5 +1,5 @@
-/* e2e_run: drawing schedules, compiling them in the worker, checking them in the runner. See e2e.h.
- */
+/* e2e_run: drawing schedules, compiling them in the worker, checking them in the runner. See
+ * e2e.h. */
 #include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,8 +45,7 @@ void e2e_close(struct e2e *x)
     mem_free(x);
 }
 
-/* ---- drawing ------------------------------------------------------------------------------------
- */
+/* ---- drawing --------------------------------------------------------------------------------- */
 
 static struct e2e_space *row_of(struct e2e *x, const struct e2e_work *w, int space)
 {
@@ -169,8 +168,7 @@ void e2e_work_free(struct e2e_work *w)
     mem_free(w);
 }
 
-/* ---- compiling ----------------------------------------------------------------------------------
- */
+/* ---- compiling ------------------------------------------------------------------------------- */
 
 static void submit(struct e2e *x, uint64_t id, const char *trace, int want)
 {
@@ -259,8 +257,7 @@ void e2e_collect(struct e2e *x, struct e2e_work *w)
     x->stats.stages_ns[1] += clock_ns() - start;
 }
 
-/* ---- checking -----------------------------------------------------------------------------------
- */
+/* ---- checking -------------------------------------------------------------------------------- */
 
 static enum verdict verify_one(struct e2e *x, const struct task *task, const char *trace,
                                const struct compile_result *reference,
@@ -344,8 +341,7 @@ enum verdict e2e_check(struct e2e *x, const char *token, const char *trace, int 
     return v;
 }
 
-/* ---- a run --------------------------------------------------------------------------------------
- */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 static int finish(struct e2e *x, struct e2e_work *w, int reported)
 {

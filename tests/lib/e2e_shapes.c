@@ -1,7 +1,7 @@
 /* e2e_shapes: how tasks are drawn. See e2e_shapes.h.
  *
- * Invariant: the generator is asked the same questions in the same order, so a seed keeps its task.
- */
+ * Invariant: the generator is asked the same questions in the same order, so a seed keeps its
+ * task. */
 #include "lib/e2e_shapes.h"
 
 #include <math.h>
@@ -26,8 +26,7 @@ static double log_uniform(struct rng *r, double lo, double hi)
     return lo * pow(hi / lo, rng_unit(r));
 }
 
-/* ---- conv2d -------------------------------------------------------------------------------------
- */
+/* ---- conv2d ---------------------------------------------------------------------------------- */
 
 struct conv {
     int64_t n, c, k, h, w, r, s, sh, sw, dh, dw, pad[4], g;
@@ -134,8 +133,7 @@ void e2e_conv_small(struct rng *r, struct e2e_shape *s, int *threads)
     *threads = 1;
 }
 
-/* ---- matmul -------------------------------------------------------------------------------------
- */
+/* ---- matmul ---------------------------------------------------------------------------------- */
 
 static void matmul_shape(struct rng *r, struct e2e_shape *s, double most)
 {

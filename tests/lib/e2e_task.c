@@ -6,8 +6,7 @@
 
 #include "lib/e2e.h"
 
-/* ---- shapes -------------------------------------------------------------------------------------
- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 void e2e_put(struct e2e_shape *s, const char *name, int64_t v, int64_t min)
 {
@@ -42,8 +41,7 @@ void e2e_token(const struct e2e_shape *s, struct buf *out)
     buf_puts(out, s->words);
 }
 
-/* ---- traits -------------------------------------------------------------------------------------
- */
+/* ---- traits ---------------------------------------------------------------------------------- */
 
 enum { RESTS = 64 };
 struct rests { /* loops that stem from a split which leaves a rest */
@@ -95,8 +93,7 @@ void e2e_traits_of(const struct task *task, const struct trace *t, struct e2e_tr
     ir_free(ir);
 }
 
-/* ---- the table ----------------------------------------------------------------------------------
- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 struct e2e_space e2e_total(const struct e2e_stats *s)
 {

@@ -2,15 +2,13 @@
  *
  * A door is a function that takes foreign bytes. Its suite is three lines of work:
  *
- *   static int one(const uint8_t *p, size_t n)      parse p[0..n), free everything; p has NO NUL
- * behind it
+ *   static int one(const uint8_t *p, size_t n)
  *   {
- *       ...
- *       return accepted;                            nonzero: a valid input; it joins the pool to
- * mutate
+ *       ...                  parse p[0..n), free everything; p has NO NUL behind it
+ *       return accepted;     nonzero: a valid input; it joins the pool to mutate
  *   }
  *   START_TEST(door_survives) { ck_assert_int_gt(fuzz_run("op", one, fuzz_seconds()), 0); }
- * END_TEST
+ *   END_TEST
  *
  * fuzz_run loads tests/fuzz/corpus/<door>/ (any file names; the inputs run unchanged first), then
  * mutates: bit flips, byte and integer changes, truncation, repetition, splices of two inputs,
@@ -22,8 +20,9 @@
  *
  * Environment: QUERN_FUZZ_SECONDS (default 20, or less where a suite says so), QUERN_FUZZ_SEED
  * (default 1: the same inputs on every run), QUERN_FUZZ_FILE (run just this input, in-process, for
- * a debugger). Invariant: the sequence of inputs depends only on the corpus, the seed and what
- * `one` returns. */
+ * a debugger).
+ *
+ * Invariant: the sequence of inputs depends only on the corpus, the seed and what `one` returns. */
 #ifndef QN_TEST_FUZZ_H
 #define QN_TEST_FUZZ_H
 

@@ -9,8 +9,7 @@
 #include "lib/gen.h"
 #include "sched/private.h"
 
-/* ---- data ---------------------------------------------------------------------------------------
- */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 static const struct expr *with_dyn(const struct nest *n, const struct expr *e, const int64_t *dyn)
 {
@@ -106,8 +105,7 @@ void gen_result_free(struct gen_result *r)
     r->n = 0;
 }
 
-/* ---- counting -----------------------------------------------------------------------------------
- */
+/* ---- counting -------------------------------------------------------------------------------- */
 
 /* split takes six rows, one a policy; the other primitives follow. */
 int gen_row(const struct step *s)

@@ -1,10 +1,10 @@
 /* A nest and its kernel, run side by side by the interpreter.
  *
  *   lower_agrees(n, &c, &e)   lowers a copy of n, fills two sets of buffers alike, runs pack and
- * kernel of both, compares OUT and PACKED tensors
+ *                             kernel of both, compares OUT and PACKED tensors
  *
- * Invariants: inputs are integers in -3..3, so sums are exact in any order; outputs start as 0xA5.
- */
+ * Invariants: inputs are integers in -3..3, so sums are exact in any order; outputs start as
+ * 0xA5. */
 #include "lib/lower_run.h"
 
 #include <check.h>

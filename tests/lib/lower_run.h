@@ -1,7 +1,7 @@
 /* Running a nest and what lower makes of it side by side in the interpreter.
  *
- *   lower_same(text, &(struct lower_case){.target = lower_target(true)});   fails the Check test
- * if outputs differ */
+ *   lower_same(text, &(struct lower_case){.target = lower_target(true)});
+ *                                                   fails the Check test if outputs differ */
 #ifndef LOWER_RUN_H
 #define LOWER_RUN_H
 
@@ -25,8 +25,7 @@ void **lower_buffers(const struct nest *n, const int64_t *dyn, uint64_t seed, in
 void lower_buffers_free(const struct nest *n, void **bufs);
 struct nest *lower_parse(struct ir *ir, const char *text);
 /* Lowers a clone of n and compares both entries' results; false and a message in *why on a
- * difference.
- * Code "scheduled": n itself does not run. */
+ * difference. Code "scheduled": n itself does not run. */
 bool lower_agrees(const struct nest *n, struct lower_case *c, struct err *why);
 void lower_same(const char *text, struct lower_case *c); /* asserts it */
 void lower_case_free(struct lower_case *c);

@@ -2,10 +2,10 @@
  * and the task they belong to.
  *
  *   struct wire_screen m = {.task = sandbox_task(SANDBOX_N), .blob = sandbox_blob("oob_past"),
- * .seed = 1};
+ *                           .seed = 1};
  *
- * Every kernel is position independent and follows kernel ABI v1 (except where that is its crime).
- */
+ * Every kernel is position independent and follows kernel ABI v1 (except where that is its
+ * crime). */
 #ifndef QN_TEST_SANDBOX_BLOBS_H
 #define QN_TEST_SANDBOX_BLOBS_H
 

@@ -22,8 +22,7 @@ static void run_text(const char *text, enum cgrun_fill how)
     cgrun_close(&r);
 }
 
-/* ---- the register tile ------------------------------------------------------------------------
- */
+/* ---- the register tile ----------------------------------------------------------------------- */
 
 /* y[M,N] = a[M,K] * b[K,N] in tiles of mr rows and nv vectors of 16. */
 static void matmul_text(struct buf *b, int M, int N, int K, int mr, int nv)
@@ -174,8 +173,7 @@ START_TEST(baseline_target_needs_no_library)
 }
 END_TEST
 
-/* ---- memory -----------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 START_TEST(access_forms) { run_text(case_access[_i], CGRUN_SMALL); }
 END_TEST
@@ -224,8 +222,7 @@ START_TEST(dynamic_extents)
 }
 END_TEST
 
-/* ---- parallel ---------------------------------------------------------------------------------
- */
+/* ---- parallel -------------------------------------------------------------------------------- */
 
 /* Runs bodies backwards on pretended workers, and counts. */
 struct counter {
@@ -274,8 +271,7 @@ START_TEST(parallel_loops)
 }
 END_TEST
 
-/* ---- refusals ---------------------------------------------------------------------------------
- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void refuse(const char *text, const char *code)
 {
@@ -301,8 +297,7 @@ START_TEST(refusals_have_codes)
 }
 END_TEST
 
-/* ---- other machines: what can be seen without running -----------------------------------------
- */
+/* ---- other machines: what can be seen without running ---------------------------------------- */
 
 static const struct {
     const char *triple, *cpu, *features, *abi, *must;

@@ -56,8 +56,7 @@ START_TEST(operators_and_casts)
 }
 END_TEST
 
-/* ---- the generated test, the header, names ----------------------------------------------------
- */
+/* ---- the generated test, the header, names --------------------------------------------------- */
 
 static const char conv_nest[] = "nest conv\nin     x: f32[9,5]\nconst  while: f32[3,5,4]\nin     "
                                 "int: f32[4]\nout    y: f32[7,4]\ntemp   y.sum: f32[7,4]\n"

@@ -26,7 +26,8 @@ static const struct expr *bin(enum op op, const struct expr *a, const struct exp
     return expr_binary(ir, op, a, b);
 }
 
-/* ---- expressions ------------------------------------------------------------------------------ */
+/* ---- expressions ------------------------------------------------------------------------------
+ */
 
 START_TEST(types_and_names)
 {

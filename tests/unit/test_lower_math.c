@@ -1,6 +1,5 @@
-/* math.def's promises: the expansions of exp .. cos, as lowered for a target with and without
- * fma and
- * for the reference path, against the C library's long double functions. */
+/* math.def's promises: the expansions of exp .. cos, as lowered for a target with and without fma
+ * and for the reference path, against the C library's long double functions. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>

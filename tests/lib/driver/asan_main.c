@@ -1,8 +1,8 @@
 /* Runs emitted kernels on data from a file, compiled together with them by a sanitizing compiler
  * (test_conv_c.c).
  *
- *   ./all data      data: per kernel  u64 buffers, u64 scratch bytes, then per buffer  u64 role,
- * u64 bytes, bytes
+ *   ./all data      data: per kernel  u64 buffers, u64 scratch bytes,
+ *                         then per buffer  u64 role, u64 bytes, bytes
  *
  * Roles: 0 input, 1 constant, 2 output (the bytes are what it must become), 3 packed (no bytes).
  * Twice each: inputs in the middle of NaNs, so that a stray read shows in the result; and in blocks
