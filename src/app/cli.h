@@ -125,8 +125,9 @@ enum rc for_each_task(const struct options *o,
 
 struct timing {
     double median_ns, lo_ns, hi_ns;
-    double fma; /* kernel time / time the FMA loop needs for the same FLOPs: share of peak = 1/fma
-                   .. see gflops */
+    /* kernel time / time the FMA loop needs for the same FLOPs: share of peak = 1/fma; see
+     * gflops */
+    double fma;
     double peak_gflops; /* in the same rounds */
     double gflops, executed_gflops, roofline_pct;
     const char *roof; /* "fma", "l2", "mem" ... */

@@ -58,7 +58,8 @@ void report_print(const struct report *r)
     if (isfinite(r->lo) && isfinite(r->hi)) printf("  [%.2f, %.2f]", r->lo / 1e3, r->hi / 1e3);
     bool floats = r->gflops >= 0.05; /* an op on integers has few */
     if (floats) printf("  %.1f GFLOP/s", r->gflops);
-    if (floats && fabs(r->executed_gflops / r->gflops - 1) > 0.02) /* padding, or Winograd's fewer multiplies */
+    /* padding, or Winograd's fewer multiplies */
+    if (floats && fabs(r->executed_gflops / r->gflops - 1) > 0.02)
         printf(" (%.1f executed)", r->executed_gflops);
     if (isfinite(r->roofline_pct)) printf("  %.1f%% of the %s roof", r->roofline_pct, r->roof);
     if (*r->record) printf("  record %.8s", r->record);

@@ -19,8 +19,8 @@ enum tok_kind { TOK_END, TOK_IDENT, TOK_INT, TOK_REAL, TOK_STRING, TOK_PUNCT, TO
 
 struct tok {
     enum tok_kind kind;
-    const char
-        *p; /* spelling, inside the input (for strings: without quotes, escapes not allowed) */
+    /* spelling, inside the input (for strings: without quotes, escapes not allowed) */
+    const char *p;
     size_t n;
     int line, col; /* 1-based; col counts bytes */
     int64_t i;     /* TOK_INT */

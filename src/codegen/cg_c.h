@@ -66,8 +66,9 @@ struct cc {
     struct env *env;
     struct err *e;
     bool failed, vector, avx512, packing;
-    bool sse41; /* C_VECTOR on an x86 that rounds in one instruction, so that the compiler's
-                   builtins call nothing */
+    /* C_VECTOR on an x86 that rounds in one instruction, so that the compiler's builtins call
+     * nothing */
+    bool sse41;
     struct buf types, helpers, tables, funcs; /* sections of the file, in that order */
     struct map *used;                         /* identifiers taken */
     struct map *have;                         /* helpers and types already printed */

@@ -283,22 +283,22 @@ void cc_preamble(struct cc *c, struct buf *out)
         put_features(c->t, out);
         buf_puts(out, "\"), ");
     }
-    /* gcc 12 vectorises guarded loops for AVX-512 into loads and stores that fault where the mask is off (vblendps
-     * from memory, masked vextracti64x4). What is to be vectors is vectors already. */
+    /* gcc 12 vectorises guarded loops for AVX-512 into loads and stores that fault where the mask
+     * is off (vblendps from memory, masked vextracti64x4). What is to be vectors is vectors
+     * already. */
     buf_printf(out,
                "optimize(\"O2\", \"fp-contract=fast\", \"no-math-errno\", "
                "\"no-tree-loop-distribute-patterns\"%s), unused))\n",
                c->avx512 ? ", \"no-tree-vectorize\"" : "");
-    buf_puts(
-        out,
-        "#define QN_CONTRACT\n#endif\n"
-        "/* The compiler does not see what this pointer is made of: accesses are "
-        "displacements from it. */\n"
-        "#if defined(__clang__)\n#define QN_FIX(p) __asm__(\"\" : \"+r\"(p))\n#else\n#define "
-        "QN_FIX(p)\n#endif\n"
-        "/* The vector stays in a register: gcc would rather load it again for each use. */\n"
-        "#if defined(__clang__) || !(defined(__x86_64__) || defined(__aarch64__))\n#define "
-        "QN_KEEP(x)\n");
+    buf_puts(out,
+             "#define QN_CONTRACT\n#endif\n"
+             "/* The compiler does not see what this pointer is made of: accesses are "
+             "displacements from it. */\n"
+             "#if defined(__clang__)\n#define QN_FIX(p) __asm__(\"\" : \"+r\"(p))\n#else\n#define "
+             "QN_FIX(p)\n#endif\n"
+             "/* The vector stays in a register: gcc would rather load it again for each use. */\n"
+             "#if defined(__clang__) || !(defined(__x86_64__) || defined(__aarch64__))\n#define "
+             "QN_KEEP(x)\n");
     buf_printf(out, "#else\n#define QN_KEEP(x) __asm__(\"\" : \"+%s\"(x))\n#endif\n\n",
                a64         ? "w"
                : c->avx512 ? "v"

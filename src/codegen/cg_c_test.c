@@ -191,8 +191,7 @@ static void print_run(struct cc *c, struct buf *o, const struct kernel *k,
                "test_new(scratch_bytes), *plain = test_new((size_t)%lld);\n",
                (long long)(k->scratch_a + k->scratch_b),
                (long long)(naive->scratch_a + naive->scratch_b));
-    if (nest_packs(n))
-        buf_printf(o, "    bad |= %s_pack(buf, dyn, scratch, NULL) != 0;\n", c->sym);
+    if (nest_packs(n)) buf_printf(o, "    bad |= %s_pack(buf, dyn, scratch, NULL) != 0;\n", c->sym);
     buf_printf(o,
                "    bad |= %s(buf, dyn, scratch, NULL) != 0;\n    bad |= oracle(ref, dyn, plain, "
                "NULL) != 0;\n",

@@ -212,8 +212,8 @@ static LLVMValueRef lanes_to_s32(struct cg *c, LLVMValueRef v)
     return cg_select(c, below, cg_int(c, i, INT32_MIN), r);
 }
 
-/* Likewise of f32 lanes to 8 and 16 bits: those bounds are f32, so it is a clamp and a conversion.
- */
+/* Likewise of f32 lanes to 8 and 16 bits: those bounds are f32, so it is a clamp and a
+ * conversion. */
 static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to)
 {
     LLVMTypeRef f = LLVMTypeOf(v);

@@ -53,8 +53,8 @@ struct c_options {
     const char *prefix; /* C identifier put before every external name; "" allowed */
     const char *symbol; /* kernel's name without prefix, e.g. conv2d_n1_h56... */
     const char *banner; /* complete comment block for the top of both files, already escaped */
-    const struct nest
-        *source; /* the op before lowering, for shapes in comments; NULL: flat sizes */
+    /* the op before lowering, for shapes in comments; NULL: flat sizes */
+    const struct nest *source;
 };
 /* Complete translation unit and header; RC_FAIL "c.*" if the kernel cannot be said in this form. */
 enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c_options *o,

@@ -34,8 +34,8 @@ enum node_kind {
     NODE_READ,   /* name, a[]: subscripts */
     NODE_ELSE,   /* a[0] a READ, a[1] its value outside the tensor */
     NODE_CASE,   /* a: cond, value, cond, value, ..., value */
-    NODE_REDUCE, /* name, range[], a: values | combines | identities (the latter two only for
-                    reduce) */
+    /* name, range[], a: values | combines | identities (the latter two only for reduce) */
+    NODE_REDUCE,
 };
 
 /* Binary and unary operators, by binding strength (higher binds tighter). */

@@ -13,8 +13,8 @@ struct checker {
     struct operator* op;
     const struct item *seen[SEEN_MAX]; /* items visible here */
     int nseen;
-    const struct item *all[SEEN_MAX]; /* items of this body, for tensors (which may be used before
-                                         they are declared) */
+    /* items of this body, for tensors (which may be used before they are declared) */
+    const struct item *all[SEEN_MAX];
     int nall;
     const char *local[LOCALS_MAX];
     int nlocal;

@@ -230,8 +230,7 @@ static bool check_equation(struct checker *c, const struct item *it)
     bool index = !it->scan;
     for (int i = it->nrange; i < c->nlocal && !index; i++)
         index = strcmp(c->local[i], it->scan) == 0;
-    for (int i = 0; i < it->nrange && !index; i++)
-        index = strcmp(it->range[i].name, it->scan) == 0;
+    for (int i = 0; i < it->nrange && !index; i++) index = strcmp(it->range[i].name, it->scan) == 0;
     if (!index)
         return check_fail(c, it->scan_line, it->scan_col, "dsl.scan",
                           "'%s' is no index of the left side", it->scan);

@@ -90,8 +90,8 @@ struct task_key {
 };
 
 enum { TASK_RANK = 8, TASK_TENSORS = 64, TASK_KEYS = 96 };
-struct task_tensor { /* of the caller: in, const, out; declaration order, which is the ABI's buffer
-                        order */
+/* of the caller: in, const, out; declaration order, which is the ABI's buffer order */
+struct task_tensor {
     const char *name;
     enum scope scope;
     enum dtype dtype;
@@ -108,8 +108,8 @@ struct task {
     struct arena *arena;
     const struct operator* op;
     const char *token; /* canonical: op name, keys sorted, defaults and derived keys omitted */
-    const char
-        *spelled; /* the same with the operator as typed (./my.op): what a user types again */
+    /* the same with the operator as typed (./my.op): what a user types again */
+    const char *spelled;
     struct task_key *key;
     int nkey;
     struct task_tensor *tensor;
@@ -172,17 +172,18 @@ bool dsl_stage_is_const(const struct nest *n, const struct stmt *stage);
 
 /* How to verify: derived from a naive nest, so it is per algorithm. */
 struct data_recipe {
-    bool exact; /* data of integers in [-magnitude, magnitude] give exact integer results in the
-                   op's types */
-    int64_t magnitude; /* largest such bound <= 8 with every partial result below 2^24 (f32), 2^53,
-                          2^11, 2^8 */
-    int64_t depth; /* elements reduced into one output element, product over nested reductions */
-    int64_t budget_depth; /* longest single reduction loop: the C of the error budget 12 sqrt(C)
-                             2^-24 */
-    bool sum_of_products; /* every reduction is a sum of products of two tensors, and only sums and
-                             max follow */
-    bool
-        bent; /* a reduction's result is clamped or selected on: cancellation shows in the output */
+    /* data of integers in [-magnitude, magnitude] give exact integer results in the op's types */
+    bool exact;
+    /* largest such bound <= 8 with every partial result below 2^24 (f32), 2^53, 2^11, 2^8 */
+    int64_t magnitude;
+    /* elements reduced into one output element, product over nested reductions */
+    int64_t depth;
+    /* longest single reduction loop: the C of the error budget 12 sqrt(C) 2^-24 */
+    int64_t budget_depth;
+    /* every reduction is a sum of products of two tensors, and only sums and max follow */
+    bool sum_of_products;
+    /* a reduction's result is clamped or selected on: cancellation shows in the output */
+    bool bent;
     bool transcendental; /* exp, log, ... appear */
     bool fractional;     /* a table or constant that is no small integer, or a division */
     double tol;          /* rel-L2 bound for the task's tol key */

@@ -43,9 +43,9 @@ struct equation {
     const char *stage; /* y, y#2 */
     struct loopv loop[LOOPS_MAX];
     int nloop;
-    int scan, own; /* index of the scan loop, -1: none; loops of the left side */
+    int scan, own;                 /* index of the scan loop, -1: none; loops of the left side */
     const struct expr *const *idx; /* subscripts of the left side */
-    int made[REDUCE_KINDS]; /* reductions of each kind so far, for names */
+    int made[REDUCE_KINDS];        /* reductions of each kind so far, for names */
     struct done_reduce done[DONE_MAX];
     int ndone;
 };

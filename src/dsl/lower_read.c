@@ -92,8 +92,8 @@ static bool table_value(struct lower *L, const struct tensor *t, const struct ex
     return true;
 }
 
-/* A read of what the equation under way defines: an element of an earlier step of its scan, whatever
- * order the other loops run in. */
+/* A read of what the equation under way defines: an element of an earlier step of its scan,
+ * whatever order the other loops run in. */
 static bool check_scan(struct lower *L, const struct node *n, const struct declared *d,
                        const struct expr *const *idx)
 {
@@ -102,12 +102,16 @@ static bool check_scan(struct lower *L, const struct node *n, const struct decla
     struct env *env = lower_env(L);
     bool earlier = false;
     if (eq->nloop > eq->own)
-        return low_fail(L, n, "dsl.scan", "a reduction inside a scan cannot read '%s', which the "
-                        "scan defines", d->name);
-    if (d->equations != 1)
-        return low_fail(L, n, "dsl.scan", "a scan defines the whole of '%s' in one equation: write what it starts from "
-                        "as (%s[...] else START)", d->name,
+        return low_fail(L, n, "dsl.scan",
+                        "a reduction inside a scan cannot read '%s', which the "
+                        "scan defines",
                         d->name);
+    if (d->equations != 1)
+        return low_fail(
+            L, n, "dsl.scan",
+            "a scan defines the whole of '%s' in one equation: write what it starts from "
+            "as (%s[...] else START)",
+            d->name, d->name);
     for (int k = 0; k < d->tensor->rank; k++) {
         const struct expr *left = eq->idx[k];
         struct linear l;
@@ -121,15 +125,16 @@ static bool check_scan(struct lower *L, const struct node *n, const struct decla
             if (outer && idx[k] != left)
                 return low_fail(L, n->a[k], "dsl.scan",
                                 "'%s' runs inside another index: subscript %d stays what it is on "
-                                "the left side", eq->loop[eq->scan].name, k);
+                                "the left side",
+                                eq->loop[eq->scan].name, k);
             continue;
         }
         if (other || !linear_of(left, &l))
             return low_fail(L, n, "dsl.scan", "the index '%s' of a scan has a subscript to itself",
                             eq->loop[eq->scan].name);
         bool up = linear_coef(&l, at) > 0;
-        earlier |= env_proves(env, expr_binary(L->ir, OP_LT, up ? idx[k] : left,
-                                               up ? left : idx[k]));
+        earlier |=
+            env_proves(env, expr_binary(L->ir, OP_LT, up ? idx[k] : left, up ? left : idx[k]));
     }
     return earlier || low_fail(L, n, "dsl.scan",
                                "this read of '%s' is not proved to lie in an earlier step of '%s'",

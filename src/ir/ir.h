@@ -113,9 +113,9 @@ struct expr {
     uint16_t op; /* enum op */
     uint16_t n;  /* children */
     struct type type;
-    uint32_t id;   /* dense, in order of creation: children have smaller ids */
-    uint64_t vars; /* bit (var id % 64) for each variable inside: a quick "surely not" for uses and
-                      subst */
+    uint32_t id; /* dense, in order of creation: children have smaller ids */
+    /* bit (var id % 64) for each variable inside: a quick "surely not" for uses and subst */
+    uint64_t vars;
     union {
         int64_t i;
         double f;
@@ -239,14 +239,9 @@ const struct expr *tensor_offset(struct ir *ir, const struct tensor *t,
 
 enum stmt_kind { ST_BLOCK, ST_STAGE, ST_FOR, ST_IF, ST_LET, ST_ALLOC, ST_STORE, ST_UPDATE };
 enum loop_kind { LOOP_SERIAL, LOOP_PARALLEL, LOOP_VECTOR, LOOP_UNROLL };
-enum tail {
-    TAIL_NONE,
-    TAIL_GUARD,
-    TAIL_PEEL,
-    TAIL_MASK,
-    TAIL_PAD
-}; /* how lower discharges the guard a split left;
-      PAD: as GUARD (sched has checked that reads need none) */
+/* How lower discharges the guard a split left; PAD: as GUARD (sched has checked that reads need
+ * none). */
+enum tail { TAIL_NONE, TAIL_GUARD, TAIL_PEEL, TAIL_MASK, TAIL_PAD };
 
 /* Reductions. X(enum, spelling, printed as). ARGMAX/ARGMIN: targets {value, index}, values {v, i};
  * ties go to the lowest index. USER: any number of targets with a combine and an identity each. */
@@ -264,8 +259,8 @@ struct stmt {
             struct arena *arena; /* the block's own, so that edits can grow it */
         } block;
         struct {
-            const char
-                *name; /* of the stage: the tensor it defines, or tensor#2 for a second equation */
+            /* of the stage: the tensor it defines, or tensor#2 for a second equation */
+            const char *name;
             struct stmt *body;
         } stage;
         struct {
@@ -274,13 +269,13 @@ struct stmt {
             enum loop_kind kind;
             enum tail tail;
             bool reduce;
-            bool ordered; /* a recurrence runs along it: never reordered, split only in order, never
-                             parallel */
+            /* a recurrence runs along it: never reordered, split only in order, never parallel */
+            bool ordered;
             struct stmt *body;
         } loop;
         struct {
-            const struct expr
-                *cond; /* b1; in a kernel may have lanes: then it masks the vector STOREs below */
+            /* b1; in a kernel may have lanes: then it masks the vector STOREs below */
+            const struct expr *cond;
             struct stmt *then;
         } cond;
         struct {
@@ -299,9 +294,10 @@ struct stmt {
         } store;
         struct {
             enum reduce op;
-            bool started; /* its start is explicit: nest_place_inits has stored the identities;
-                             prints `started` */
-            int n;        /* targets; 1 unless ARGMAX, ARGMIN, USER */
+            /* its start is explicit: nest_place_inits has stored the identities; prints
+             * `started` */
+            bool started;
+            int n; /* targets; 1 unless ARGMAX, ARGMIN, USER */
             struct tensor *tensor[UPDATE_TARGETS];
             const struct expr **idx; /* shared subscripts, rank of tensor[0] */
             const struct expr *value[UPDATE_TARGETS];
@@ -316,8 +312,8 @@ struct stmt {
 struct nest {
     struct ir *ir;
     const char *name;
-    struct tensor **tensor; /* declared in/const/out first, in declaration order; then packed, in
-                               order; then temp, table */
+    /* declared in/const/out first, in declaration order; then packed, in order; then temp, table */
+    struct tensor **tensor;
     int ntensor, tensor_cap;
     const struct var **dyn; /* dynamic extents, in declaration order */
     int ndyn;

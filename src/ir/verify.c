@@ -82,8 +82,7 @@ static void check_read(struct verifier *v, const struct tensor *t)
     bool may = own && may_read_own(v->at);
     if (!idmap_get(&v->written, t->id) && !may)
         broken(v, 3, v->at, "a tensor is read before anything wrote it:", t->name);
-    if (own && v->nstages && !may)
-        broken(v, 3, v->at, "a stage reads what it writes:", t->name);
+    if (own && v->nstages && !may) broken(v, 3, v->at, "a stage reads what it writes:", t->name);
 }
 
 static void check_load(struct verifier *v, const struct expr *e)

@@ -27,8 +27,8 @@
 struct kernel {
     struct nest *nest; /* kernel form; nest->pack is the pack entry (empty block: none) */
     int64_t scratch_a, scratch_b;
-    double flops;  /* executed, with padding and masked-off lanes counted; dyn extents at their
-                      tuning point */
+    /* executed, with padding and masked-off lanes counted; dyn extents at their tuning point */
+    double flops;
     int64_t nodes; /* statements + distinct expressions: size of the code to come */
 };
 

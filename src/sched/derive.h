@@ -4,12 +4,7 @@
 
 #include "sched/space_int.h"
 
-enum {
-    DERIVE_STAGES = 12,
-    DERIVE_ALL = 2 * DERIVE_STAGES,
-    DERIVE_LOOPS = 16,
-    DERIVE_COPIES = 6
-};
+enum { DERIVE_STAGES = 12, DERIVE_ALL = 2 * DERIVE_STAGES, DERIVE_LOOPS = 16, DERIVE_COPIES = 6 };
 
 enum role {
     ROLE_HOST,   /* stays at the root, tiled */

@@ -115,8 +115,8 @@ void apply_FUSE(struct plan *p)
     body->parent = a;
 }
 
-/* requires: all in one perfect band; none crosses an ordered loop; bounds independent; no overlap below a reduce
- * loop.
+/* requires: all in one perfect band; none crosses an ordered loop; bounds independent; no overlap
+ * below a reduce loop.
  * before: for a: for b: for c: S     reorder c a
  * after:  for c: for b: for a: S     (they permute within the positions they occupy) */
 void apply_REORDER(struct plan *p)

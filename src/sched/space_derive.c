@@ -252,8 +252,7 @@ static void map_guest(struct derive *d, struct dstage *s)
         if (r.used >> i & 1) s->place = i;
 }
 
-/* ---- register tiles of reductions that stay ----------------------------------------------------
- */
+/* ---- register tiles of reductions that stay -------------------------------------------------- */
 
 /* A host that reduces is split by `accumulate`: the sum is computed in registers inside a tile of
  * what is then a copy. The new stage and its loops have the host's names with `.acc` behind the

@@ -107,7 +107,7 @@ struct wire_f64s {
 #define I64(name)         int64_t name;
 #define F64(name)         double name;
 #define ENUM(name, count) uint8_t name;
-#define STR(name, max)    const char *name; /* NULL encodes as "" and never comes out of a decoder */
+#define STR(name, max)    const char *name; /* NULL encodes as ""; a decoder never gives it */
 #define BYTES(name, max)  struct wire_bytes name;
 #define I64S(name, max)   struct wire_i64s name;
 #define F64S(name, max)   struct wire_f64s name;
