@@ -18,10 +18,13 @@
 #define M "matmul:M=8,N=8,K=8"
 
 /* More tensors than a runner takes. */
-#define IN(n) "  in a" #n "[N]: f32\n  in b" #n "[N]: f32\n  in c" #n "[N]: f32\n  in d" #n "[N]: f32\n"
-#define WIDE_OP "op wide {\n" IN(0) IN(1) IN(2) IN(3) IN(4) IN(5) IN(6) IN(7) IN(8) "  out y[N]: f32\n  y[n] = a0[n]\n}\n"
+#define IN(n) \
+    "  in a" #n "[N]: f32\n  in b" #n "[N]: f32\n  in c" #n "[N]: f32\n  in d" #n "[N]: f32\n"
+#define WIDE_OP                                                   \
+    "op wide {\n" IN(0) IN(1) IN(2) IN(3) IN(4) IN(5) IN(6) IN(7) \
+        IN(8) "  out y[N]: f32\n  y[n] = a0[n]\n}\n"
 
-/* ---- the folder ------------------------------------------------------------------------------- */
+/* ---- the folder ------------------------------------------------------------------------------ */
 
 static void link_all(const char *from, const char *to)
 {
@@ -46,7 +49,8 @@ static void write_files(void)
         {"empty.tasks", "# nothing\n"},
         {"bad.tasks", M "\nmatmul:M=8,N=8\n"},
         {"not.op", "op scale {\n  in x[N]: f32\n  out y[N] f32\n}\n"},
-        {"two.op", "op a {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\nop b {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n"},
+        {"two.op", "op a {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\nop b {\n  in x[N]: "
+                   "f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n"},
         {"unknown.op", "op scale {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = z[n]\n}\n"},
         {"hole.op", "op scale {\n  in x[N]: f32\n  out y[N]: f32\n  y[n:N-1] = x[n]\n}\n"},
         {"outside.op", "op scale {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n+1]\n}\n"},
@@ -68,14 +72,16 @@ static void write_files(void)
         {"wide.op", WIDE_OP},
         {"bad.jsonl", "{\"a\":1\n"},
         {"foreign.c", "int main(void) { return 0; }\n"},
-        {"text.db", "this is no database, however long one looks at it, and looks, and looks, and looks, and looks"},
+        {"text.db", "this is no database, however long one looks at it, and looks, and looks, and "
+                    "looks, and looks"},
         {"data/targets/syntax.target", "triple x86_64\n"},
         {"data/targets/key.target", "inherits x86-64-v1\nvector_bit = 256\n"},
         {"data/targets/value.target", "inherits x86-64-v1\nvregs = many\n"},
         {"data/targets/twice.target", "inherits x86-64-v1\nvregs = 16\nvregs = 32\n"},
         {"data/targets/orphan.target", "inherits nobody\n"},
         {"data/targets/loop.target", "inherits loop\n"},
-        {"data/schedules/spaced/spaced.op", "op spaced {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n"},
+        {"data/schedules/spaced/spaced.op",
+         "op spaced {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n"},
         {"data/schedules/spaced/spaced.sched", "space spaced for spaced\nknob w in {1, 2\n"},
     };
     ck_assert_int_eq(mkdir("data", 0700), 0);
@@ -98,7 +104,7 @@ static void setup(void)
     setenv("QUERN_DATA", data, 1);
 }
 
-/* ---- the table -------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 struct row {
     const char *line;
@@ -145,7 +151,8 @@ static const struct row command_line[] = {
     {"verify foreign.c", 2, "verify.no_test", "foreign_test.c"},
     {"verify broken.c", 1, "cc.compile", "refuses ./broken.c"},
     {"verify failing.c", 3, "cc.test", "computes something else"},
-    {"verify " M " matmul:M=3,N=3,K=3 --schedule best", 1, "cli.some_failed", "2 of 2 tasks failed"},
+    {"verify " M " matmul:M=3,N=3,K=3 --schedule best", 1, "cli.some_failed",
+     "2 of 2 tasks failed"},
     {"doctor --db text.db", 1, "doctor.fail", "see above"},
     {"lower " M " --stage nests", 2, "lower.no_stage", "this schedule has: op nest scheduled"},
     {"lower " M " --diff vectorise", 2, "lower.no_step", "did you mean 'vectorize'"},
@@ -194,7 +201,8 @@ static const struct row schedules_and_targets[] = {
     {"verify " M " --schedule algo.sched", 2, "dsl.unknown_algorithm", "fastest"},
     {"verify " M " --schedule loop.sched", 2, "unknown_name", "there is no loop 'y.q'"},
     {"verify " M " --schedule factor.sched", 2, "split_exact", "step 1"},
-    {"verify " M " --schedule choice.sched", 2, "codegen.choice", "there are misched, addr and lsr"},
+    {"verify " M " --schedule choice.sched", 2, "codegen.choice",
+     "there are misched, addr and lsr"},
     {"verify " M " --schedule value.sched", 2, "codegen.choice", "lsr is on or off, not 'maybe'"},
     {"lower " M " --schedule marked.sched", 2, "loop_marked", ">"},
     {"verify " M " --schedule best", 1, "log.no_record", "run `quern tune matmul:K=8,M=8,N=8`"},
@@ -237,14 +245,19 @@ static void check_row(const struct row *x, struct buf *bad)
     struct app_result r;
     app_run(&r, "%s --json", x->line);
     json_t *o = app_lines(r.out) ? app_json(&r, app_lines(r.out) - 1) : json_object();
-    const char *code = json_string_value(json_object_get(o, "error")), *text = json_string_value(json_object_get(o, "message"));
+    const char *code = json_string_value(json_object_get(o, "error")),
+               *text = json_string_value(json_object_get(o, "message"));
     size_t n = strlen(x->code);
     bool family = x->code[n - 1] == '.'; /* "space.": any code that begins so */
     if (!code || !text || (family ? strncmp(code, x->code, n) : strcmp(code, x->code)) != 0)
-        buf_printf(bad, "quern %s: code %s, not %s: %s\n", x->line, code ? code : "none", x->code, r.err);
-    if (r.code != x->rc) buf_printf(bad, "quern %s: exit %d, not %d: %s\n", x->line, r.code, x->rc, r.err);
-    if (text && !strstr(text, x->part)) buf_printf(bad, "quern %s: no '%s' in %s\n", x->line, x->part, r.err);
-    if (strncmp(r.err, "quern: ", 7) != 0 || strlen(r.err) < 15) buf_printf(bad, "quern %s says: %s\n", x->line, r.err);
+        buf_printf(bad, "quern %s: code %s, not %s: %s\n", x->line, code ? code : "none", x->code,
+                   r.err);
+    if (r.code != x->rc)
+        buf_printf(bad, "quern %s: exit %d, not %d: %s\n", x->line, r.code, x->rc, r.err);
+    if (text && !strstr(text, x->part))
+        buf_printf(bad, "quern %s: no '%s' in %s\n", x->line, x->part, r.err);
+    if (strncmp(r.err, "quern: ", 7) != 0 || strlen(r.err) < 15)
+        buf_printf(bad, "quern %s says: %s\n", x->line, r.err);
 }
 
 static void check_rows(const struct row *rows, size_t n)
@@ -260,12 +273,15 @@ START_TEST(wrong_command_lines) { check_rows(command_line, QN_COUNT(command_line
 END_TEST
 START_TEST(wrong_names_and_tasks) { check_rows(names_and_tasks, QN_COUNT(names_and_tasks)); }
 END_TEST
-START_TEST(wrong_schedules_and_targets) { check_rows(schedules_and_targets, QN_COUNT(schedules_and_targets)); }
+START_TEST(wrong_schedules_and_targets)
+{
+    check_rows(schedules_and_targets, QN_COUNT(schedules_and_targets));
+}
 END_TEST
 START_TEST(wrong_logs) { check_rows(logs, QN_COUNT(logs)); }
 END_TEST
 
-/* ---- around the programs ---------------------------------------------------------------------- */
+/* ---- around the programs --------------------------------------------------------------------- */
 
 static void copy_program(const char *name)
 {
@@ -460,7 +476,8 @@ static int direct(const char *args, const char *out)
 
 static void in_unwritable_folder(void)
 {
-    if (direct("best " M " --db frozen/log.db --json", "open/o1") != 0) _exit(1); /* readers read a copy */
+    if (direct("best " M " --db frozen/log.db --json", "open/o1") != 0)
+        _exit(1); /* readers read a copy */
     if (direct("tune " M " --trials 9 --db frozen/log.db --json", "open/o2") != 7) _exit(2);
     if (direct("tune " M " --trials 9 --db frozen/new.db --json", "open/o3") != 7) _exit(3);
 }
@@ -480,7 +497,10 @@ START_TEST(a_folder_that_may_not_be_written)
     int status;
     if (pid == 0) {
         become_nobody();
-        _exit(access(QN_BIN_DIR "/quern", X_OK) == 0 && access(QN_SOURCE_DIR "/targets/zen4.target", R_OK) == 0 ? 0 : 1);
+        _exit(access(QN_BIN_DIR "/quern", X_OK) == 0 &&
+                      access(QN_SOURCE_DIR "/targets/zen4.target", R_OK) == 0
+                  ? 0
+                  : 1);
     }
     waitpid(pid, &status, 0);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
@@ -505,7 +525,9 @@ static void on_full_disk(void)
     if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", "small", "tmpfs", 0, "size=400k") != 0)
         _exit(77);
-    int rc = direct("tune conv2d:N=1,H=14,W=14,C=16,K=16,R=3,S=3,pad=1 --trials 400 --db small/log.db --json", "o1");
+    int rc = direct(
+        "tune conv2d:N=1,H=14,W=14,C=16,K=16,R=3,S=3,pad=1 --trials 400 --db small/log.db --json",
+        "o1");
     int fd = open("o1", O_RDONLY);
     ssize_t n = read(fd, text, sizeof text - 1);
     text[n > 0 ? n : 0] = 0;
@@ -519,7 +541,10 @@ static void on_full_disk(void)
     }
     if (direct("log check --db small/log.db", "o2") != 0) _exit(3);
     if (mount(NULL, "small", NULL, MS_REMOUNT, "size=64m") != 0) _exit(78);
-    if (direct("tune conv2d:N=1,H=14,W=14,C=16,K=16,R=3,S=3,pad=1 --trials 400 --time 2 --db small/log.db", "o3") != 0) _exit(4);
+    if (direct("tune conv2d:N=1,H=14,W=14,C=16,K=16,R=3,S=3,pad=1 --trials 400 --time 2 --db "
+               "small/log.db",
+               "o3") != 0)
+        _exit(4);
     fd = open("o3", O_RDONLY);
     n = read(fd, text, sizeof text - 1);
     text[n > 0 ? n : 0] = 0;

@@ -11,9 +11,10 @@
 #include "lib/app_util.h"
 
 #define MATMUL "matmul:M=32,N=24,K=16"
-#define CONV "conv2d:N=1,H=9,W=7,C=6,K=10,R=3,S=3,pad=1"
+#define CONV   "conv2d:N=1,H=9,W=7,C=6,K=10,R=3,S=3,pad=1"
 
-static const char *const commands[] = {"ops", "targets", "doctor", "lower", "tune", "best", "log", "verify", "bench", "emit"};
+static const char *const commands[] = {"ops",  "targets", "doctor", "lower", "tune",
+                                       "best", "log",     "verify", "bench", "emit"};
 
 /* Runs a shell command line with $QUERN set; for pipes and redirections, which belong to the shell. */
 static int shell(const char *line, char **out)
@@ -37,7 +38,7 @@ static bool have(const char *program)
     return rc == RC_OK && code == 0;
 }
 
-/* ---- help ------------------------------------------------------------------------------------- */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 START_TEST(help_of_every_command)
 {
@@ -78,8 +79,12 @@ START_TEST(man_page_and_completion)
         app_has(page, "130 interrupted");
     }
     ck_assert_int_eq(shell("$QUERN --completion | bash -n", &out), 0);
-    ck_assert_int_eq(shell("source <($QUERN --completion); COMP_WORDS=(quern tu); COMP_CWORD=1; _quern; echo ${COMPREPLY[@]};"
-                           "COMP_WORDS=(quern tune --tri); COMP_CWORD=2; _quern; echo ${COMPREPLY[@]}", &out), 0);
+    ck_assert_int_eq(
+        shell("source <($QUERN --completion); COMP_WORDS=(quern tu); COMP_CWORD=1; _quern; echo "
+              "${COMPREPLY[@]};"
+              "COMP_WORDS=(quern tune --tri); COMP_CWORD=2; _quern; echo ${COMPREPLY[@]}",
+              &out),
+        0);
     ck_assert_str_eq(out, "tune\n--trials\n");
 }
 END_TEST
@@ -89,18 +94,20 @@ START_TEST(every_documented_option_is_taken)
     struct app_result r;
     for (size_t i = 0; i < QN_COUNT(commands); i++) {
         app_expect(0, &r, "%s --help", commands[i]);
-        for (const char *p = strstr(r.out, "\noptions\n") + 9; (p = strstr(p, "  --")) != NULL; p += 4) {
+        for (const char *p = strstr(r.out, "\noptions\n") + 9; (p = strstr(p, "  --")) != NULL;
+             p += 4) {
             struct app_result s;
             char option[40];
             snprintf(option, sizeof option, "%.*s", (int)strcspn(p + 2, " ,\n"), p + 2);
-            app_run(&s, "%s %s=", commands[i], option); /* refused for its value, never for its name */
+            app_run(&s, "%s %s=", commands[i],
+                    option); /* refused for its value, never for its name */
             app_lacks(s.err, "has no option");
         }
     }
 }
 END_TEST
 
-/* ---- the keys of --json ----------------------------------------------------------------------- */
+/* ---- the keys of --json ---------------------------------------------------------------------- */
 
 static void has_keys(json_t *o, const char *keys)
 {
@@ -112,7 +119,9 @@ static void has_keys(json_t *o, const char *keys)
     ck_assert_int_eq((int)app_number(o, "v"), 1);
 }
 
-#define RESULT "v task target threads median_ns ci_lo_ns ci_hi_ns gflops executed_gflops roofline_pct record rung"
+#define RESULT                                                                               \
+    "v task target threads median_ns ci_lo_ns ci_hi_ns gflops executed_gflops roofline_pct " \
+    "record rung"
 
 START_TEST(json_has_the_documented_keys)
 {
@@ -120,12 +129,15 @@ START_TEST(json_has_the_documented_keys)
         const char *line, *keys;
     } rows[] = {
         {"tune " MATMUL " --trials 6 --json", RESULT " candidates measurements failures wall_s"},
-        {"tune " MATMUL " --trials 6 --json", RESULT " candidates measurements failures wall_s"}, /* finished before */
-        {"tune " CONV " --effort estimate --json", RESULT " candidates measurements failures wall_s"},
+        {"tune " MATMUL " --trials 6 --json",
+         RESULT " candidates measurements failures wall_s"}, /* finished before */
+        {"tune " CONV " --effort estimate --json",
+         RESULT " candidates measurements failures wall_s"},
         {"best " MATMUL " --json", RESULT " schedule"},
         {"best " CONV " --json", RESULT " schedule"},
         {"bench " MATMUL " --rounds 9 --json", RESULT " roof peak_gflops noisy"},
-        {"bench " MATMUL " --aa --rounds 9 --json", "v task aa_ratio ratio_lo ratio_hi declared_different rounds"},
+        {"bench " MATMUL " --aa --rounds 9 --json",
+         "v task aa_ratio ratio_lo ratio_hi declared_different rounds"},
         {"verify " MATMUL " --json", "v task ok max_err bound worst verdict"},
         {"lower " MATMUL " --stage nest --json", "v task stage text"},
         {"log query --json", "v id task verdict median trace"},
@@ -159,19 +171,23 @@ START_TEST(json_of_an_error)
 }
 END_TEST
 
-/* ---- results, messages, pipes ----------------------------------------------------------------- */
+/* ---- results, messages, pipes ---------------------------------------------------------------- */
 
 START_TEST(closed_and_full_outputs)
 {
     char *out = NULL;
     ck_assert_int_eq(shell("$QUERN ops | head -1", &out), 0);
     ck_assert_int_eq(app_lines(out), 1);
-    ck_assert_int_eq(shell("set -o pipefail; for i in 1 2 3 4 5; do $QUERN ops matmul | head -c 1 >/dev/null || exit 9; done", &out), 0);
+    ck_assert_int_eq(shell("set -o pipefail; for i in 1 2 3 4 5; do $QUERN ops matmul | head -c 1 "
+                           ">/dev/null || exit 9; done",
+                           &out),
+                     0);
     ck_assert_str_eq(out, "");
     ck_assert_int_eq(shell("$QUERN ops >/dev/full", &out), 1);
     app_has(out, "cannot write the results: No space left"); /* cli.stdout */
     ck_assert_int_eq(shell("$QUERN ops >&-", &out), 1);
-    ck_assert_int_eq(shell("$QUERN tune " MATMUL " --trials 4 >&- 2>&-", &out), 1); /* the log is not "stdout" */
+    ck_assert_int_eq(shell("$QUERN tune " MATMUL " --trials 4 >&- 2>&-", &out),
+                     1); /* the log is not "stdout" */
     ck_assert_int_eq(shell("$QUERN log check", &out), 0);
     app_has(out, "sound");
 }
@@ -186,23 +202,36 @@ START_TEST(no_escape_sequences_without_a_terminal)
     app_lacks(r.err, "\r");
     char *out = NULL;
     if (!have("script")) return;
-    ck_assert_int_eq(shell("TERM=xterm script -qec \"$QUERN tune " MATMUL " --trials 12\" /dev/null </dev/null", &out), 0);
+    ck_assert_int_eq(shell("TERM=xterm script -qec \"$QUERN tune " MATMUL
+                           " --trials 12\" /dev/null </dev/null",
+                           &out),
+                     0);
     app_has(out, "\033[K");
     app_has(out, "tried  best");
-    ck_assert_int_eq(shell("NO_COLOR=1 TERM=xterm script -qec \"$QUERN tune " MATMUL " --trials 13\" /dev/null </dev/null", &out), 0);
+    ck_assert_int_eq(shell("NO_COLOR=1 TERM=xterm script -qec \"$QUERN tune " MATMUL
+                           " --trials 13\" /dev/null </dev/null",
+                           &out),
+                     0);
     app_lacks(out, "\033");
-    ck_assert_int_eq(shell("TERM=dumb script -qec \"$QUERN tune " MATMUL " --trials 14\" /dev/null </dev/null", &out), 0);
+    ck_assert_int_eq(shell("TERM=dumb script -qec \"$QUERN tune " MATMUL
+                           " --trials 14\" /dev/null </dev/null",
+                           &out),
+                     0);
     app_lacks(out, "\033");
-    ck_assert_int_eq(shell("TERM=xterm script -qec \"$QUERN tune " MATMUL " --trials 15 -q\" /dev/null </dev/null", &out), 0);
+    ck_assert_int_eq(shell("TERM=xterm script -qec \"$QUERN tune " MATMUL
+                           " --trials 15 -q\" /dev/null </dev/null",
+                           &out),
+                     0);
     app_lacks(out, "tried");
 }
 END_TEST
 
-/* ---- lower ------------------------------------------------------------------------------------ */
+/* ---- lower ----------------------------------------------------------------------------------- */
 
 START_TEST(lower_shows_every_stage)
 {
-    static const char *const stages[] = {"op", "nest", "scheduled", "kernel", "c", "c99", "ll", "s"};
+    static const char *const stages[] = {"op", "nest", "scheduled", "kernel",
+                                         "c",  "c99",  "ll",        "s"};
     struct app_result r;
     app_expect(0, &r, "lower " CONV " --stage all");
     const char *at = r.out;
@@ -215,7 +244,8 @@ START_TEST(lower_shows_every_stage)
     }
     app_has(r.err, "algorithm direct"); /* the schedule, as a message */
     ck_assert_int_lt(app_lines(r.out), 5000);
-    for (const char *p = r.out; *p; p += strcspn(p, "\n"), p += *p == '\n') ck_assert_uint_lt(strcspn(p, "\n"), 600);
+    for (const char *p = r.out; *p; p += strcspn(p, "\n"), p += *p == '\n')
+        ck_assert_uint_lt(strcspn(p, "\n"), 600);
     app_expect(0, &r, "lower " CONV " --stage nest");
     ck_assert_int_eq(strncmp(r.out, "nest conv2d\n", 12), 0);
     app_expect(0, &r, "lower " CONV " --stage all -o stages");
@@ -251,7 +281,7 @@ START_TEST(lower_verifies_what_can_run)
 }
 END_TEST
 
-/* ---- tasks ------------------------------------------------------------------------------------ */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 START_TEST(lists_and_own_operators)
 {
@@ -288,10 +318,12 @@ START_TEST(doctor_is_well_here)
 {
     struct app_result r;
     app_expect(0, &r, "doctor");
-    static const char *const checks[] = {"target", "compiler", "sandbox", "clock", "speed", "log", "disk", "c compilers"};
+    static const char *const checks[] = {"target", "compiler", "sandbox", "clock",
+                                         "speed",  "log",      "disk",    "c compilers"};
     for (size_t i = 0; i < QN_COUNT(checks); i++) app_has(r.out, checks[i]);
     app_lacks(r.out, "FAIL");
-    app_write("broken.db", "this is no database, however long one looks at it, and looks, and looks");
+    app_write("broken.db",
+              "this is no database, however long one looks at it, and looks, and looks");
     app_expect(1, &r, "doctor --db broken.db");
     app_has(r.out, "FAIL  log");
 }

@@ -12,15 +12,19 @@
 #include "lib/sandbox_blobs.h"
 
 /* What the blobs of sandbox_blobs.c compute when they are right: y = x * w over a dynamic extent. */
-static const char multiply[] = "op multiply {\n  dyn N\n  in x[N]: f32\n  const w[N]: f32\n  out y[N]: f32\n  y[n] = x[n] * w[n]\n}\n";
+static const char multiply[] = "op multiply {\n  dyn N\n  in x[N]: f32\n  const w[N]: f32\n  out "
+                               "y[N]: f32\n  y[n] = x[n] * w[n]\n}\n";
 #define TASK "./multiply.op:N=1000"
 
 static const struct {
     const char *blob, *verdict;
 } plants[] = {
-    {"null", "oob_access"},        {"endless", "timeout"},      {"oob_past", "oob_access"}, {"sys_open", "forbidden_syscall"},
-    {"wrong", "wrong_result"},     {"ud2", "illegal_insn"},     {"recurse", "stack_overflow"}, {"write_input", "oob_access"},
-    {"unwritten", "unwritten"},    {"divide", "fpe"},           {"bad_args", "bad_args"},   {"last_wrong", "wrong_result"},
+    {"null", "oob_access"},        {"endless", "timeout"},
+    {"oob_past", "oob_access"},    {"sys_open", "forbidden_syscall"},
+    {"wrong", "wrong_result"},     {"ud2", "illegal_insn"},
+    {"recurse", "stack_overflow"}, {"write_input", "oob_access"},
+    {"unwritten", "unwritten"},    {"divide", "fpe"},
+    {"bad_args", "bad_args"},      {"last_wrong", "wrong_result"},
 };
 
 static void write_plants(size_t n)
@@ -51,16 +55,22 @@ START_TEST(planted_candidates_get_their_verdicts)
     json_t *o = app_json(&r, 0), *failures = json_object_get(o, "failures");
     for (size_t i = 0; i < QN_COUNT(plants); i++) {
         char sql[300];
-        snprintf(sql, sizeof sql, "SELECT group_concat(verdict) FROM record WHERE error LIKE 'planted %s%%' AND error NOT LIKE 'planted %s\\_%%' ESCAPE '\\'",
+        snprintf(sql, sizeof sql,
+                 "SELECT group_concat(verdict) FROM record WHERE error LIKE 'planted %s%%' AND "
+                 "error NOT LIKE 'planted %s\\_%%' ESCAPE '\\'",
                  plants[i].blob, plants[i].blob);
         char *verdict = app_sql_text(sql);
-        ck_assert_msg(strcmp(verdict, plants[i].verdict) == 0, "%s: %s, not %s", plants[i].blob, verdict, plants[i].verdict);
-        ck_assert_msg(json_is_integer(json_object_get(failures, plants[i].verdict)), "no failures.%s", plants[i].verdict);
+        ck_assert_msg(strcmp(verdict, plants[i].verdict) == 0, "%s: %s, not %s", plants[i].blob,
+                      verdict, plants[i].verdict);
+        ck_assert_msg(json_is_integer(json_object_get(failures, plants[i].verdict)),
+                      "no failures.%s", plants[i].verdict);
     }
     /* the winner is none of them */
     ck_assert_double_gt(app_number(o, "median_ns"), 0);
     char sql[120];
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM record WHERE id = '%s' AND error = '' AND tier = 3", app_text(o, "record"));
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM record WHERE id = '%s' AND error = '' AND tier = 3",
+             app_text(o, "record"));
     ck_assert_int_eq(app_sql(sql), 1);
     unsetenv("QUERN_PLANT");
     app_expect(0, &r, "verify " TASK " --schedule best");
@@ -103,12 +113,13 @@ START_TEST(a_murdered_runner_and_worker_are_replaced)
     ck_assert_int_ge((int)app_number(app_json(&r, 0), "candidates"), 10);
     ck_assert_int_ge(murders, 2);
     /* what the world did is no verdict about a candidate */
-    ck_assert_int_eq(app_sql("SELECT count(*) FROM record WHERE verdict = 'transport' AND world = 0"), 0);
+    ck_assert_int_eq(app_sql(
+                         "SELECT count(*) FROM record WHERE verdict = 'transport' AND world = 0"),
+                     0);
 }
 END_TEST
 
-/* ---- memory -----------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static int64_t resident_kb(pid_t pid)
 {
@@ -125,9 +136,13 @@ static void flat(int trials)
 {
     struct app_result r;
     int64_t early = 0, late = 0, most = 0;
-    struct app_job j = app_start("tune conv2d:N=1,H=12,W=12,C=16,K=16,R=3,S=3,pad=1 --trials %d --json -q", trials);
+    struct app_job j =
+        app_start("tune conv2d:N=1,H=12,W=12,C=16,K=16,R=3,S=3,pad=1 --trials %d --json -q",
+                  trials);
     while (!app_ended(j)) {
-        int64_t rows = access("log.db-wal", F_OK) == 0 ? app_sql("SELECT count(*) FROM sqlite_master WHERE name = 'record'") : 0;
+        int64_t rows = access("log.db-wal", F_OK) == 0
+                           ? app_sql("SELECT count(*) FROM sqlite_master WHERE name = 'record'")
+                           : 0;
         if (rows) rows = app_sql("SELECT count(*) FROM record");
         int64_t kb = resident_kb(j.pid);
         if (kb > most) most = kb;
@@ -138,11 +153,13 @@ static void flat(int trials)
     app_finish(j, &r);
     ck_assert_msg(r.code == 0, "%s", r.err);
     ck_assert_int_ge((int)app_number(app_json(&r, 0), "candidates"), trials / 3);
-    fprintf(stderr, "resident: %lld kB early, %lld kB late, %lld kB at most, %d candidates\n", (long long)early, (long long)late,
-            (long long)most, (int)app_number(app_json(&r, 0), "candidates"));
+    fprintf(stderr, "resident: %lld kB early, %lld kB late, %lld kB at most, %d candidates\n",
+            (long long)early, (long long)late, (long long)most,
+            (int)app_number(app_json(&r, 0), "candidates"));
     ck_assert_int_lt(most, 400 * 1024);
     ck_assert_int_gt(early, 0);
-    ck_assert_int_lt(late - early, 2048 + 8 * trials); /* 8 kB a candidate: its text, choices and hash entries */
+    ck_assert_int_lt(late - early,
+                     2048 + 8 * trials); /* 8 kB a candidate: its text, choices and hash entries */
 }
 
 START_TEST(memory_is_flat) { flat(getenv("QUERN_LONG") ? 5000 : 300); }

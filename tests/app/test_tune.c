@@ -11,9 +11,9 @@
 #include "lib/app_util.h"
 
 #define MATMUL "matmul:M=48,N=40,K=24"
-#define CONV "conv2d:N=1,H=10,W=10,C=8,K=16,R=3,S=3,pad=1"
+#define CONV   "conv2d:N=1,H=10,W=10,C=8,K=16,R=3,S=3,pad=1"
 
-/* ---- a search and what follows it ------------------------------------------------------------- */
+/* ---- a search and what follows it ------------------------------------------------------------ */
 
 static void search(const char *task)
 {
@@ -21,7 +21,8 @@ static void search(const char *task)
     app_expect(0, &r, "tune %s --trials 24 --json", task);
     json_t *o = app_json(&r, 0);
     ck_assert_int_eq(app_lines(r.out), 1);
-    int candidates = (int)app_number(o, "candidates"), measurements = (int)app_number(o, "measurements");
+    int candidates = (int)app_number(o, "candidates"),
+        measurements = (int)app_number(o, "measurements");
     ck_assert_int_ge(candidates, 4);
     ck_assert_int_le(candidates, 24);
     ck_assert_int_le(measurements, candidates);
@@ -35,8 +36,13 @@ static void search(const char *task)
     ck_assert_uint_eq(strlen(app_text(o, "record")), 32);
     /* Every candidate is a row, and each `ok` one carries its check. */
     ck_assert_int_ge(app_sql("SELECT count(*) FROM record WHERE phase = 'screen'"), candidates);
-    ck_assert_int_eq(app_sql("SELECT count(*) FROM record WHERE verdict = 'ok' AND (tier < 1 OR max_err IS NULL)"), 0);
-    ck_assert_int_ge(app_sql("SELECT count(*) FROM record WHERE phase = 'race' AND verdict = 'ok' AND tier = 3"), 1);
+    ck_assert_int_eq(
+        app_sql(
+            "SELECT count(*) FROM record WHERE verdict = 'ok' AND (tier < 1 OR max_err IS NULL)"),
+        0);
+    ck_assert_int_ge(
+        app_sql("SELECT count(*) FROM record WHERE phase = 'race' AND verdict = 'ok' AND tier = 3"),
+        1);
     ck_assert_int_eq(app_sql("SELECT count(*) FROM run WHERE state = 'finished'"), 1);
 
     char *record = strdup(app_text(o, "record"));
@@ -111,7 +117,8 @@ START_TEST(several_tasks_into_one_folder)
     char *umbrella = app_read("c/net_kernels.h");
     app_has(umbrella, "#include \"net_matmul_K24_M48_N40.h\"");
     app_has(umbrella, "#include \"net_conv2d_C8_H10_K16_R3_S3_W10_pad1.h\"");
-    app_expect(0, &r, "emit --check c/net_matmul_K24_M48_N40.c c/net_conv2d_C8_H10_K16_R3_S3_W10_pad1.c");
+    app_expect(0, &r,
+               "emit --check c/net_matmul_K24_M48_N40.c c/net_conv2d_C8_H10_K16_R3_S3_W10_pad1.c");
 }
 END_TEST
 
@@ -138,13 +145,15 @@ START_TEST(logs_travel)
 }
 END_TEST
 
-/* ---- stops ------------------------------------------------------------------------------------ */
+/* ---- stops ----------------------------------------------------------------------------------- */
 
 /* Rows of the open run that count, written so far; -1 while there is no log. */
 static int64_t counted(void)
 {
     if (access(app_db, F_OK) != 0 || access("log.db-wal", F_OK) != 0) return -1;
-    return app_sql("SELECT count(*) FROM sqlite_master WHERE name = 'attempt'") ? app_sql("SELECT count(*) FROM attempt WHERE counted = 1") : -1;
+    return app_sql("SELECT count(*) FROM sqlite_master WHERE name = 'attempt'")
+               ? app_sql("SELECT count(*) FROM attempt WHERE counted = 1")
+               : -1;
 }
 
 /* Waits until the search has saved n rows, or has ended. */
@@ -156,10 +165,14 @@ static void wait_rows(struct app_job j, int64_t n)
 static void no_row_twice(void)
 {
     /* a candidate of a run is screened once, whatever happened in between */
-    ck_assert_int_eq(app_sql("SELECT count(*) FROM (SELECT 1 FROM record WHERE world = 0 AND phase != 'race'"
-                             " GROUP BY run, trace_hash HAVING count(*) > 1)"), 0);
-    ck_assert_int_eq(app_sql("SELECT count(*) FROM (SELECT 1 FROM record WHERE world = 0 AND run != ''"
-                             " GROUP BY run, step HAVING count(*) > 1)"), 0);
+    ck_assert_int_eq(
+        app_sql("SELECT count(*) FROM (SELECT 1 FROM record WHERE world = 0 AND phase != 'race'"
+                " GROUP BY run, trace_hash HAVING count(*) > 1)"),
+        0);
+    ck_assert_int_eq(app_sql(
+                         "SELECT count(*) FROM (SELECT 1 FROM record WHERE world = 0 AND run != ''"
+                         " GROUP BY run, step HAVING count(*) > 1)"),
+                     0);
     ck_assert_int_eq(app_sql("SELECT count(*) - count(DISTINCT hex(id)) FROM attempt"), 0);
 }
 
@@ -174,7 +187,8 @@ static void interrupt(int sig)
     app_finish(j, &r);
     ck_assert_int_eq(r.code, 130);
     ck_assert_str_eq(app_text(app_json(&r, 0), "error"), "tune.interrupted");
-    app_has(r.err, "everything measured is saved; go on with\n  quern tune conv2d:C=8,H=10,K=16,R=3,S=3,W=10,pad=1 --effort default --trials 30 --seed 3");
+    app_has(r.err, "everything measured is saved; go on with\n  quern tune "
+                   "conv2d:C=8,H=10,K=16,R=3,S=3,W=10,pad=1 --effort default --trials 30 --seed 3");
     int64_t before = app_sql("SELECT count(*) FROM record");
     ck_assert_int_ge(before, 1);
     app_expect(0, &r, LONG_TUNE " --json"); /* as the message says */
@@ -262,7 +276,7 @@ START_TEST(kill_9_again_and_again)
 }
 END_TEST
 
-/* ---- two at once ------------------------------------------------------------------------------ */
+/* ---- two at once ----------------------------------------------------------------------------- */
 
 START_TEST(two_tunes_of_one_task)
 {
@@ -285,7 +299,8 @@ END_TEST
 START_TEST(two_tunes_and_readers_and_a_kill)
 {
     struct app_result a, b, r;
-    struct app_job one = app_start("tune " CONV " --trials 30"), two = app_start("tune " MATMUL " --trials 30");
+    struct app_job one = app_start("tune " CONV " --trials 30"),
+                   two = app_start("tune " MATMUL " --trials 30");
     int asked = 0;
     bool killed = false;
     while (!app_ended(one) || !app_ended(two)) {
@@ -308,7 +323,8 @@ START_TEST(two_tunes_and_readers_and_a_kill)
     app_lacks(b.err, "busy");
     app_lacks(b.err, "locked");
     app_expect(0, &r, "log check");
-    ck_assert_int_eq(app_sql("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check != 'ok'"), 0);
+    ck_assert_int_eq(
+        app_sql("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check != 'ok'"), 0);
     app_expect(0, &r, "tune " CONV " --trials 30"); /* the killed one's claim is in nobody's way */
     app_lacks(r.out, "left to process");
     no_row_twice();

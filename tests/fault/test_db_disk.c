@@ -171,8 +171,8 @@ static const char *private_mount(const char *options, unsigned long flags)
 {
     static char why[200];
     int user = geteuid() == 0 ? -1 : (int)geteuid(), group = (int)getegid(); /* before unmapped */
-    /* As root: a mount namespace. As a user: one inside a user namespace, where the system lets us.
-     */
+    /* As root: a mount namespace. As a user: one inside a user namespace, where the system lets
+     * us. */
     if (unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0) {
         snprintf(why, sizeof why, "no private mount namespace: %s", strerror(errno));
         return why;

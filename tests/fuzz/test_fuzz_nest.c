@@ -21,7 +21,8 @@ static bool simplify_all(struct stmt *s, void *ctx)
     return true;
 }
 
-/* Interprets a nest of small tensors on zeroed buffers; the verdict does not matter, surviving does. */
+/* Interprets a nest of small tensors on zeroed buffers; the verdict does not matter, surviving
+ * does. */
 static void interpret(struct nest *n)
 {
     void *bufs[64] = {0};

@@ -110,7 +110,8 @@ void app_nap(int ms)
 bool app_ended(struct app_job j)
 {
     siginfo_t info = {0};
-    return waitid(P_PID, (id_t)j.pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == j.pid;
+    return waitid(P_PID, (id_t)j.pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == j.pid;
 }
 
 pid_t app_child(pid_t parent, const char *name)
@@ -172,7 +173,8 @@ void app_expect(int code, struct app_result *r, const char *line, ...)
     va_start(ap, line);
     app_finish(start(line, ap), r);
     va_end(ap);
-    ck_assert_msg(r->code == code, "quern %s: exit %d, not %d\n%.3000s\n%.1000s", line, r->code, code, r->err, r->out);
+    ck_assert_msg(r->code == code, "quern %s: exit %d, not %d\n%.3000s\n%.1000s", line, r->code,
+                  code, r->err, r->out);
 }
 
 int app_lines(const char *text)
@@ -226,7 +228,8 @@ char *app_sql_text(const char *sql)
     sqlite3_stmt *st;
     ck_assert_int_eq(sqlite3_open_v2(app_db, &s, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
     sqlite3_busy_timeout(s, 5000);
-    ck_assert_msg(sqlite3_prepare_v2(s, sql, -1, &st, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(s));
+    ck_assert_msg(sqlite3_prepare_v2(s, sql, -1, &st, NULL) == SQLITE_OK, "%s: %s", sql,
+                  sqlite3_errmsg(s));
     ck_assert_msg(sqlite3_step(st) == SQLITE_ROW, "%s: %s", sql, sqlite3_errmsg(s));
     const char *text = (const char *)sqlite3_column_text(st, 0);
     char *out = mem_strdup(text ? text : "");

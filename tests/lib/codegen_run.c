@@ -2,7 +2,8 @@
  *
  *   a buffer of 148 bytes lies at the end of a page; the next page cannot be touched
  *
- * Invariant: buffers and the interpreter's copies start equal. NaN equals NaN, whatever its bits. */
+ * Invariant: buffers and the interpreter's copies start equal. NaN equals NaN, whatever its
+ * bits. */
 #include "lib/codegen_run.h"
 
 #include <check.h>

@@ -267,7 +267,9 @@ static enum verdict verify_one(struct e2e *x, const struct task *task, const cha
     struct err e = {0};
     struct arena *a = arena_new();
     struct data_recipe recipe;
-    struct wire_verify m = {.limits = {.threads = (uint32_t)threads}, .tier = (uint8_t)x->tier, .seed = 1};
+    struct wire_verify m = {.limits = {.threads = (uint32_t)threads},
+                            .tier = (uint8_t)x->tier,
+                            .seed = 1};
     struct client_reply reply;
     struct trace *t;
     char params[256] = "";

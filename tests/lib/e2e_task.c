@@ -131,7 +131,7 @@ void e2e_print(const struct e2e_stats *s)
     for (int i = 0; i < s->nspace; i++) print_row(&s->space[i]);
     print_row(&total);
     printf("%" PRId64 " tasks (%" PRId64 " with fewer than %d legal schedules); %.1f s: drawing "
-                                         "%.1f, waiting for the compiler %.1f, verifying %.1f\n",
+           "%.1f, waiting for the compiler %.1f, verifying %.1f\n",
            s->tasks, s->thin, E2E_EACH, (double)s->stages_ns[3] / 1e9,
            (double)s->stages_ns[0] / 1e9, (double)s->stages_ns[1] / 1e9,
            (double)s->stages_ns[2] / 1e9);

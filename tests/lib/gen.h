@@ -6,9 +6,9 @@
  *   struct gen_result want, got; gen_run(n, 1, &info, &want, &e); ... gen_same(&want, &got)
  *
  * Operators: 1 to 3 stages, ranks 1 to 4, extents with primes and ones, every reduction kind,
- * recurrences, padded and strided reads, floordiv and mod subscripts, constant stages, now and then a dynamic
- * extent. Values are small integers (clamped between stages), so that any order of summation gives
- * the same bits. */
+ * recurrences, padded and strided reads, floordiv and mod subscripts, constant stages, now and then
+ * a dynamic extent. Values are small integers (clamped between stages), so that any order of
+ * summation gives the same bits. */
 #ifndef QN_TEST_GEN_H
 #define QN_TEST_GEN_H
 

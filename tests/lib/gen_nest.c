@@ -332,7 +332,8 @@ static const struct expr *earlier(struct gen *g, const struct tensor *t)
     for (int d = 0; d < t->rank; d++) {
         idx[d] = var_expr(g, d);
         if (d == g->scan) idx[d] = expr_sub(g->ir, idx[d], expr_int(g->ir, pick(g, 1, 2)));
-        if (d > g->scan && chance(g, 0.4)) idx[d] = random_subscript(g, (int)pick(g, 0, g->pure - 1));
+        if (d > g->scan && chance(g, 0.4))
+            idx[d] = random_subscript(g, (int)pick(g, 0, g->pure - 1));
         const struct expr *c = bounds_cond(g, idx[d], t->extent[d]);
         if (c) cond = expr_and(g->ir, cond, c);
     }

@@ -1,7 +1,7 @@
 /* Random operators x random legal traces as emitted C: the same bits as the naive nest interpreted.
  *
- * 1,000 cases (QUERN_PROP_C), 50 to a shared object: gcc and clang in turn, vector and portable form
- * in turn; under QUERN_LONG=1 each case by both compilers. */
+ * 1,000 cases (QUERN_PROP_C), 50 to a shared object: gcc and clang in turn, vector and portable
+ * form in turn; under QUERN_LONG=1 each case by both compilers. */
 #include <check.h>
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -58,8 +58,7 @@ static void write_kernel(struct batch *b, int way, uint64_t seed)
                           .prefix = "t_",
                           .symbol = symbol,
                           .banner = "/* a test */\n"};
-    if (s == BLOB_READY && codegen_c(&c->k, target, &o, &text, &head, &e) != RC_OK)
-        s = BLOB_BROKEN;
+    if (s == BLOB_READY && codegen_c(&c->k, target, &o, &text, &head, &e) != RC_OK) s = BLOB_BROKEN;
     if (s == BLOB_BROKEN) {
         blob_show(c);
         ck_abort_msg("seed %" PRIu64 ": %s: %s", seed, e.code, e.msg);

@@ -150,8 +150,8 @@ static void random_input(struct rng *r, float *rois, int64_t n, float *deltas, i
         deltas[i] = (float)((rng_unit(r) * 2 - 1) * (rng_chance(r, 0.02) ? 1e4 : 2));
 }
 
-/* Within 1e-3 pixels while everything stays below 4096, in proportion beyond; huge deltas included.
- */
+/* Within 1e-3 pixels while everything stays below 4096, in proportion beyond; huge deltas
+ * included. */
 static void check_call(const struct machine *m, const struct form *f, int64_t n, struct rng *r)
 {
     int64_t boxes_n = f->b * n * f->c;

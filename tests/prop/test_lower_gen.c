@@ -1,5 +1,6 @@
-/* Random operators under random legal schedules: the kernel computes what the naive nest means, and so
- * does the reference path. All three are run by the interpreter on small integers: equal bits. */
+/* Random operators under random legal schedules: the kernel computes what the naive nest means, and
+ * so does the reference path. All three are run by the interpreter on small integers: equal
+ * bits. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,8 @@
-/* Regions against brute force: random loop nests with random quasi-affine subscripts, guards and clipped
- * loops; every element the interpreter's order would touch lies in the box, for every value of the loops
- * outside. Prints how often a region was given, how often it was exactly the hull, and why not. */
+/* Regions against brute force: random loop nests with random quasi-affine subscripts, guards and
+ * clipped loops; every element the interpreter's order would touch lies in the box, for every value
+ * of the loops outside.
+ *
+ * Prints how often a region was given, how often it was exactly the hull, and why not. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,10 @@
 /* Simplification against brute force: random integer expressions over variables with random ranges
- * (some bounds are expressions of outer variables, some facts are given), evaluated at points inside.
+ * (some bounds are expressions of outer variables, some facts are given), evaluated at points
+ * inside.
  *
- * Properties: the value is kept; simplify(simplify(e)) == simplify(e); expr_range holds every value;
- * env_proves is never wrong. The share of conditions decided is printed, so that a prover that stops
- * proving is seen. Seed: QUERN_SEED, default 1. */
+ * Properties: the value is kept; simplify(simplify(e)) == simplify(e); expr_range holds every
+ * value; env_proves is never wrong. The share of conditions decided is printed, so that a prover
+ * that stops proving is seen. Seed: QUERN_SEED, default 1. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>

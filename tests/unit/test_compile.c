@@ -70,11 +70,13 @@ START_TEST(refusals_name_their_stage)
 }
 END_TEST
 
-/* Nothing to pack is a pack entry that does nothing: a kernel with packed buffers always has one. */
+/* Nothing to pack is a pack entry that does nothing: a kernel with packed buffers always has
+ * one. */
 START_TEST(an_empty_pack_is_an_entry)
 {
-    static const char op[] = "op mm {\n  in a[G, M, K]: f32\n  const b[G, K, N]: f32\n"
-                             "  out y[G, M, N]: f32\n  y[g, m, n] = sum(k:K) a[g, m, k] * b[g, k, n]\n}\n";
+    static const char op[] =
+        "op mm {\n  in a[G, M, K]: f32\n  const b[G, K, N]: f32\n"
+        "  out y[G, M, N]: f32\n  y[g, m, n] = sum(k:K) a[g, m, k] * b[g, k, n]\n}\n";
     static const char trace[] = "algorithm direct\nsplit y.n 8 mask y.no y.ni\n"
                                 "compute_at y.sum y.no stack\npack b y.no\n";
     struct buf host;

@@ -285,8 +285,8 @@ START_TEST(nothing_counts_twice)
     db_row_of(&r, 9); /* the same step, still pending */
     db_fails("db.row", db_put(d, &run, &r, &db_last));
     db_ok(db_commit(d, &db_last));
-    /* The same attempt with the same content is the answer of a lost acknowledgement: stored once.
-     */
+    /* The same attempt with the same content is the answer of a lost acknowledgement: stored
+     * once. */
     db_row_of(&r, 50);
     r.step = -1;
     for (int i = 0; i < 2; i++) {

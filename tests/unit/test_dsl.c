@@ -292,7 +292,8 @@ START_TEST(recipes)
     r = recipe_of("conv2d:H=9,W=7,C=64,K=4,R=3,S=3,act=prelu", "direct", "");
     ck_assert(r.exact && !r.sum_of_products && r.bent);
     r = recipe_of("roi_align:H=5,W=5,C=1,K=2", "direct", "");
-    ck_assert(!r.exact && r.bent); /* a floor of rounded coordinates decides which pixels are read */
+    /* a floor of rounded coordinates decides which pixels are read */
+    ck_assert(!r.exact && r.bent);
     r = recipe_of("matmul:M=1,N=1,K=1000000", "direct", "");
     ck_assert(r.exact && r.magnitude == 4); /* 10^6 * 16 < 2^24 */
     r = recipe_of("matmul:M=1,N=1,K=1000,dtype=f16", "direct", "");

@@ -26,8 +26,7 @@ static const struct expr *bin(enum op op, const struct expr *a, const struct exp
     return expr_binary(ir, op, a, b);
 }
 
-/* ---- expressions ------------------------------------------------------------------------------
- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 START_TEST(types_and_names)
 {
@@ -214,7 +213,7 @@ START_TEST(mapping_and_substitution)
 }
 END_TEST
 
-/* ---- trees and text --------------------------------------------------------------------------- */
+/* ---- trees and text -------------------------------------------------------------------------- */
 
 static const char *const corpus[] = {"matmul", "conv", "kernel", "parts"};
 
@@ -369,7 +368,7 @@ START_TEST(layouts_give_offsets_and_sizes)
 }
 END_TEST
 
-/* ---- the verifier ----------------------------------------------------------------------------- */
+/* ---- the verifier ---------------------------------------------------------------------------- */
 
 static const struct {
     const char *code;
@@ -460,7 +459,7 @@ START_TEST(verifier_on_broken_trees)
 }
 END_TEST
 
-/* ---- the interpreter -------------------------------------------------------------------------- */
+/* ---- the interpreter ------------------------------------------------------------------------- */
 
 START_TEST(interp_matmul_in_any_order)
 {

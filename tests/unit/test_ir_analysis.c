@@ -1,5 +1,6 @@
-/* ir's analyses on nests as schedules make them: linear forms, what the simplifier and the prover can
- * do with real index arithmetic, regions of conv tiles, and work counted against brute force. */
+/* ir's analyses on nests as schedules make them: linear forms, what the simplifier and the prover
+ * can do with real index arithmetic, regions of conv tiles, and work counted against brute
+ * force. */
 #include <check.h>
 #include <string.h>
 
@@ -117,7 +118,7 @@ START_TEST(linear_forms)
 }
 END_TEST
 
-/* ---- regions ---------------------------------------------------------------------------------- */
+/* ---- regions --------------------------------------------------------------------------------- */
 
 static void check_region(const char *text, const char *at, const char *tensor, bool write,
                          const char *want)
@@ -230,8 +231,7 @@ START_TEST(regions_refused)
 }
 END_TEST
 
-/* ---- work -------------------------------------------------------------------------------------
- */
+/* ---- work ------------------------------------------------------------------------------------ */
 
 static double brute_conv(int h, int k, int stride, int pad, int c)
 {

@@ -284,7 +284,8 @@ START_TEST(races_find_the_fast_one)
 }
 END_TEST
 
-/* Entries of a race are verified beside others that sleep with their outputs mapped: each in its own slot. */
+/* Entries of a race are verified beside others that sleep with their outputs mapped: each in its
+ * own slot. */
 START_TEST(races_verify_each_entry_alone)
 {
     const char *names[] = {"slow", "slow", "good", "slow", "good"};
@@ -296,7 +297,8 @@ START_TEST(races_verify_each_entry_alone)
         open.tier = 3;
         ck_assert_int_eq(client_race(CLIENT, &open, &cfg, 60000, &out, &e), RC_OK);
         for (int i = 0; i < 5; i++) {
-            ck_assert_msg(out.outcomes[i].verdict == VERDICT_OK, "entry %d: %s", i, out.outcomes[i].text);
+            ck_assert_msg(out.outcomes[i].verdict == VERDICT_OK, "entry %d: %s", i,
+                          out.outcomes[i].text);
             ck_assert_int_eq(out.outcomes[i].tier, 3);
         }
         client_race_free(&out);
