@@ -172,6 +172,15 @@ void lower_same(const char *text, struct lower_case *c)
     ir_free(ir);
 }
 
+void lower_both(const char *text)
+{
+    for (int masks = 0; masks < 2; masks++) {
+        struct lower_case c = {.target = lower_target(masks)};
+        lower_same(text, &c);
+        lower_case_free(&c);
+    }
+}
+
 void lower_case_free(struct lower_case *c)
 {
     ir_free(c->ir);

@@ -28,6 +28,7 @@ struct nest *lower_parse(struct ir *ir, const char *text);
  * difference. Code "scheduled": n itself does not run. */
 bool lower_agrees(const struct nest *n, struct lower_case *c, struct err *why);
 void lower_same(const char *text, struct lower_case *c); /* asserts it */
+void lower_both(const char *text); /* the same for a target with masks and one without */
 void lower_case_free(struct lower_case *c);
 
 #endif
