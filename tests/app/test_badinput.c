@@ -1,5 +1,6 @@
-/* Everything wrong that a person can hand to quern: one row each, with its exit code, its stable error code and a
- * piece of its sentence. The data folder is a private one, so that broken targets and spaces can stand in it. */
+/* Everything wrong that a person can hand to quern: one row each, with its exit code, its stable
+ * error code and a piece of its sentence. The data folder is a private one, so that broken targets
+ * and spaces can stand in it. */
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -518,7 +519,8 @@ START_TEST(a_folder_that_may_not_be_written)
 }
 END_TEST
 
-/* A tmpfs of 512 KiB in a mount namespace of our own; what was acknowledged stays, the next run goes on. */
+/* A tmpfs of 512 KiB in a mount namespace of our own; what was acknowledged stays, the next run
+ * goes on. */
 static void on_full_disk(void)
 {
     char text[200000];

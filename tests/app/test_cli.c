@@ -1,4 +1,5 @@
-/* quern as a newcomer meets it: help, results on stdout, the keys of DESIGN section 10, files that name files. */
+/* quern as a newcomer meets it: help, results on stdout, the keys of DESIGN section 10, files that
+ * name files. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 static const char *const commands[] = {"ops",  "targets", "doctor", "lower", "tune",
                                        "best", "log",     "verify", "bench", "emit"};
 
-/* Runs a shell command line with $QUERN set; for pipes and redirections, which belong to the shell. */
+/* Runs a shell command line with $QUERN set; for pipes and redirections, which belong to the
+ * shell. */
 static int shell(const char *line, char **out)
 {
     char text[2048];

@@ -1,6 +1,7 @@
-/* Kernels planted as candidates (src/app/cli_plant.h) crash, hang, write out of bounds, call the system and compute
- * nonsense while a real search goes on. Each gets its verdict in the log, and the search still finds its winner.
- * And: the memory of quern does not grow with the number of candidates. */
+/* Kernels planted as candidates (src/app/cli_plant.h) crash, hang, write out of bounds, call the
+ * system and compute nonsense while a real search goes on. Each gets its verdict in the log, and
+ * the search still finds its winner. And: the memory of quern does not grow with the number of
+ * candidates. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,8 @@
 #include "lib/app_util.h"
 #include "lib/sandbox_blobs.h"
 
-/* What the blobs of sandbox_blobs.c compute when they are right: y = x * w over a dynamic extent. */
+/* What the blobs of sandbox_blobs.c compute when they are right: y = x * w over a dynamic
+ * extent. */
 static const char multiply[] = "op multiply {\n  dyn N\n  in x[N]: f32\n  const w[N]: f32\n  out "
                                "y[N]: f32\n  y[n] = x[n] * w[n]\n}\n";
 #define TASK "./multiply.op:N=1000"
@@ -131,7 +133,8 @@ static int64_t resident_kb(pid_t pid)
     return p ? strtoll(p + 6, NULL, 10) : 0;
 }
 
-/* Resident memory in the first third against the last one: flat but for a little per candidate (its text). */
+/* Resident memory in the first third against the last one: flat but for a little per candidate (its
+ * text). */
 static void flat(int trials)
 {
     struct app_result r;

@@ -1,5 +1,6 @@
-/* tune, end to end with real processes: a search and its second life, best, log, emit and its check; stops of every
- * kind; two searches on one log. Counts come from plain SQL, so that quern's own word is not what is tested. */
+/* tune, end to end with real processes: a search and its second life, best, log, emit and its
+ * check; stops of every kind; two searches on one log. Counts come from plain SQL, so that quern's
+ * own word is not what is tested. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>

@@ -56,7 +56,8 @@ char *app_read(const char *name);
 int64_t app_sql(const char *sql);
 char *app_sql_text(const char *sql); /* the same for a text */
 
-#define app_has(text, part)   ck_assert_msg(strstr(text, part) != NULL, "no '%s' in:\n%s", part, text)
+#define app_has(text, part) ck_assert_msg(strstr(text, part) != NULL, "no '%s' in:\n%s", part, text)
+
 #define app_lacks(text, part) ck_assert_msg(strstr(text, part) == NULL, "'%s' in:\n%s", part, text)
 
 #endif
