@@ -1,4 +1,4 @@
-/* ir's own parts that other rooms do not see: the intern table, the per-context memo used by
+/* ir's own parts that other rooms do not see. The intern table, the per-context memo used by
  * expr_map, a small set of nodes for walks without a context, and scalar arithmetic shared by the
  * folder and the interpreter (so folding a constant can never change what a nest means). */
 #ifndef QN_IR_PRIVATE_H
