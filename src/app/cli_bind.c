@@ -9,7 +9,7 @@
 
 #include "base/proc.h"
 
-/* ---- builder ---------------------------------------------------------------------------------- */
+/* ---- builder --------------------------------------------------------------------------------- */
 
 static enum rc bind_submit(void *ctx, uint64_t id, const char *trace, struct err *e)
 {
@@ -54,7 +54,7 @@ static double bind_estimate(void *ctx, const char *trace)
     return work_model_ns(b->w, trace);
 }
 
-/* ---- bench ------------------------------------------------------------------------------------ */
+/* ---- bench ----------------------------------------------------------------------------------- */
 
 static void from_outcome(struct tune_measured *m, const struct wire_outcome *o)
 {
@@ -181,7 +181,7 @@ static enum rc bind_race(void *ctx, int n, const char *const *trace, const struc
     return rc;
 }
 
-/* ---- log -------------------------------------------------------------------------------------- */
+/* ---- log ------------------------------------------------------------------------------------- */
 
 static const char *phase_name(enum tune_phase p)
 {
@@ -241,7 +241,7 @@ static enum rc bind_record(void *ctx, int64_t step, enum tune_phase phase, const
     r.verify_ns = m->verify_ns;
     if (isfinite(m->ns) && m->ns > 0) {
         const char *roof = "";
-        /* A race times the FMA loop in its own rounds: that peak counts, however busy the machine was. */
+        /* A race times the FMA loop in its own rounds: that peak counts, however busy it was. */
         double ideal = phase == TUNE_RACE && m->fma > 0
                            ? work_roof_at(b->w, built->flops, b->fma_flops * m->fma / m->ns, &roof)
                            : work_roof_ns(b->w, built->flops, &roof);
@@ -266,7 +266,7 @@ static bool bind_stop(void *ctx)
     return interrupted != 0;
 }
 
-/* ---- progress ---------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 static void bind_progress(void *ctx, const struct tune_progress *p)
 {
@@ -296,7 +296,7 @@ void tune_bind_quiet(struct tune_binding *b)
     b->line_open = false;
 }
 
-/* ---- the door ---------------------------------------------------------------------------------- */
+/* ---- the door -------------------------------------------------------------------------------- */
 
 static void read_recorded(struct tune_binding *b)
 {

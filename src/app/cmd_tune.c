@@ -19,13 +19,13 @@ struct tuning {
     struct arena *a;
 };
 
-/* ---- one task --------------------------------------------------------------------------------- */
+/* ---- one task -------------------------------------------------------------------------------- */
 
 enum { SEEDS = 4 };
 static const char seed_mark[] = "\f"; /* between the traces a run's cursor holds */
 
-/* Seeds of a fresh run come from the log and go into its cursor; a resumed run takes them from there, because
- * the log may have grown since and the proposals must not change. */
+/* Seeds of a fresh run come from the log and go into its cursor; a resumed run takes them from
+ * there, because the log may have grown since and the proposals must not change. */
 static enum rc seeds_of(struct tuning *t, const char **seeds, int *n, struct err *e)
 {
     struct work *w = t->w;

@@ -118,8 +118,7 @@ static struct machine *machine_for(const struct target *t, struct err *e)
     return found;
 }
 
-/* ---- one call ---------------------------------------------------------------------------------
- */
+/* ---- one call -------------------------------------------------------------------------------- */
 
 struct job {
     struct cg cg;

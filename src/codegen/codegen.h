@@ -40,8 +40,7 @@ enum rc codegen_llvm(const struct kernel *k, const struct target *t,
                      const struct codegen_options *o, struct artefact *out, struct err *e);
 void codegen_llvm_shutdown(void);
 
-/* ---- C ----------------------------------------------------------------------------------------
- */
+/* ---- C --------------------------------------------------------------------------------------- */
 
 enum c_form {
     C_VECTOR,

@@ -1,7 +1,7 @@
 /* compile: the pipeline of one candidate, read top to bottom.
  *
- *   op text + task ──dsl_lower──► nest ──sched_apply──► nest' ──lower──► kernel ──codegen_llvm──►
- * blob
+ *   op text + task ──dsl_lower──► nest ──sched_apply──► nest'
+ *                                        nest' ──lower──► kernel ──codegen_llvm──► blob
  *
  * Between stages: texts for `quern lower --stage all`, and nest_verify when asked. Nothing here
  * decides anything; a refusal at any stage ends the candidate with the code and sentence of that
@@ -45,8 +45,7 @@ void compiler_free(struct compiler *c)
     mem_free(c);
 }
 
-/* ---- texts between stages ---------------------------------------------------------------------
- */
+/* ---- texts between stages -------------------------------------------------------------------- */
 
 enum { STAGE_TEXT_MAX = 64 << 20 };
 
@@ -93,8 +92,7 @@ static void add_c_forms(struct compile_result *r, const struct kernel *k, const 
     }
 }
 
-/* ---- the pipeline -----------------------------------------------------------------------------
- */
+/* ---- the pipeline ---------------------------------------------------------------------------- */
 
 static void fail(struct compile_result *r, enum compile_status status, const char *code,
                  const char *msg)

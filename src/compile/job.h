@@ -1,8 +1,8 @@
 /* job: a task as the runner sees it: operands, reference kernel, tolerances.
  *
- *   struct job j; job_init(&j, task, recipe, &reference, arena);   j.task goes into VERIFY, SCREEN,
- * RACE_OPEN struct wire_blob b; job_blob(&b, &result, target_arch)         a candidate's code;
- * points into the result
+ *   job_recipe(task, "direct", "", &recipe, &e);
+ *   job_task(&wire_task, task, &recipe, &reference, target, arena, &e);   for VERIFY, SCREEN, RACE
+ *   job_blob(&blob, &result, target, arena);       a candidate's code; points into the result
  *
  * Invariant: the same task and recipe give the same bytes, so the runner computes each reference
  * once. */

@@ -3,8 +3,7 @@
  *   conv2d, layout=nhwc  ->  schedules/conv2d/nhwc.sched (its `when` holds) for algorithm direct;
  *                            a derived space for each algorithm no file covers
  *
- * Invariants: at least one space; files are read in name order, so the plan is the same everywhere.
- */
+ * Invariants: at least one space; files are read in name order: the plan is the same everywhere. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,9 +1,7 @@
-/* serve: the compile worker itself: reads requests on descriptor 3, compiles, answers, until it
- * closes.
+/* serve: the compile worker itself: requests on descriptor 3, answers, until it closes.
  *
  * Invariants: one answer a request, in order; a crash answers nothing (the client blames the
- * request it waits for); memory is bounded by one candidate, because each has a context of its own.
- */
+ * request it waits for); memory is bounded by one candidate: each has a context of its own. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 /* worker: the client side: one compile process, its queue, and what happens when it dies.
  *
- *   frame = u32 kind, u32 length, u64 id, payload (fields.c)       requests TASK, COMPILE; reply
- * RESULT
+ *   frame = u32 kind, u32 length, u64 id, payload (fields.c); requests TASK, COMPILE; reply RESULT
  *
  * Invariants: replies come in the order of requests, so the queue's head is what the process works
  * on and what a death is blamed on; a request stays in the queue until its reply is whole; the

@@ -1,10 +1,9 @@
 /* worker: candidates compiled in a process of their own, because LLVM may abort.
  *
- *   struct worker *w; worker_start(&w, &e);                       spawns $QUERN_WORKER or
- * quern-worker beside the program worker_task(w, op_text, token, target_text, &e); what the next
- * requests are about worker_submit(w, id, trace_text, COMPILE_BLOB, &e);           up to
- * WORKER_QUEUE in flight worker_receive(w, &id, &result, timeout_ms, &e);              in order of
- * submission
+ *   worker_start(&w, &e);                               $QUERN_WORKER, or the program beside
+ *   worker_task(w, op_text, token, target_text, &e);    what the next requests are about
+ *   worker_submit(w, id, trace_text, COMPILE_BLOB, &e); up to WORKER_QUEUE in flight
+ *   worker_receive(w, &id, &result, timeout_ms, &e);    in order of submission
  *
  * A worker that dies or hangs answers the candidate it died on with COMPILE_FAILED "worker.died" or
  * "worker.timeout", is started again, and is sent the rest: the caller never notices more than

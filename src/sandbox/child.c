@@ -1,8 +1,7 @@
 /* child: set up, lock down, then obey commands until killed.
  *
- *   fork -> map stages -> load code -> close descriptors -> threads -> rlimits -> seccomp -> small
- * stack
- *        -> first command -> done, bell -> sleep on `go` -> ...
+ *   fork -> map stages -> load code -> close descriptors -> threads -> rlimits -> seccomp
+ *        -> small stack -> first command -> done, bell -> sleep on `go` -> ...
  *
  * Invariants: after PHASE_LOCK only the eight calls of seccomp.c are made, and nothing allocates;
  * the timed loop holds no code of ours but the call and two clock reads; the outputs are poisoned

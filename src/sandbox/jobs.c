@@ -1,7 +1,9 @@
 /* jobs: verify, screen, calibrate. The race is race.c.
  *
  *   SCREEN: one child, two stages: tier 1 on guarded operands, then pack, warm-up, estimate and
- * epochs on naturally aligned ones. The outputs of the last timed call are compared in full with
+ *           epochs on naturally aligned ones
+ *
+ * The outputs of the last timed call are compared in full with
  * the reference, so what was timed is what was verified.
  *
  * Invariant: every reply carries the layers that were on. */

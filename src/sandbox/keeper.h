@@ -1,10 +1,10 @@
 /* keeper: the nursery's hold on its children: start, command, wait, kill, explain.
  *
- *   struct kid k; kid_start(&keeper, &k, slot, &spec, &outcome)     forked, first command running
- *   kid_wait(&keeper, &k, timeout_ns) == KID_DONE                   it answered; k.ctl has the
- * answer kid_command(&keeper, &k)                                        next command (fill k.ctl
- * first) kid_explain(&k, &outcome)                                       verdict of a death
- *   kid_stop(&k)                                                    SIGKILL and reap, always safe
+ *   kid_start(&keeper, &k, &spec, slot, &outcome)      forked, first command running
+ *   kid_wait(&keeper, &k, timeout_ns) == KID_DONE      it answered; k.ctl has the answer
+ *   kid_command(&k)                                    next command (fill k.ctl first)
+ *   kid_explain(&k, event, arena, &outcome)            verdict of a death
+ *   kid_stop(&k)                                       SIGKILL and reap, always safe
  *
  * Invariants: every started kid is stopped exactly once; a kid that does not answer in time is
  * killed; no wait is without a limit; nothing here trusts a control page beyond its bounds. */

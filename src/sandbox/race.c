@@ -1,8 +1,9 @@
 /* race: up to 16 verified candidates asleep on their futexes; exactly one steps at a time.
  *
  *   open:   fork all, tier 1, one verified call on the timed operands, estimate -> iters for all
- *   round:  in a fresh random order: wake one, it runs warm-up + iters calls, its answer comes,
- * next close:  compare every survivor's timed outputs with the reference; kill all
+ *   round:  in a fresh random order: wake one, it runs warm-up + iters calls, its answer comes, and
+ *           the next
+ *   close:  compare every survivor's timed outputs with the reference; kill all
  *
  * The reference run of task.c and the FMA child share one slot, so all expected outputs are made
  * before the FMA child starts. Invariant: an entry that failed once never runs again. */

@@ -4,8 +4,8 @@
  *   client <- fd 3 -> runner <- socketpair -> nursery
  *
  *   CANCEL           the nursery is killed (its children die with it), the job in flight is
- * answered with verdict cancelled, a new nursery starts nursery dies     the job in flight is
- * answered with verdict runner_bug
+ *                    answered with verdict cancelled, a new nursery starts
+ *   nursery dies     the job in flight is answered with verdict runner_bug
  *
  * Invariants: at most one job is in the nursery; a second waits here unread; every job taken is
  * answered once, by the nursery or by the runner. */

@@ -1,7 +1,6 @@
 /* stage: where every buffer of a run lies in a child, with guards, and how the nursery sees it.
  *
- *   | guard | x (read-only, shared) | guard | y (writable, shared) | guard | scratch (private) |
- * guard |
+ *   | guard | x (read-only, shared) | guard | y (writable, shared) | guard | scratch | guard |
  *
  * RIGHT puts the end of each buffer at a guard, LEFT its start, TIMED aligns to 64 bytes and
  * staggers the starts so that no two buffers alias modulo 4 KiB. Addresses lie in one window that

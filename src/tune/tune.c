@@ -138,7 +138,7 @@ static void refusal(struct tune_measured *m, const struct tune_built *b)
     snprintf(m->error, sizeof m->error, "%.40s: %.340s", b->code, b->msg);
 }
 
-/* ---- one candidate after the other ------------------------------------------------------------- */
+/* ---- one candidate after the other ----------------------------------------------------------- */
 
 /* The result of an earlier life of this run: looked up, not consumed. */
 static bool find_recorded(struct loop *l, const struct point *p, char blob_hash[33],
