@@ -17,6 +17,7 @@ struct gen {
     struct gen_info *info;
     struct nest *n;
     struct tensor *made[GEN_STAGES + 2]; /* temporaries so far */
+    struct tensor *other; /* the second result of the stage that made the last, or NULL */
     int nmade, inputs;
     const struct expr *dyn;
     /* of the stage being built */
@@ -307,6 +308,7 @@ static void reduce_stage(struct gen *g, const char *name, int rank, struct type 
     struct stmt *u = stmt_update(ir, op, target, idx, value);
     g->made[g->nmade++] = target;
     g->info->reduces[op] = g->info->reduction = true;
+    g->other = NULL;
     if (op == RED_ARGMAX || op == RED_ARGMIN) {
         const struct expr *at = var_expr(g, g->pure);
         for (int i = 1; i < g->reduce; i++)
@@ -322,6 +324,7 @@ static void reduce_stage(struct gen *g, const char *name, int rank, struct type 
         user_parts(g, u, value);
         if (chance(g, 0.5)) g->made[g->nmade - 1] = u->u.update.tensor[1];
     }
+    if (u->u.update.n == 2) g->other = u->u.update.tensor[g->made[g->nmade - 1] == target];
     block_append(ir, g->n->body, wrap_loops(g, name, u));
 }
 
@@ -347,6 +350,7 @@ static void plain_stage(struct gen *g, const char *name, int rank, struct type t
     const struct expr *value = random_value(g, t, false);
     for (int d = 0; d < rank; d++) idx[d] = var_expr(g, d);
     struct tensor *target = new_temp(g, name, t, "");
+    g->other = NULL;
     if (chance(g, 0.08)) {
         g->scan = (int)pick(g, 0, rank - 1);
         value = expr_binary(g->ir, chance(g, 0.5) ? OP_ADD : OP_MAX, value, earlier(g, target));
@@ -354,6 +358,27 @@ static void plain_stage(struct gen *g, const char *name, int rank, struct type t
     }
     g->made[g->nmade++] = target;
     block_append(g->ir, g->n->body, wrap_loops(g, name, stmt_store(g->ir, target, idx, value)));
+}
+
+/* Of a stage with two results, the other one is now and then read too, here or a little further on.
+ */
+static const struct expr *read_other(struct gen *g, const struct expr *const *idx,
+                                     const struct expr *value)
+{
+    struct ir *ir = g->ir;
+    struct tensor *t = g->other;
+    struct rng own = *g->r;
+    if (!t || !rng_chance(&own, 0.3)) return value;
+    const struct expr *at[4], *cond = NULL;
+    int d = (int)rng_range(&own, 0, t->rank - 1);
+    for (int i = 0; i < t->rank; i++) at[i] = idx[i];
+    at[d] = expr_add(ir, at[d], expr_int(ir, rng_range(&own, 0, 2)));
+    cond = bounds_cond(g, at[d], t->extent[d]);
+    const struct expr *e = cond ? expr_loadc(ir, t, cond, expr_const(ir, t->type, 1), at, t->rank)
+                                : expr_load(ir, t, at, t->rank);
+    e = clamp(g, e, 5);
+    if (!type_eq(e->type, value->type)) e = expr_cast(ir, value->type, CAST_PLAIN, e);
+    return expr_binary(ir, OP_ADD, value, e);
 }
 
 /* The output: like the last temporary where there is one, so that tiles have something to fuse. */
@@ -385,6 +410,7 @@ static void output_stage(struct gen *g, int rank, struct type t)
             load = expr_binary(ir, OP_ADD, load, random_load(g, t, order, rank, false));
         struct tensor *y = tensor_new(ir, "y", t, SCOPE_OUT, rank, g->extent);
         nest_add_tensor(g->n, y);
+        load = read_other(g, idx, load);
         block_append(ir, g->n->body, wrap_loops(g, "y", stmt_store(ir, y, idx, load)));
     } else {
         begin_stage(g, "y", rank, 0);

@@ -14,7 +14,7 @@
 #include "lib/gen.h"
 #include "sched/private.h"
 
-enum { DEFAULT_CASES = 20000, FULL_CASES = 20000, CELL = 100 };
+enum { DEFAULT_CASES = 24000, FULL_CASES = 24000, CELL = 100 };
 
 static int64_t env_int(const char *name, int64_t fallback)
 {
@@ -144,16 +144,23 @@ static int64_t thin_cells(const struct gen_stats *s)
 }
 
 /* The inner split's guard may not go: its iteration 7 is the outer loop's next 0, and would be
- * added twice. */
+ * added twice; or multiplied in, or combined. */
 START_TEST(found_before)
 {
-    static const char text[] =
-        "nest t\nin     x: f32[16, 3]\nout    y: f32[16]\ntemp   a: f32[16]\n"
-        "stage a\n  for a.i in 0..16\n    for a.k in 0..3 reduce\n      a[a.i] += x[a.i, a.k]\n"
-        "stage y\n  for y.i in 0..16\n    y[y.i] = a[y.i]\n";
+    static const char *const updates[] = {
+        "a[a.i] += x[a.i, a.k]", "a[a.i] *= x[a.i, a.k]",
+        "{a, b}[a.i] user= {x[a.i, a.k], 1.0} from {0.0, 0.0} with {l0, l1}, {r0, r1}: "
+        "{l0 + r0, l1 + r1}"};
     static const char steps[] =
         "algorithm direct\nsplit y.i 16 pad o i\ncompute_at a o scratch\nreorder a.k a.i\n"
         "split a.i 7 guard l0 l1\nsplit l1 8 guard l2 l3\n";
+    char text[512];
+    bool pair = _i == 2;
+    snprintf(text, sizeof text,
+             "nest t\nin     x: f32[16, 3]\nout    y: f32[16]\ntemp   a: f32[16]\n%s"
+             "stage a\n  for a.i in 0..16\n    for a.k in 0..3 reduce\n      %s\n"
+             "stage y\n  for y.i in 0..16\n    y[y.i] = a[y.i]%s\n",
+             pair ? "temp   b: f32[16]\n" : "", updates[_i], pair ? " + b[y.i]" : "");
     struct ir *ir = ir_new(), *ir2 = ir_new();
     struct nest *naive;
     struct trace *t;
@@ -201,7 +208,7 @@ int main(void)
     Suite *suite = suite_create("prop.sched");
     TCase *tc = tcase_create("interp");
     tcase_set_timeout(tc, 240);
-    tcase_add_test(tc, found_before);
+    tcase_add_loop_test(tc, found_before, 0, 3);
     tcase_add_test(tc, scheduled_equals_naive);
     suite_add_tcase(suite, tc);
     SRunner *sr = srunner_create(suite);
