@@ -97,6 +97,7 @@ START_TEST(lanes_at_their_places)
         "ramp(i * 8, 1, 8) / splat(4, 8) * splat(4, 8) + (splat(3, 8) - ramp(i * 8, 1, 8) % "
         "splat(4, 8))",
         "splat(i + 40, 8) - ramp(2, 1, 8) / splat(2, 8)",
+        "splat(i * 8, 8) + ramp(3, 1, 8) % splat(4, 8)",
     };
     for (size_t k = 0; k < QN_COUNT(subscripts); k++) {
         struct ir *ir = ir_new();
