@@ -207,18 +207,43 @@ const struct expr *linear_bound(struct ir *ir, const struct linear *rest, int64_
 
 /* ---- lanes ----------------------------------------------------------------------------------- */
 
+/* min(a, b) * k where both terms have the same remainder: div * min(ta, tb) + rem. (A shifted tail
+ * starts at min(o*32, 292), a multiple of 4.) */
+static const struct expr *split_choice(struct ir *ir, const struct expr *e, int64_t k, int64_t div,
+                                       int64_t *rem)
+{
+    const struct expr *t[2];
+    int64_t r[2] = {0, 0};
+    if ((e->op != OP_MIN && e->op != OP_MAX) || e->type.dtype != TYPE_S64 || k <= 0) return NULL;
+    for (int i = 0; i < 2; i++)
+        if (!expr_split_multiple(ir, expr_mul(ir, e->a[i], expr_int(ir, k)), div, &t[i], &r[i]))
+            return NULL;
+    *rem += r[0];
+    return r[0] == r[1] ? expr_binary(ir, (enum op)e->op, t[0], t[1]) : NULL;
+}
+
 bool expr_split_multiple(struct ir *ir, const struct expr *base, int64_t div, const struct expr **t,
                          int64_t *rem)
 {
     struct linear l;
+    const struct expr *choice = NULL;
+    int64_t more = 0;
     if (!linear_of(base, &l)) return false;
     for (int i = 0; i < l.n; i++) {
-        if (l.coef[i] % div != 0) return false;
-        l.coef[i] /= div;
+        if (l.coef[i] % div == 0) {
+            l.coef[i] /= div;
+            continue;
+        }
+        const struct expr *c = split_choice(ir, l.atom[i], l.coef[i], div, &more);
+        if (!c) return false;
+        choice = choice ? expr_add(ir, choice, c) : c;
+        l.coef[i] = 0;
     }
+    l.c += more;
     *rem = i64_floormod(l.c, div);
     l.c = i64_floordiv(l.c, div);
     *t = linear_expr(ir, &l);
+    if (choice) *t = expr_add(ir, *t, choice);
     return true;
 }
 

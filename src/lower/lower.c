@@ -95,6 +95,9 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
         {"vectorize", pass_vectorize, NEST_SCHEDULED},
         {"unroll", pass_unroll, NEST_SCHEDULED},
         {"regs", pass_regs, NEST_SCHEDULED},
+        {"repeats", pass_repeats, NEST_SCHEDULED},
+        {"cut", pass_cut, NEST_SCHEDULED},
+        {"hoist", pass_hoist, NEST_SCHEDULED},
         /* Arithmetic the machine has. */
         {"math", pass_math, NEST_SCHEDULED},
         {"fma", pass_fma, NEST_SCHEDULED},

@@ -34,6 +34,9 @@ enum rc pass_rows(struct low *l);
 enum rc pass_vectorize(struct low *l);
 enum rc pass_unroll(struct low *l);
 enum rc pass_regs(struct low *l);
+enum rc pass_repeats(struct low *l);
+enum rc pass_cut(struct low *l);
+enum rc pass_hoist(struct low *l);
 enum rc pass_math(struct low *l);
 enum rc pass_fma(struct low *l);
 enum rc pass_scratch(struct low *l);
@@ -75,6 +78,20 @@ bool lanes_of(struct ir *ir, const struct expr *e, const struct expr **base,
 bool expr_split_multiple(struct ir *ir, const struct expr *base, int64_t div, const struct expr **t,
                          int64_t *rem);
 
+/* ---- lanes: pick.c --------------------------------------------------------------------------- */
+
+/* The subscript with lanes base + off[lane]: lanes_of the other way. */
+const struct expr *lanes_make(struct ir *ir, const struct expr *base, const int64_t *off,
+                              int lanes);
+/* Lanes lane[0..n) of vectors; memo_fini(&p.memo) when done, memo_clear when the lanes change. */
+struct lanes_pick {
+    struct ir *ir;
+    int n;
+    int lane[LANES_MAX];
+    struct memo memo;
+};
+const struct expr *lanes_pick(struct lanes_pick *p, const struct expr *e);
+
 /* ---- trees: tree.c --------------------------------------------------------------------------- */
 
 /* Children first; fn gives the replacement (a BLOCK is spliced), NULL removes. Empty loops, IFs,
@@ -87,6 +104,7 @@ void map_both(struct low *l, expr_map_fn *fn, void *ctx);
 
 bool stmt_is_empty(const struct stmt *s);
 struct stmt *stmt_only(struct stmt *body); /* the one statement of a body, or NULL */
+struct stmt *stmt_mask(struct stmt *s);    /* the IF on lanes right around a store, or NULL */
 bool loop_is_const(const struct stmt *loop, int64_t *lo, int64_t *hi);
 bool loop_constant_extent(const struct stmt *loop, int64_t *n); /* hi - lo, if constant */
 const char *fresh_suffix(struct low *l, const char *kind);

@@ -20,6 +20,13 @@ struct stmt *stmt_only(struct stmt *body)
     return body->u.block.n == 1 ? body->u.block.p[0] : NULL;
 }
 
+struct stmt *stmt_mask(struct stmt *s)
+{
+    struct stmt *p = s->parent;
+    while (p && p->kind == ST_BLOCK) p = p->parent;
+    return p && p->kind == ST_IF && p->u.cond.cond->type.lanes > 1 ? p : NULL;
+}
+
 /* ---- rewriting ------------------------------------------------------------------------------- */
 
 static struct stmt *rewrite_stmt(struct low *l, struct stmt *s, rewrite_fn *fn, void *ctx);

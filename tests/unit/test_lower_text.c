@@ -305,6 +305,106 @@ START_TEST(golden_mask)
 }
 END_TEST
 
+/* Rows of four, of which the first and last two ask for the same exp: half the lanes compute it. */
+START_TEST(golden_repeats)
+{
+    const char *text = "nest pairs\n"
+                       "in     x: f32[10, 2]\n"
+                       "out    y: f32[10, 4]\n"
+                       "stage y\n"
+                       "  for no in 0..5\n"
+                       "    for l in 0..8 vector\n"
+                       "      y[no * 2 + l / 4, l % 4] = exp(x[no * 2 + l / 4, l % 2])\n";
+    golden("repeats", text,
+           "nest pairs\n"
+           "in     x: f32[20]\n"
+           "out    y: f32[40]\n"
+           "for no in 0..5\n"
+           "  alloc stack y.once0: f32[4]\n"
+           "    y.once0[ramp(0, 1, 4)] = exp(x[ramp(no * 4, 1, 4)])\n"
+           "    y[ramp(no * 8, 1, 8)] = y.once0[ramp(0, 1, 8) % splat(2, 8) + ramp(0, 1, 8) / "
+           "splat(4, 8) * splat(2, 8)]\n");
+}
+END_TEST
+
+/* Lanes that repeat in no pattern of bits stay as they are. */
+START_TEST(golden_repeats_not)
+{
+    const char *text = "nest threes\n"
+                       "in     x: f32[8]\n"
+                       "out    y: f32[8]\n"
+                       "stage y\n"
+                       "  for no in 0..1\n"
+                       "    for l in 0..8 vector\n"
+                       "      y[l] = exp(x[l / 3])\n";
+    golden("repeats", text, "");
+}
+END_TEST
+
+START_TEST(golden_cut)
+{
+    const char *text = "nest long\n"
+                       "in     x: f32[64]\n"
+                       "out    y: f32[64]\n"
+                       "stage y\n"
+                       "  for no in 0..2\n"
+                       "    for l in 0..32 vector\n"
+                       "      y[no * 32 + l] = x[no * 32 + l / 2] * 2.0\n";
+    golden("cut", text,
+           "nest long\n"
+           "in     x: f32[64]\n"
+           "out    y: f32[64]\n"
+           "for no in 0..2\n"
+           "  y[ramp(no * 32, 1, 16)] = x[splat(no * 32, 16) + ramp(0, 1, 16) / splat(2, 16)] * "
+           "splat(2.0, 16)\n"
+           "  y[ramp(no * 32 + 16, 1, 16)] = x[splat(no * 32 + 8, 16) + ramp(0, 1, 16) / "
+           "splat(2, 16)] * splat(2.0, 16)\n");
+}
+END_TEST
+
+START_TEST(golden_hoist)
+{
+    const char *text = "nest rows\n"
+                       "dyn    N\n"
+                       "in     x: f32[4, 8]\n"
+                       "in     d: f32[4, N, 8]\n"
+                       "out    y: f32[4, N, 8]\n"
+                       "stage y\n"
+                       "  for n in 0..4\n"
+                       "    for c in 0..N\n"
+                       "      for l in 0..8 vector\n"
+                       "        y[n, c, l] = d[n, c, l] + (x[n, l] + 1.0) * 2.0\n";
+    golden("hoist", text,
+           "nest rows\n"
+           "dyn    N\n"
+           "in     x: f32[32]\n"
+           "in     d: f32[N * 32]\n"
+           "out    y: f32[N * 32]\n"
+           "for n in 0..4\n"
+           "  if 0 < N\n"
+           "    let y.hoist0 = (x[ramp(n * 8, 1, 8)] + splat(1.0, 8)) * splat(2.0, 8)\n"
+           "      for c in 0..N\n"
+           "        y[ramp(c * 8 + n * (N * 8), 1, 8)] = d[ramp(c * 8 + n * (N * 8), 1, 8)] + "
+           "y.hoist0\n");
+}
+END_TEST
+
+/* A turn that may not read x: it is not read before the loop. */
+START_TEST(golden_hoist_not)
+{
+    const char *text = "nest rows\n"
+                       "in     x: f32[8]\n"
+                       "in     d: f32[9, 8]\n"
+                       "out    y: f32[9, 8]\n"
+                       "stage y\n"
+                       "  for c in 0..9\n"
+                       "    if d[c, 0] < 0.5\n"
+                       "      for l in 0..8 vector\n"
+                       "        y[c, l] = d[c, l] + (x[l] + 1.0) * 2.0\n";
+    golden("hoist", text, "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lower_text");
@@ -318,6 +418,11 @@ int main(void)
     tcase_add_test(t, golden_regs);
     tcase_add_test(t, golden_kernel);
     tcase_add_test(t, golden_mask);
+    tcase_add_test(t, golden_repeats);
+    tcase_add_test(t, golden_repeats_not);
+    tcase_add_test(t, golden_cut);
+    tcase_add_test(t, golden_hoist);
+    tcase_add_test(t, golden_hoist_not);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

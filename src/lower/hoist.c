@@ -1,0 +1,157 @@
+/* Hoist: vectors that a loop computes again and again from the caller's inputs are computed before
+ * it.
+ *
+ * Requires: vectorised and unrolled statements; no EXP..COS expanded yet (math makes its own LETs).
+ * Provides: innermost serial loops whose unconditional stores hold no invariant vector arithmetic
+ * on IN, CONST or PACKED tensors, up to HOISTED_MOST of them; each is a LET around the loop, inside
+ * an IF where the loop may not run at all. What reads no memory the back ends hoist themselves.
+ *
+ *     for c in 0..5                                          let y.hoist0 = x[ramp(n*16, 1, 16)] * s
+ *       y[ramp(n*80 + c*16, 1, 16)] =                 -->      for c in 0..5
+ *         d[..] + x[ramp(n*16, 1, 16)] * splat(s, 16)            y[ramp(..)] = d[..] + y.hoist0
+ *
+ * Invariants: memory is read before the loop only if its first turn reads it. Plain loads stay: they
+ * cost as much as a reload. Loops with loops inside are left alone: there registers are dear. */
+#include "base/vec.h"
+#include "lower/private.h"
+
+enum { HOISTED_MOST = 6 };
+
+struct hoist {
+    struct low *l;
+    const struct stmt *loop;
+    const char *name;
+    VEC(const struct var *) bound;  /* by LETs in the body */
+    VEC(const struct expr *) value; /* what moves ... */
+    VEC(const struct var *) var;    /* ... and its name */
+    struct memo to;
+};
+
+struct facts {
+    struct hoist *h;
+    bool moves, input, work;
+};
+
+static bool depends(const struct hoist *h, const struct expr *e)
+{
+    if (expr_uses_var(e, h->loop->u.loop.var)) return true;
+    for (size_t i = 0; i < h->bound.n; i++)
+        if (expr_uses_var(e, h->bound.p[i])) return true;
+    return false;
+}
+
+static void look(const struct expr *e, void *ctx)
+{
+    struct facts *f = ctx;
+    if (e->op == OP_LOADC) f->moves = false;
+    if (e->op == OP_LOAD) {
+        enum scope s = e->u.tensor->scope;
+        if (s == SCOPE_IN || s == SCOPE_CONST || s == SCOPE_PACKED)
+            f->input = true;
+        else if (s != SCOPE_TABLE)
+            f->moves = false;
+    }
+    bool data = e->n > 0 && e->type.lanes > 1 && e->type.dtype != TYPE_S64;
+    if (data && e->op != OP_LOAD && e->op != OP_SPLAT) f->work = true;
+}
+
+static bool invariant(struct hoist *h, const struct expr *e)
+{
+    struct facts f = {.h = h, .moves = true};
+    if (e->type.lanes == 1 || e->type.dtype == TYPE_B1 || depends(h, e)) return false;
+    expr_walk(e, look, &f);
+    return f.moves && f.input && f.work;
+}
+
+/* Conditions inside a value guard nothing that is taken from it: SELECT evaluates both sides, and
+ * what LOADC guards is not entered. */
+static const struct expr *take(struct hoist *h, const struct expr *e)
+{
+    const struct expr *to = memo_get(&h->to, e), *a[16];
+    if (to || e->n == 0 || e->type.lanes == 1 || e->op == OP_LOAD || e->op == OP_LOADC)
+        return to ? to : e;
+    if (invariant(h, e)) {
+        if (h->value.n == HOISTED_MOST) return e;
+        const char *name =
+            arena_printf(h->l->ir->arena, "%s%s", h->name, fresh_suffix(h->l, "hoist"));
+        const struct var *v = var_new(h->l->ir, name, e->type);
+        vec_push(&h->value, e);
+        vec_push(&h->var, v);
+        to = expr_var(h->l->ir, v);
+    } else {
+        bool changed = false;
+        for (int i = 0; i < e->n; i++) {
+            a[i] = take(h, e->a[i]);
+            changed |= a[i] != e->a[i];
+        }
+        to = changed ? expr_with(h->l->ir, e, a) : e;
+    }
+    memo_put(&h->to, e, to);
+    return to;
+}
+
+static void take_stmt(struct hoist *h, struct stmt *s)
+{
+    switch (s->kind) {
+    case ST_BLOCK:
+        for (int i = 0; i < s->u.block.n; i++) take_stmt(h, s->u.block.p[i]);
+        break;
+    case ST_ALLOC:
+        take_stmt(h, s->u.alloc.body);
+        break;
+    case ST_LET:
+        s->u.let.value = take(h, s->u.let.value);
+        take_stmt(h, s->u.let.body);
+        break;
+    case ST_STORE:
+        h->name = s->u.store.tensor->name;
+        s->u.store.value = take(h, s->u.store.value);
+        break;
+    default: /* an IF may not let its body run */
+        break;
+    }
+}
+
+static bool find_inner(struct stmt *s, void *ctx)
+{
+    struct hoist *h = ctx;
+    if (s->kind == ST_LET) vec_push(&h->bound, s->u.let.var);
+    if (s->kind == ST_FOR && s != h->loop) h->loop = NULL;
+    return h->loop != NULL;
+}
+
+static struct stmt *hoist_stmt(struct low *l, struct stmt *s, void *ctx)
+{
+    (void)ctx;
+    if (s->kind != ST_FOR || s->u.loop.kind != LOOP_SERIAL) return s;
+    struct hoist h = {.l = l, .loop = s, .name = s->u.loop.var->name};
+    stmt_walk(s, find_inner, &h);
+    if (h.loop) take_stmt(&h, s->u.loop.body);
+    struct stmt *out = s, *parent = s->parent;
+    if (h.value.n) {
+        const struct expr *runs = expr_binary(l->ir, OP_LT, s->u.loop.lo, s->u.loop.hi);
+        bool sure = env_proves(env_at(l->ir, l->n, s), runs);
+        for (size_t i = h.value.n; i-- > 0;) {
+            struct stmt *let = stmt_let(l->ir, h.var.p[i], h.value.p[i], NULL);
+            block_append(l->ir, *stmt_body(let), out);
+            out = let;
+        }
+        if (!sure) {
+            struct stmt *when = stmt_if(l->ir, runs, NULL);
+            block_append(l->ir, *stmt_body(when), out);
+            out = when;
+        }
+        out->parent = parent;
+    }
+    memo_fini(&h.to);
+    vec_free(&h.bound);
+    vec_free(&h.value);
+    vec_free(&h.var);
+    return out;
+}
+
+enum rc pass_hoist(struct low *l)
+{
+    rewrite(l, l->n->body, hoist_stmt, NULL); /* packing runs once, and writes what is packed */
+    return RC_OK;
+}
