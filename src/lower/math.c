@@ -101,8 +101,10 @@ static E expand_exp(const struct m *m, E x)
     E r = sub(m, sub(m, x, mul(m, k, num(m, ln2_hi(m)))), mul(m, k, num(m, ln2_lo(m))));
     E p = horner(m, m->wide ? &poly_exp_f64 : &poly_exp_f32, r);
     E y = add(m, add(m, r, mul(m, mul(m, r, r), p)), num(m, 1));
+    /* Then k is added to y's exponent; the shift drops what magic has above it. */
+    E up = bin(m, OP_SHL, bits(m, t), whole(m, m->wide ? 52 : 23));
+    if (tame) return from_bits(m, bin(m, OP_ADD, bits(m, y), up));
     E n = bin(m, OP_SUB, bits(m, t), bits(m, magic));
-    if (tame) return mul(m, y, power_of_two(m, n));
     E half = bin(m, OP_SHR, n, whole(m, 1));
     return mul(m, mul(m, y, power_of_two(m, half)), power_of_two(m, bin(m, OP_SUB, n, half)));
 }
