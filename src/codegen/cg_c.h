@@ -184,6 +184,12 @@ const char *cc_splat(struct cc *c, struct type t, const char *x);
 const char *cc_steps(struct cc *c, struct type t, int64_t stride); /* {0, s, 2s, ...} */
 const char *cc_by_lanes(struct cc *c, const struct expr *e, struct type t, bool mask);
 
+const char *cc_hold(struct cc *c, struct type t, const char *text); /* a new variable with it */
+
+/* cg_c_load.c: the value, or NULL: lane by lane */
+const char *cc_load_vector(struct cc *c, const struct expr *e);
+const char *cc_load_guarded(struct cc *c, const struct expr *e);
+
 /* cg_c_mask.c */
 const char *cc_mask(struct cc *c, const struct expr *e,
                     int bytes); /* b1 vector as integer lanes of `bytes`, 0 or -1 */

@@ -3,8 +3,7 @@
  *   fma(cc_splat(a[k]), b[ramp(j, 1, 16)], acc[3])   ->   a[k] * *(const u_f32x16 *)&b[j] + acc_3
  *
  * Invariants: a node without a vector form becomes a vector variable filled lane by lane, so every
- * kernel can be said; loads touch only what the subscript spans; masked accesses touch only enabled
- * lanes; no vector wider than the machine's registers is passed to a function (its ABI would depend
+ * kernel can be said; no vector wider than the machine's registers is passed to a function (its ABI would depend
  * on flags). */
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +11,7 @@
 #include "base/map.h"
 #include "codegen/cg_c.h"
 
-enum { VECTOR_BYTES_MAX = 256, WINDOW_CHUNKS = 8, LANES_MAX = 64 };
+enum { VECTOR_BYTES_MAX = 256, LANES_MAX = 64 };
 
 int cc_bytes(struct type t) { return dtype_bytes((enum dtype)t.dtype); }
 
@@ -64,7 +63,7 @@ bool cc_fits_register(struct cc *c, struct type t)
 }
 
 /* A new vector variable with this value. */
-static const char *hold(struct cc *c, struct type t, const char *text)
+const char *cc_hold(struct cc *c, struct type t, const char *text)
 {
     const char *name = cc_name(c, "t");
     cc_line(c, "const %s %s = %s;", cc_vector_type(c, t), name, cc_bare(c, text));
@@ -152,134 +151,6 @@ const char *cc_by_lanes(struct cc *c, const struct expr *e, struct type t, bool 
     return name;
 }
 
-/* ---- loads ----------------------------------------------------------------------------------- */
-
-static const char *wide_load(struct cc *c, const struct tensor *t, struct type type,
-                             const struct expr *at, int64_t extra)
-{
-    return cc_fmt(c, "(*(const %s *)(const void *)&%s)", cc_unaligned_type(c, type),
-                  cc_at(c, t, at, extra));
-}
-
-/* Shuffle of two vectors of the type by constant indices, as a function of its own: compilers
- * differ in the builtin. */
-static const char *shuffle(struct cc *c, struct type t, const int *sel, const char *a,
-                           const char *b)
-{
-    const char *type = cc_vector_type(c, t), *itype = cc_vector_type(c, cc_int_like(t, true));
-    struct buf list;
-    buf_init(&list, 1 << 16);
-    for (int i = 0; i < t.lanes; i++) buf_printf(&list, "%s%d", i ? ", " : "", sel[i]);
-    const char *key = cc_fmt(c, "shuffle %s %s", type, list.p), *name = map_get(c->have, key);
-    if (!name) {
-        name = cc_fmt(c, "qn_shuffle_%zu", map_count(c->have));
-        map_put(c->have, key, (void *)(uintptr_t)name);
-        buf_printf(
-            &c->helpers,
-            "QN_FN static inline %s %s(%s a, %s b)\n{\n#if defined(__clang__) || __GNUC__ >= 12\n"
-            "    return __builtin_shufflevector(a, b, %s);\n#else\n    return __builtin_shuffle(a, "
-            "b, (%s){%s});\n"
-            "#endif\n}\n\n",
-            type, name, type, type, list.p, itype, list.p);
-    }
-    buf_fini(&list);
-    return cc_fmt(c, "%s(%s, %s)", name, a, b);
-}
-
-/* Elements sel[i] of a window shorter than the vector: one by one. */
-static const char *narrow_window(struct cc *c, const struct tensor *t, struct type type,
-                                 const struct expr *at, int64_t first, const int *sel)
-{
-    struct buf b;
-    const char *p = cc_name(c, "p");
-    cc_line(c, "const %s *const %s = &%s;", cc_memory_type((enum dtype)type.dtype), p,
-            cc_at(c, t, at, first));
-    buf_init(&b, 1 << 16);
-    buf_printf(&b, "((%s){", cc_vector_type(c, type));
-    for (int i = 0; i < type.lanes; i++) buf_printf(&b, "%s%s[%d]", i ? ", " : "", p, sel[i]);
-    buf_puts(&b, "})");
-    const char *text = arena_strdup(c->a, b.p);
-    buf_fini(&b);
-    return text;
-}
-
-static const char *window(struct cc *c, const struct tensor *t, struct type type,
-                          const struct expr *at, int64_t first, int span, const int *sel)
-{
-    int lanes = type.lanes, chunks = (span + lanes - 1) / lanes;
-    if (span < lanes || !cc_fits_register(c, type))
-        return narrow_window(c, t, type, at, first, sel);
-    const char *out = NULL;
-    for (int k = 0; k < chunks; k++) {
-        int start = k == chunks - 1 ? span - lanes : k * lanes, used = 0, mask[LANES_MAX];
-        for (int i = 0; i < lanes; i++) {
-            bool mine = sel[i] / lanes == k || (k == chunks - 1 && sel[i] / lanes >= k);
-            mask[i] = mine ? (out ? lanes : 0) + sel[i] - start : out ? i : 0;
-            used += mine;
-        }
-        if (!used) continue;
-        const char *v = hold(c, type, wide_load(c, t, type, at, first + start));
-        out = shuffle(c, type, mask, out ? out : v, v);
-    }
-    return out;
-}
-
-static const char *load(struct cc *c, const struct expr *e)
-{
-    const struct tensor *t = e->u.tensor;
-    struct access_info a;
-    int sel[LANES_MAX], lanes = e->type.lanes, span = 0;
-    access_classify(c->ir, e->a[0], &a);
-    if (a.kind == ACCESS_CONTIGUOUS) return wide_load(c, t, e->type, a.base, 0);
-    int64_t first = 0, far = 0;
-    const struct expr *at_ramp = e->a[0];
-    if (a.kind == ACCESS_GATHER && at_ramp->op == OP_RAMP && expr_is_int(at_ramp->a[1], &far) &&
-        llabs(far) < 1 << 20) {
-        for (int i = 0; i < lanes; i++) sel[i] = (int)(far * i);
-        return narrow_window(c, t, e->type, at_ramp->a[0], 0, sel);
-    }
-    if (a.kind != ACCESS_STRIDED && a.kind != ACCESS_PERMUTE) return NULL;
-    if (a.kind == ACCESS_PERMUTE) {
-        span = a.span;
-        memcpy(sel, a.perm, sizeof(int) * (size_t)lanes);
-    } else {
-        int64_t last = a.stride * (lanes - 1);
-        first = last < 0 ? last : 0;
-        span = (int)llabs(last) + 1;
-        for (int i = 0; i < lanes; i++) sel[i] = (int)(a.stride * i - first);
-    }
-    if (span > WINDOW_CHUNKS * lanes) return NULL;
-    return window(c, t, e->type, a.base, first, span, sel);
-}
-
-static const char *load_guarded(struct cc *c, const struct expr *e)
-{
-    struct access_info a;
-    const char *name, *elem, *mtype;
-    access_classify(c->ir, e->a[2], &a);
-    if (a.kind != ACCESS_CONTIGUOUS) return NULL;
-    if (e->a[0]->type.lanes > 1) {
-        if (!cc_masked_builtin(c, e->type, false, &name, &elem, &mtype)) return NULL;
-        const char *bits = cc_kmask(c, e->a[0]);
-        if (!bits) return NULL;
-        const char *other = cc_vector(c, e->a[1]), *at = cc_at(c, e->u.tensor, a.base, 0);
-        return cc_fmt(c, "((%s)%s((const void *)&%s, (%s)%s, (%s)%s))", cc_vector_type(c, e->type),
-                      name, at, elem, other, mtype, bits);
-    }
-    const char *v = cc_name(c, "t");
-    const char *cond = cc_bare(c, cc_expr(c, e->a[0])), *other = cc_bare(c, cc_vector(c, e->a[1]));
-    cc_line(c, "%s %s = %s;", cc_vector_type(c, e->type), v, other);
-    cc_line(c, "if (%s) {", cond);
-    uint32_t saved;
-    c->fn->depth++;
-    cc_scope_push(c, &saved);
-    cc_line(c, "%s = %s;", v, cc_bare(c, wide_load(c, e->u.tensor, e->type, a.base, 0)));
-    cc_scope_pop(c, saved);
-    c->fn->depth--;
-    cc_line(c, "}");
-    return v;
-}
-
 /* ---- arithmetic ------------------------------------------------------------------------------ */
 
 /* An operand of a float operator: a splat may stay a scalar, which both compilers broadcast. */
@@ -315,7 +186,7 @@ static const char *int_binary(struct cc *c, const struct expr *e, const char *op
 static const char *pick(struct cc *c, struct type t, const char *mask, const char *x, const char *y)
 {
     const char *it = cc_vector_type(c, cc_int_like(t, true)),
-               *m = is_identifier(mask) ? mask : hold(c, cc_int_like(t, true), mask);
+               *m = is_identifier(mask) ? mask : cc_hold(c, cc_int_like(t, true), mask);
     return cc_fmt(c, "((%s)((%s & (%s)%s) | (~%s & (%s)%s)))", cc_vector_type(c, t), m, it, x, m,
                   it, y);
 }
@@ -328,8 +199,8 @@ static const char *min_max(struct cc *c, const struct expr *e)
     }
     struct type it = cc_int_like(e->type, true);
     const char *x = cc_vector(c, e->a[0]), *y = cc_vector(c, e->a[1]);
-    if (!is_identifier(x)) x = hold(c, e->type, x);
-    if (!is_identifier(y)) y = hold(c, e->type, y);
+    if (!is_identifier(x)) x = cc_hold(c, e->type, x);
+    if (!is_identifier(y)) y = cc_hold(c, e->type, y);
     return pick(c, e->type,
                 cc_fmt(c, "((%s)(%s %c %s))", cc_vector_type(c, it), x, e->op == OP_MIN ? '<' : '>',
                        y),
@@ -403,9 +274,10 @@ static const char *node(struct cc *c, const struct expr *e)
     case OP_RAMP:
         return ramp(c, e);
     case OP_LOAD:
-        return e->u.tensor->scope == SCOPE_REG ? cc_reg(c, e->u.tensor, e->a[0]) : load(c, e);
+        return e->u.tensor->scope == SCOPE_REG ? cc_reg(c, e->u.tensor, e->a[0])
+                                               : cc_load_vector(c, e);
     case OP_LOADC:
-        return e->u.tensor->scope == SCOPE_REG ? NULL : load_guarded(c, e);
+        return e->u.tensor->scope == SCOPE_REG ? NULL : cc_load_guarded(c, e);
     case OP_ADD:
         return real ? float_binary(c, e, '+') : int_binary(c, e, "+");
     case OP_SUB:
@@ -467,7 +339,7 @@ const char *cc_vector(struct cc *c, const struct expr *e)
     if (!text) text = cc_by_lanes(c, e, e->type, false);
     if (named && !is_identifier(text))
         text = e->op == OP_LOAD && cc_fits_register(c, e->type) ? keep(c, e->type, text)
-                                                                : hold(c, e->type, text);
+                                                                : cc_hold(c, e->type, text);
     if (named) cc_remember(c, e, text, CC_VECTOR);
     return text;
 }

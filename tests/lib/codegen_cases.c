@@ -170,6 +170,16 @@ const char *const case_access[] = {
     "nest t\nin     x: u8[15]\nout    y: u8[8]\ny[ramp(0, 1, 8)] = x[ramp(14, -2, 8)]\n",
     "nest t\nin     x: f64[61]\nout    y: f64[8]\ny[ramp(0, 1, 8)] = x[ramp(0, 7, 8)] + x[ramp(60, "
     "-7, 8)]\n",
+    /* two of four, of the window's two halves; the last one ends at the last element */
+    "nest t\nin     x: f32[62]\nout    y: f32[32]\nfor i in 0..2\n  y[ramp(i * 16, 1, 16)] = "
+    "x[splat(i * 32, 16) + (ramp(0, 1, 16) / splat(2, 16) * splat(4, 16) + ramp(0, 1, 16) % "
+    "splat(2, 16))]\n",
+    /* halves of an array put in place, and a table's values as literals */
+    "nest t\nin     x: f32[16]\nout    y: f32[32]\ntable  k: f32[4] = {0.25, 1, -2, 3}\n"
+    "alloc stack s: f32[16]\n  s[ramp(0, 1, 16)] = x[ramp(0, 1, 16)] + splat(1.0, 16)\n"
+    "  y[ramp(0, 1, 16)] = s[ramp(0, 1, 16) / splat(2, 16)] * k[ramp(0, 1, 16) % splat(4, 16)]\n"
+    "  y[ramp(16, 1, 16)] = s[splat(8, 16) + ramp(0, 1, 16) / splat(2, 16)] * k[ramp(0, 1, 16) % "
+    "splat(4, 16)]\n",
     /* strided store, masked strided store and load */
     "nest t\nin     x: f32[16]\nout    y: f32[31]\ny[ramp(0, 2, 16)] = x[ramp(0, 1, 16)]\n",
     "nest t\nin     x: f32[25]\nout    y: f32[37]\nif ramp(0, 1, 16) < splat(13, 16)\n"

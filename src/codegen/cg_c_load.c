@@ -1,0 +1,178 @@
+/* cg_c_load: loads of whole vectors.
+ *
+ *   x[splat(i*32) + ramp(0, 1, 16) / 2 * 4 + ramp(0, 1, 16) % 2]   ->
+ *   const v_f32x16 t = *(const u_f32x16 *)&x[i * 32], t_2 = *(const u_f32x16 *)&x[i * 32 + 14];
+ *   qn_shuffle(t, t_2)      lanes 0, 1, 4, 5, .. of the first, then those of the second
+ *
+ * Invariants: loads touch only what the subscript spans, and of an array of a known size only the
+ * array; masked loads touch only enabled lanes; NULL: no form of its own, lane by lane instead. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "codegen/cg_c.h"
+
+enum { WINDOW_CHUNKS = 8, LANES_MAX = 64 };
+
+static const char *wide_load(struct cc *c, const struct tensor *t, struct type type,
+                             const struct expr *at, int64_t extra)
+{
+    return cc_fmt(c, "(*(const %s *)(const void *)&%s)", cc_unaligned_type(c, type),
+                  cc_at(c, t, at, extra));
+}
+
+/* Shuffle of two vectors of the type by constant indices, as a function of its own: compilers
+ * differ in the builtin. */
+static const char *shuffle(struct cc *c, struct type t, const int *sel, const char *a,
+                           const char *b)
+{
+    const char *type = cc_vector_type(c, t), *itype = cc_vector_type(c, cc_int_like(t, true));
+    struct buf list;
+    buf_init(&list, 1 << 16);
+    for (int i = 0; i < t.lanes; i++) buf_printf(&list, "%s%d", i ? ", " : "", sel[i]);
+    const char *key = cc_fmt(c, "shuffle %s %s", type, list.p), *name = map_get(c->have, key);
+    if (!name) {
+        name = cc_fmt(c, "qn_shuffle_%zu", map_count(c->have));
+        map_put(c->have, key, (void *)(uintptr_t)name);
+        buf_printf(
+            &c->helpers,
+            "QN_FN static inline %s %s(%s a, %s b)\n{\n#if defined(__clang__) || __GNUC__ >= 12\n"
+            "    return __builtin_shufflevector(a, b, %s);\n#else\n    return __builtin_shuffle(a, "
+            "b, (%s){%s});\n"
+            "#endif\n}\n\n",
+            type, name, type, type, list.p, itype, list.p);
+    }
+    buf_fini(&list);
+    return cc_fmt(c, "%s(%s, %s)", name, a, b);
+}
+
+/* Elements sel[i] of a window shorter than the vector: one by one; of a table, as literals. */
+static const char *narrow_window(struct cc *c, const struct tensor *t, struct type type,
+                                 const struct expr *at, int64_t first, const int *sel)
+{
+    struct buf b;
+    int64_t base = 0;
+    if (t->scope == SCOPE_TABLE && dtype_is_float((enum dtype)t->type.dtype) &&
+        expr_is_int(at, &base)) {
+        buf_init(&b, 1 << 16);
+        buf_printf(&b, "((%s){", cc_vector_type(c, type));
+        for (int i = 0; i < type.lanes; i++) {
+            double v = expr_real(c->ir, t->type, t->table[base + first + sel[i]])->u.f;
+            buf_printf(&b, "%s%s", i ? ", " : "", cc_bare(c, cc_real(c, t->type.dtype, v)));
+        }
+        buf_puts(&b, "})");
+        const char *literal = arena_strdup(c->a, b.p);
+        buf_fini(&b);
+        return literal;
+    }
+    const char *p = cc_name(c, "p");
+    cc_line(c, "const %s *const %s = &%s;", cc_memory_type((enum dtype)type.dtype), p,
+            cc_at(c, t, at, first));
+    buf_init(&b, 1 << 16);
+    buf_printf(&b, "((%s){", cc_vector_type(c, type));
+    for (int i = 0; i < type.lanes; i++) buf_printf(&b, "%s%s[%d]", i ? ", " : "", p, sel[i]);
+    buf_puts(&b, "})");
+    const char *text = arena_strdup(c->a, b.p);
+    buf_fini(&b);
+    return text;
+}
+
+/* A window shorter than the vector, of an array that is long enough: the window grows into it. */
+static int grow_window(const struct tensor *t, const struct expr *at, int64_t *first, int span,
+                       int lanes, int *sel)
+{
+    int64_t base = 0, n = 0;
+    bool known = expr_is_int(at, &base) && t->rank == 1 && expr_is_int(t->extent[0], &n);
+    if (span >= lanes || !known || n < lanes) return span;
+    int64_t start = i64_max(0, i64_min(base + *first, n - lanes)), by = base + *first - start;
+    for (int i = 0; i < lanes; i++) sel[i] += (int)by;
+    *first -= by;
+    return lanes;
+}
+
+/* The first two chunks are shuffled at once, each further one into what they gave. */
+static const char *window(struct cc *c, const struct tensor *t, struct type type,
+                          const struct expr *at, int64_t first, int span, int *sel)
+{
+    int lanes = type.lanes;
+    span = grow_window(t, at, &first, span, lanes, sel);
+    int chunks = (span + lanes - 1) / lanes;
+    bool known = t->scope == SCOPE_TABLE && at->op == OP_INT;
+    if (span < lanes || !cc_fits_register(c, type) || known)
+        return narrow_window(c, t, type, at, first, sel);
+    const char *out = NULL, *one = NULL;
+    int mask[LANES_MAX] = {0};
+    for (int k = 0; k < chunks; k++) {
+        int start = k == chunks - 1 ? span - lanes : k * lanes, used = 0;
+        bool second = one && !out;
+        for (int i = 0; i < lanes; i++) {
+            bool mine = sel[i] / lanes == k || (k == chunks - 1 && sel[i] / lanes >= k);
+            if (mine)
+                mask[i] = (one ? lanes : 0) + sel[i] - start;
+            else if (one && !second)
+                mask[i] = i;
+            used += mine;
+        }
+        if (!used) continue;
+        const char *v = cc_hold(c, type, wide_load(c, t, type, at, first + start));
+        if (one) out = shuffle(c, type, mask, second ? one : out, v);
+        one = v;
+    }
+    return out ? out : shuffle(c, type, mask, one, one);
+}
+
+const char *cc_load_vector(struct cc *c, const struct expr *e)
+{
+    const struct tensor *t = e->u.tensor;
+    struct access_info a;
+    int sel[LANES_MAX], lanes = e->type.lanes, span = 0;
+    access_classify(c->ir, e->a[0], &a);
+    if (a.kind == ACCESS_CONTIGUOUS) return wide_load(c, t, e->type, a.base, 0);
+    int64_t first = 0, far = 0;
+    const struct expr *at_ramp = e->a[0];
+    if (a.kind == ACCESS_GATHER && at_ramp->op == OP_RAMP && expr_is_int(at_ramp->a[1], &far) &&
+        llabs(far) < 1 << 20) {
+        for (int i = 0; i < lanes; i++) sel[i] = (int)(far * i);
+        return narrow_window(c, t, e->type, at_ramp->a[0], 0, sel);
+    }
+    if (a.kind != ACCESS_STRIDED && a.kind != ACCESS_PERMUTE) return NULL;
+    if (a.kind == ACCESS_PERMUTE) {
+        span = a.span;
+        memcpy(sel, a.perm, sizeof(int) * (size_t)lanes);
+    } else {
+        int64_t last = a.stride * (lanes - 1);
+        first = last < 0 ? last : 0;
+        span = (int)llabs(last) + 1;
+        for (int i = 0; i < lanes; i++) sel[i] = (int)(a.stride * i - first);
+    }
+    if (span > WINDOW_CHUNKS * lanes) return NULL;
+    return window(c, t, e->type, a.base, first, span, sel);
+}
+
+const char *cc_load_guarded(struct cc *c, const struct expr *e)
+{
+    struct access_info a;
+    const char *name, *elem, *mtype;
+    access_classify(c->ir, e->a[2], &a);
+    if (a.kind != ACCESS_CONTIGUOUS) return NULL;
+    if (e->a[0]->type.lanes > 1) {
+        if (!cc_masked_builtin(c, e->type, false, &name, &elem, &mtype)) return NULL;
+        const char *bits = cc_kmask(c, e->a[0]);
+        if (!bits) return NULL;
+        const char *other = cc_vector(c, e->a[1]), *at = cc_at(c, e->u.tensor, a.base, 0);
+        return cc_fmt(c, "((%s)%s((const void *)&%s, (%s)%s, (%s)%s))", cc_vector_type(c, e->type),
+                      name, at, elem, other, mtype, bits);
+    }
+    const char *v = cc_name(c, "t");
+    const char *cond = cc_bare(c, cc_expr(c, e->a[0])), *other = cc_bare(c, cc_vector(c, e->a[1]));
+    cc_line(c, "%s %s = %s;", cc_vector_type(c, e->type), v, other);
+    cc_line(c, "if (%s) {", cond);
+    uint32_t saved;
+    c->fn->depth++;
+    cc_scope_push(c, &saved);
+    cc_line(c, "%s = %s;", v, cc_bare(c, wide_load(c, e->u.tensor, e->type, a.base, 0)));
+    cc_scope_pop(c, saved);
+    c->fn->depth--;
+    cc_line(c, "}");
+    return v;
+}
