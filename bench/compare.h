@@ -29,6 +29,6 @@ struct entry {
 typedef bool peer_open_fn(struct bench_task *t, struct entry *out, char *why);
 
 peer_open_fn peer_quern, peer_c_gcc, peer_c_clang, peer_naive_gcc, peer_naive_clang,
-    peer_dnnl_direct, peer_dnnl_winograd, peer_openblas, peer_eager;
+    peer_dnnl_direct, peer_dnnl_winograd, peer_openblas, peer_eager, peer_eager_fixed;
 
 #endif

@@ -54,21 +54,14 @@ static bool list_of(const char *token, const char *key, float out[4])
     return true;
 }
 
-static bool compile_eager(struct bench_task *t, struct eager *s, char *why)
+static bool compile_eager(struct bench_task *t, const char *name, struct eager *s, char *why)
 {
-    char so[128], *out = NULL;
+    char so[128], source[512], *out = NULL;
     int code = 1;
-    snprintf(so, sizeof so, "%s/eager.so", t->dir);
-    const char *argv[] = {"clang-19",
-                          "-O3",
-                          "-march=native",
-                          "-shared",
-                          "-fPIC",
-                          "-o",
-                          so,
-                          QN_BENCH_DIR "/eager_delta2bbox.c",
-                          "-lm",
-                          NULL};
+    snprintf(so, sizeof so, "%s/%s.so", t->dir, name);
+    snprintf(source, sizeof source, "%s/%s_delta2bbox.c", QN_BENCH_DIR, name);
+    const char *argv[] = {"clang-19", "-O3", "-march=native", "-shared", "-fPIC",
+                          "-o",       so,    source,          "-lm",     NULL};
     bool ok = proc_run(argv, NULL, 60000, 1 << 16, &out, &code, NULL) == RC_OK && code == 0;
     if (!ok) snprintf(why, 200, "clang-19: %.150s", out ? out : "did not start");
     mem_free(out);
@@ -77,7 +70,8 @@ static bool compile_eager(struct bench_task *t, struct eager *s, char *why)
     return ok;
 }
 
-bool peer_eager(struct bench_task *t, struct entry *out, char *why)
+static bool open_eager(struct bench_task *t, const char *file, const char *name, struct entry *out,
+                       char *why)
 {
     const struct task *task = t->w->task;
     int64_t b = 0, clip = 0, n = 0, c = 0;
@@ -92,7 +86,7 @@ bool peer_eager(struct bench_task *t, struct entry *out, char *why)
     struct eager *s = mem_new(sizeof *s);
     *s = (struct eager){.task = task, .buf = t->buf, .n = n, .c = c, .stds = {1, 1, 1, 1}};
     if (!list_of(task->token, "means=", s->means) || !list_of(task->token, "stds=", s->stds) ||
-        !compile_eager(t, s, why)) {
+        !compile_eager(t, file, s, why)) {
         mem_free(s);
         return false;
     }
@@ -101,6 +95,16 @@ bool peer_eager(struct bench_task *t, struct entry *out, char *why)
     size_t bytes = (size_t)temps(n, c) * sizeof(float) + 64;
     QN_CHECK(posix_memalign((void **)&s->temps, 64, bytes) == 0, "out of memory");
     memset(s->temps, 0, bytes); /* touched: no page faults are timed */
-    *out = (struct entry){.name = "eager", .state = s, .run = eager_run, .fini = eager_fini};
+    *out = (struct entry){.name = name, .state = s, .run = eager_run, .fini = eager_fini};
     return true;
+}
+
+bool peer_eager(struct bench_task *t, struct entry *out, char *why)
+{
+    return open_eager(t, "eager", "eager", out, why);
+}
+
+bool peer_eager_fixed(struct bench_task *t, struct entry *out, char *why)
+{
+    return open_eager(t, "eager_fixed", "eager-fixed", out, why);
 }
