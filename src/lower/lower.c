@@ -90,6 +90,8 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
         {"tighten", pass_tighten, NEST_SCHEDULED},
         /* Down to stores into flat memory. */
         {"updates", pass_updates, NEST_SCHEDULED},
+        /* Sums along lanes: added in lanes, folded at the end. */
+        {"partials", pass_partials, NEST_SCHEDULED},
         {"flatten", pass_flatten, NEST_SCHEDULED},
         /* Lanes, copies, registers: the shape of the machine code. */
         {"vectorize", pass_vectorize, NEST_SCHEDULED},

@@ -175,6 +175,88 @@ START_TEST(golden_updates)
 }
 END_TEST
 
+START_TEST(golden_partials)
+{
+    /* three rows side by side, two vectors of each: the tile is folded once, after the last term */
+    golden("partials",
+           "nest rows\n"
+           "in     x: f32[5, 70]\n"
+           "out    y: f32[5]\n"
+           "stage y\n"
+           "  for o in 0..2\n"
+           "    for c in 0..5 reduce\n"
+           "      for m in 0..3 unroll\n"
+           "        for u in 0..2 unroll reduce\n"
+           "          for v in 0..8 vector reduce\n"
+           "            if o * 3 + m < 5 & c * 16 + u * 8 + v < 70\n"
+           "              y[o * 3 + m] += x[o * 3 + m, c * 16 + u * 8 + v]\n",
+           "nest rows\n"
+           "in     x: f32[5, 70]\n"
+           "out    y: f32[5]\n"
+           "for o in 0..2\n"
+           "  for m.init in 0..3 unroll\n"
+           "    if o * 3 + m.init < 5\n"
+           "      y[o * 3 + m.init] = 0.0\n"
+           "  alloc reg y.part0: f32[48]\n"
+           "    for part.e3 in 0..6 unroll\n"
+           "      for part.l4 in 0..8 vector\n"
+           "        y.part0[part.e3 * 8 + part.l4] = 0.0\n"
+           "    for c in 0..5 reduce\n"
+           "      for m in 0..3 unroll\n"
+           "        if o * 3 + m < 5\n"
+           "          for u in 0..2 unroll reduce\n"
+           "            for v in 0..8 vector\n"
+           "              if c * 16 + u * 8 + v < 70\n"
+           "                y.part0[(m * 2 + u) * 8 + v] = y.part0[(m * 2 + u) * 8 + v] + x[o * 3 + m, c * 16 + u * 8 + v]\n"
+           "    for part.p5 in 0..3 unroll\n"
+           "      for part.i6 in 1..2 unroll\n"
+           "        for part.l7 in 0..8 vector\n"
+           "          y.part0[part.p5 * 16 + part.l7] = y.part0[part.p5 * 16 + part.l7] + y.part0[(part.p5 * 2 + part.i6) * 8 + part.l7]\n"
+           "    for part.p2 in 0..3 unroll\n"
+           "      if o * 3 + part.p2 < 5\n"
+           "        for part.l1 in 0..8 vector reduce\n"
+           "          y[o * 3 + part.p2] = y[o * 3 + part.p2] + y.part0[part.p2 * 16 + part.l1]\n");
+    /* one iteration of the reduce loop: nothing to fold later */
+    golden("partials",
+           "nest row\n"
+           "in     x: f32[5, 8]\n"
+           "out    y: f32[5]\n"
+           "stage y\n"
+           "  for m in 0..5\n"
+           "    for v in 0..8 vector reduce\n"
+           "      y[m] += x[m, v]\n",
+           ""); /* the pass changes nothing */
+    /* other statements between the loops: the fold stays inside them */
+    golden("partials",
+           "nest max\n"
+           "in     x: f32[3, 40]\n"
+           "out    y: f32[3]\n"
+           "stage y\n"
+           "  for m in 0..3\n"
+           "    for c in 0..3 peel reduce\n"
+           "      for v in 0..16 vector reduce\n"
+           "        if c * 16 + v < 40\n"
+           "          y[m] max= x[m, c * 16 + v]\n",
+           "nest max\n"
+           "in     x: f32[3, 40]\n"
+           "out    y: f32[3]\n"
+           "for m in 0..3\n"
+           "  y[m] = f32(-inf)\n"
+           "  alloc reg y.part1: f32[16]\n"
+           "    for part.e3 in 0..1 unroll\n"
+           "      for part.l4 in 0..16 vector\n"
+           "        y.part1[part.e3 * 16 + part.l4] = f32(-inf)\n"
+           "    for c in 0..2 reduce\n"
+           "      for v in 0..16 vector\n"
+           "        y.part1[v] = max(y.part1[v], x[m, c * 16 + v])\n"
+           "    for part.l2 in 0..16 vector reduce\n"
+           "      y[m] = max(y[m], y.part1[part.l2])\n"
+           "  for v.tail0 in 0..16 vector reduce\n"
+           "    if v.tail0 + 32 < 40\n"
+           "      y[m] = max(y[m], x[m, v.tail0 + 32])\n");
+}
+END_TEST
+
 START_TEST(golden_flatten)
 {
     golden("flatten",
@@ -413,6 +495,7 @@ int main(void)
     tcase_add_test(t, golden_taps);
     tcase_add_test(t, golden_peel);
     tcase_add_test(t, golden_updates);
+    tcase_add_test(t, golden_partials);
     tcase_add_test(t, golden_flatten);
     tcase_add_test(t, golden_unroll);
     tcase_add_test(t, golden_regs);
