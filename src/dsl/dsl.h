@@ -180,6 +180,8 @@ struct data_recipe {
     int64_t depth;
     /* longest single reduction loop: the C of the error budget 12 sqrt(C) 2^-24 */
     int64_t budget_depth;
+    /* terms of the longest sum over what an earlier reduction has rounded */
+    double nested;
     /* every reduction is a sum of products of two tensors, and only sums and max follow */
     bool sum_of_products;
     /* a reduction's result is clamped or selected on: cancellation shows in the output */

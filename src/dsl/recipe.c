@@ -9,6 +9,11 @@
  * partial result stays exact is the magnitude; if none does, data come from the budget's side
  * (impulses, random reals).
  *
+ * A sum's error grows with the root of its terms as long as they round this way and that. Terms
+ * made with a rounded statistic, (x - mean)^2, are often all the same, and then every addition
+ * rounds the same way: a sum of n such terms, one after the other, may be n/4 units off, and the
+ * reference's own is.
+ *
  * Invariant: `exact` is only said when every order of summation gives the same bits. */
 #include <math.h>
 #include <string.h>
@@ -228,6 +233,7 @@ struct stage_walk {
     struct walk *w;
     double *depth; /* by tensor: elements below one value of it */
     int64_t longest;
+    double nested; /* terms of the longest sum over what an earlier reduction has rounded */
 };
 
 static void deepest(const struct expr *e, void *ctx)
@@ -256,6 +262,7 @@ static void walk_update(struct stage_walk *sw, struct stmt *s)
             after_of(w, s->u.update.value[i]); /* a product of sums is what reduce_k counts */
         w->after[at] = after <= AFTER_SCALED ? AFTER_SUM : after;
         if (s->u.update.op == RED_SUM) {
+            if (below > 1 && !b.exact) sw->nested = fmax(sw->nested, n);
             b.mag *= n;
             w->products &= is_product(s->u.update.value[i]);
         } else if (s->u.update.op == RED_PROD) {
@@ -336,6 +343,7 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     out->magnitude = exact ? (int64_t)a : 1;
     out->depth = depth < 9e18 ? (int64_t)depth : INT64_MAX;
     out->budget_depth = sw.longest;
+    out->nested = exact ? 0 : sw.nested;
     out->sum_of_products = w.reduces && w.products && after <= AFTER_SUM;
     out->bent = after == AFTER_BENT || w.jumps;
     out->transcendental = w.transcendental;
@@ -356,7 +364,8 @@ void dsl_recipe(const struct nest *naive, const struct task *t, struct data_reci
     bool channels =
         t && task_int(t, "C", &c); /* the op's own channel count, the same for every algorithm */
     double depth = channels && c > 0 ? (double)c : (double)out->budget_depth;
-    out->tol = FACTOR[t ? t->tol : TOL_DEFAULT] * sqrt(fmax(depth, 1)) * ldexp(1, -24);
+    double factor = FACTOR[t ? t->tol : TOL_DEFAULT];
+    out->tol = factor * fmax(sqrt(fmax(depth, 1)), out->nested / 48) * ldexp(1, -24);
 }
 
 /* ---- constant stages ------------------------------------------------------------------------- */

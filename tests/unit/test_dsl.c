@@ -301,6 +301,13 @@ START_TEST(recipes)
     r = recipe_of("conv2d:H=9,W=7,C=64,K=4,R=3,S=3,tol=tight", "winograd", "");
     ck_assert(!r.exact && r.fractional && r.sum_of_products);
     ck_assert_double_eq_tol(r.tol, 4 * 8 * ldexp(1, -24), 1e-12);
+    r = recipe_of("layernorm:M=2,N=64", "direct", "");
+    ck_assert(!r.exact && r.nested == 64);
+    ck_assert_double_eq_tol(r.tol, 12 * 8 * ldexp(1, -24), 1e-12);
+    r = recipe_of("layernorm:M=2,N=48000", "direct", ""); /* equal terms round the same way */
+    ck_assert_double_eq_tol(r.tol, 12000 * ldexp(1, -24), 1e-12);
+    r = recipe_of("matmul:M=1,N=1,K=1000000", "direct", "");
+    ck_assert(r.nested == 0);
     r = recipe_of("softmax:M=2,N=9", "online", "");
     ck_assert(!r.exact && r.transcendental);
     r = recipe_of("argmax:M=2,N=9", "direct", "");
