@@ -14,6 +14,7 @@ enum role {
 };
 
 struct daxis {
+    const struct var *var; /* of the naive nest */
     const char *name;
     int64_t extent; /* dynamic ones count as large */
     int dim;        /* of the target it subscripts; -1 */
@@ -33,6 +34,9 @@ struct dstage {
     int nloop, nreduce, vec, row, last_reduce;
     int64_t lanes;
     int bits;
+    int lane; /* reductions: the reduce axis that lanes run along; -1: lanes along vec */
+    int64_t lane_width;
+    bool lane_ok, either, reused; /* either: lanes along vec are worth a try, too */
     bool reg; /* guests: may live in registers */
     bool acc, acc_detail,
         acc_reg; /* hosts that reduce: accumulate in a register tile of their own */
@@ -43,6 +47,7 @@ struct dcopy {
     const struct tensor *t;
     int host;
     bool constant, on;
+    int turned; /* the dimension to store innermost; -1: the order the tensor has */
 };
 
 struct derive {
@@ -54,6 +59,13 @@ struct derive {
     bool unrolls;
 };
 
+/* derive_axes.c */
+void derive_axes(const struct derive *d, struct dstage *s);
+int derive_dim(const struct dstage *s, const struct var *v);
+int derive_turned(const struct dstage *s, const struct expr *load);
+void derive_lane_knobs(const struct derive *d, const struct dstage *s, int index, struct buf *b);
+void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, struct buf *b);
+/* derive_text.c */
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b);
 void space_set_text(struct space *s, const char *text, size_t n);
 

@@ -17,7 +17,8 @@
 struct writer {
     const struct derive *d;
     struct buf *b;
-    char id[8]; /* suffix of this host's knobs */
+    char id[8];           /* suffix of this host's knobs */
+    bool no_mv, no_vm; /* orders of its tile loops that are left out */
 };
 
 static const struct daxis *axis_or_null(const struct dstage *s, int i)
@@ -43,6 +44,34 @@ static bool outer_others(const struct dstage *s)
     return false;
 }
 
+/* Is there a guest that follows only the vectors (or only the rows)? With that loop outside it is
+ * computed once for all that the other loop does. Where guests disagree neither order is left out. */
+static bool has_half_guest(const struct derive *d, int host, bool vec)
+{
+    for (int i = 0; i < d->n; i++) {
+        const struct dstage *g = &d->stage[i];
+        if (g->role != ROLE_GUEST || g->host != host) continue;
+        if (vec ? g->uses_vec && !g->uses_row : g->uses_row && !g->uses_vec) return true;
+    }
+    return false;
+}
+
+static void pick_orders(struct writer *w, int host)
+{
+    bool vec = has_half_guest(w->d, host, true), row = has_half_guest(w->d, host, false);
+    w->no_mv = vec && !row;
+    w->no_vm = row && !vec;
+}
+
+/* The line for the order that knob O chooses: rows outside (mv), or vectors. */
+static void write_ordered(struct writer *w, const char *mv, const char *vm)
+{
+    if (w->no_mv || w->no_vm)
+        buf_printf(w->b, "%s\n", w->no_mv ? vm : mv);
+    else
+        buf_printf(w->b, "if O%s == mv\n  %s\nelse\n  %s\nend\n", w->id, mv, vm);
+}
+
 /* ---- knobs ----------------------------------------------------------------------------------- */
 
 static void write_knobs(struct writer *w, const struct dstage *s, int host)
@@ -57,7 +86,7 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
                w->id, r->extent);
     bool races = s->parallel && !outer_others(s);
     buf_printf(b, "knob TM%s in %speel guard\n", w->id, r->dynamic || races ? "" : "shift ");
-    buf_printf(b, "knob O%s in mv vm\n", w->id);
+    if (!w->no_mv && !w->no_vm) buf_printf(b, "knob O%s in mv vm\n", w->id);
     /* rows, held to what the registers leave */
     if (has_tile_guest(w->d, host))
         buf_printf(b, "let M%s = max(1, min(F%s, (%" PRId64 " - V%s)/V%s))\n", w->id, w->id,
@@ -69,7 +98,8 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
 static void write_unroll_knob(struct writer *w, const struct dstage *s, int index)
 {
     const struct daxis *k = axis_or_null(s, s->last_reduce);
-    if (!k || !w->d->unrolls || !s->detail) return;
+    if (s->lane >= 0) derive_lane_knobs(w->d, s, index, w->b);
+    if (!k || !w->d->unrolls || !s->detail || (s->lane >= 0 && !s->either)) return;
     buf_printf(w->b, "knob U%d in 1 2 3 4 8 where U%d == 1 or U%d < %" PRId64 "\n", index, index,
                index, k->extent);
 }
@@ -107,10 +137,9 @@ static void write_split(struct writer *w, const struct daxis *a, const char *fac
                a->name, a->name);
 }
 
-static void write_reorder(struct writer *w, const struct dstage *s, const char *first,
+static void write_reorder(struct buf *b, const struct dstage *s, const char *first,
                           const char *second)
 {
-    struct buf *b = w->b;
     const struct daxis *v = axis_or_null(s, s->vec), *r = axis_or_null(s, s->row);
     buf_puts(b, "reorder");
     for (int i = 0; i < s->nloop; i++)
@@ -124,7 +153,7 @@ static void write_reorder(struct writer *w, const struct dstage *s, const char *
     for (int i = 0; i < s->nloop; i++)
         if (s->axis[i].reduce) buf_printf(b, " %s", s->axis[i].name);
     if (r) buf_printf(b, " %s_i", r->name);
-    buf_printf(b, " %s_i\n", v->name);
+    buf_printf(b, " %s_i", v->name);
 }
 
 static void write_tile(struct writer *w, const struct dstage *s)
@@ -149,13 +178,17 @@ static void write_tile(struct writer *w, const struct dstage *s)
         buf_printf(&f, "TM%s", w->id);
         strncpy(tail, f.p, sizeof tail - 1);
         write_split(w, r, factor, tail);
-        buf_printf(w->b, "if O%s == mv\n  ", w->id);
-        write_reorder(w, s, r->name, v->name);
-        buf_puts(w->b, "else\n  ");
-        write_reorder(w, s, v->name, r->name);
-        buf_puts(w->b, "end\n");
+        struct buf mv, vm;
+        buf_init(&mv, 4096);
+        buf_init(&vm, 4096);
+        write_reorder(&mv, s, r->name, v->name);
+        write_reorder(&vm, s, v->name, r->name);
+        write_ordered(w, mv.p, vm.p);
+        buf_fini(&mv);
+        buf_fini(&vm);
     } else {
-        write_reorder(w, s, NULL, v->name);
+        write_reorder(w->b, s, NULL, v->name);
+        buf_putc(w->b, '\n');
     }
     buf_fini(&f);
 }
@@ -183,9 +216,14 @@ static void write_at(struct writer *w, const struct dstage *host, const char *ve
         buf_printf(w->b, "%s %s_o%s\n", verb, v->name, rest);
         return;
     }
-    const char *mv = inner ? v->name : r->name, *vm = inner ? r->name : v->name;
-    buf_printf(w->b, "if O%s == mv\n  %s %s_o%s\nelse\n  %s %s_o%s\nend\n", w->id, verb, mv, rest,
-               verb, vm, rest);
+    struct buf mv, vm;
+    buf_init(&mv, 400);
+    buf_init(&vm, 400);
+    buf_printf(&mv, "%s %s_o%s", verb, (inner ? v : r)->name, rest);
+    buf_printf(&vm, "%s %s_o%s", verb, (inner ? r : v)->name, rest);
+    write_ordered(w, mv.p, vm.p);
+    buf_fini(&mv);
+    buf_fini(&vm);
 }
 
 static void write_guest_loops(struct writer *w, const struct dstage *g, const struct dstage *host,
@@ -225,25 +263,71 @@ static void write_guest_loops(struct writer *w, const struct dstage *g, const st
     if (row && reg) buf_printf(b, "unroll %s\n", row);
 }
 
-static void write_guest(struct writer *w, const struct dstage *g, const struct dstage *host,
-                        int index)
+static void write_place(struct writer *w, const struct dstage *g, const struct dstage *host,
+                        const char *scope)
 {
-    bool reg = g->plain && g->reg && w->d->unrolls && g->detail;
     struct buf verb;
     buf_init(&verb, 200);
     buf_printf(&verb, "compute_at %s", g->name);
-    const char *scope = reg ? " reg" : " scratch", *only = NULL;
-    if (!g->uses_vec && !g->uses_row && g->place >= 0) only = host->axis[g->place].name;
-    if (only)
-        buf_printf(w->b, "%s %s%s\n", verb.p, only, scope);
+    if (!g->uses_vec && !g->uses_row && g->place >= 0)
+        buf_printf(w->b, "%s %s%s\n", verb.p, host->axis[g->place].name, scope);
     else if (g->uses_vec && g->uses_row)
         write_at(w, host, verb.p, scope, true);
     else
         buf_printf(w->b, "%s %s_o%s\n", verb.p,
                    host->axis[g->uses_row ? host->row : host->vec].name, scope);
     buf_fini(&verb);
-    write_guest_loops(w, g, host, reg);
-    write_unroll(w, g, index);
+}
+
+static void write_guest(struct writer *w, const struct dstage *g, const struct dstage *host,
+                        int index)
+{
+    bool reg = g->plain && g->reg && w->d->unrolls && g->detail;
+    bool lanes = g->lane >= 0, rows = !lanes || g->either;
+    if (lanes && rows) buf_printf(w->b, "if R%d == lanes\n", index);
+    if (lanes) {
+        write_place(w, g, host, " scratch");
+        derive_lane_loops(w->d, g, index, w->b);
+    }
+    if (lanes && rows) buf_puts(w->b, "else\n");
+    if (rows) {
+        write_place(w, g, host, reg ? " reg" : " scratch");
+        write_guest_loops(w, g, host, reg);
+        write_unroll(w, g, index);
+    }
+    if (lanes && rows) buf_puts(w->b, "end\n");
+}
+
+/* A turned copy has the dimension that moves along vec innermost; it is made once for all that the
+ * tile loops inside do. */
+static void write_turned(struct writer *w, const struct dcopy *c, const struct dstage *host)
+{
+    const struct tensor *t = c->t;
+    const struct daxis *v = axis_or_null(host, host->vec), *outside = NULL;
+    struct buf order;
+    buf_init(&order, 200);
+    buf_printf(&order, "%s order", c->constant ? "" : " scratch");
+    for (int i = 0; i < t->rank; i++)
+        if (i != c->turned) buf_printf(&order, " %d", i);
+    buf_printf(&order, " %d", c->turned);
+    const char *verb = c->constant ? "pack" : "cache";
+    if (host->row < 0) {
+        buf_printf(w->b, "%s %s %s_o%s\n", verb, t->name, v->name, order.p);
+        buf_fini(&order);
+        return;
+    }
+    for (int i = 0; i < host->nloop; i++)
+        if (!host->axis[i].reduce && i != host->vec && i != host->row && host->axis[i].extent > 1)
+            outside = &host->axis[i];
+    struct buf mv, vm;
+    buf_init(&mv, 400);
+    buf_init(&vm, 400);
+    buf_printf(&mv, "%s %s %s%s", verb, t->name, outside ? outside->name : ".", order.p);
+    buf_printf(&vm, "%s %s %s_o%s", verb, t->name, v->name, order.p);
+    write_ordered(w, mv.p, vm.p);
+    buf_fini(&mv);
+    buf_fini(&vm);
+    buf_fini(&order);
 }
 
 static void write_copy(struct writer *w, const struct dcopy *c, const struct dstage *host,
@@ -251,19 +335,22 @@ static void write_copy(struct writer *w, const struct dcopy *c, const struct dst
 {
     const struct tensor *t = c->t;
     struct buf verb;
-    int last = t->rank - 1;
+    int along = c->turned >= 0 ? c->turned : t->rank - 1;
     buf_init(&verb, 200);
     buf_printf(w->b, "knob C%d in %s\nif C%d == %s\n", index,
-               c->constant ? "pack none" : "none copy", index, c->constant ? "pack" : "copy");
+               c->constant || c->turned >= 0 ? "copy none" : "none copy", index, "copy");
     buf_printf(&verb, "%s %s", c->constant ? "pack" : "cache", t->name);
-    write_at(w, host, verb.p, c->constant ? "" : " scratch", c->constant);
+    if (c->turned >= 0)
+        write_turned(w, c, host);
+    else
+        write_at(w, host, verb.p, c->constant ? "" : " scratch", c->constant);
     if (!c->constant && host->detail) {
         int64_t lanes =
             i64_max(2, w->d->vector_bits / (8 * dtype_bytes((enum dtype)t->type.dtype)));
         buf_printf(w->b,
                    "  split %s.cache.%d %" PRId64
                    " mask %s.cache.%do %s.cache.%di\n  vectorize %s.cache.%di\n",
-                   t->name, last, lanes, t->name, last, t->name, last, t->name, last);
+                   t->name, along, lanes, t->name, along, t->name, along, t->name, along);
     }
     buf_puts(w->b, "end\n");
     buf_fini(&verb);
@@ -278,6 +365,10 @@ static void write_host(struct writer *w, int index)
     struct buf *b = w->b;
     buf_printf(b, "\n# stage %s\n", s->name);
     if (!s->tile) {
+        if (s->lane >= 0) {
+            derive_lane_knobs(d, s, index, b);
+            derive_lane_loops(d, s, index, b);
+        }
         if (s->parallel && s->nloop && !s->axis[0].reduce && s->axis[0].extent > 1)
             buf_printf(b, "parallel %s\n", s->axis[0].name);
         return;
@@ -285,6 +376,7 @@ static void write_host(struct writer *w, int index)
     for (int i = 0; i < d->n; i++)
         if (d->stage[i].made && d->stage[i].host == index)
             buf_printf(b, "accumulate %s %s\n", s->name, d->stage[i].name);
+    pick_orders(w, index);
     write_knobs(w, s, index);
     write_unroll_knob(w, s, index);
     for (int i = 0; i < d->n; i++)
@@ -311,7 +403,7 @@ static void write_host(struct writer *w, int index)
 
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b)
 {
-    struct writer w = {d, b, ""};
+    struct writer w = {.d = d, .b = b};
     int hosts = 0;
     buf_printf(b,
                "# derived from the operator's own structure\nspace derived for any\nalgorithm %s\n",

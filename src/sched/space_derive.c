@@ -100,128 +100,97 @@ static void find_hosts(struct derive *d)
     }
 }
 
-/* ---- axes ------------------------------------------------------------------------------------ */
+/* ---- guests ---------------------------------------------------------------------------------- */
 
-static bool is_const_loop(const struct stmt *loop)
-{
-    int64_t n;
-    return loop_extent(loop, &n);
-}
+/* What of the host a guest's box depends on, through the inlined stages between them. */
+struct reach {
+    const struct derive *d;
+    const struct dstage *at, *host; /* the stage whose reads are looked at */
+    const struct tensor *t;         /* read there */
+    int dim;                        /* of t, the only one that counts; -1: all */
+    uint64_t used;                  /* axes of the host in the subscripts, by bit */
+    int map[REGION_RANK];           /* dimension of t -> axis of the host; -1 none; -2 unset */
+    bool plain, divides;
+};
 
-static int64_t extent_or(const struct stmt *loop, int64_t dynamic)
-{
-    int64_t n;
-    return loop_extent(loop, &n) ? n : dynamic;
-}
+static void reach_reads(struct reach *r);
 
-/* Which dimension of the leaf's target the loop alone subscripts, or -1. */
-static int dim_of(const struct dstage *s, const struct var *v)
+static int axis_of(const struct dstage *s, const struct var *v)
 {
-    struct tensor *target[UPDATE_TARGETS] = {NULL};
-    leaf_targets(s->leaf, target);
-    for (int d = target[0]->rank - 1; d >= 0; d--)
-        if (expr_uses_var(leaf_idx(s->leaf)[d], v)) return d;
+    for (int i = 0; i < s->nloop; i++)
+        if (strcmp(s->axis[i].name, v->name) == 0 && !s->axis[i].reduce) return i;
     return -1;
 }
 
-/* The dimension that is contiguous in memory. */
-static int contiguous_dim(const struct tensor *t)
+/* A variable of an inlined stage stands for what its reader writes in that dimension. */
+static void reach_subscript(struct reach *r, const struct expr *e)
 {
-    return t->nlayout ? t->layout[t->nlayout - 1].dim : t->rank - 1;
-}
-
-/* Vectors along the contiguous axis unless it is tiny and another is not; rows along the next
- * largest from inside. */
-static void pick_axes(struct derive *d, struct dstage *s)
-{
-    struct stmt *own[48];
+    if (e->op == OP_DIV || e->op == OP_MOD) r->divides = true;
+    for (int i = 0; i < e->n; i++) reach_subscript(r, e->a[i]);
+    if (e->op != OP_VAR) return;
+    int axis = axis_of(r->at, e->u.var);
+    if (r->at == r->host) {
+        if (axis >= 0) r->used |= UINT64_C(1) << axis;
+        return;
+    }
+    if (axis < 0) return; /* a reduce loop: all of that dimension, wherever the host is */
     struct tensor *target[UPDATE_TARGETS] = {NULL};
-    int n = own_loops(s->leaf, own, (int)QN_COUNT(own));
-    leaf_targets(s->leaf, target);
-    int inner = contiguous_dim(target[0]);
-    s->nloop = s->nreduce = 0;
-    s->vec = s->row = s->last_reduce = -1;
-    s->bits = 8 * dtype_bytes((enum dtype)target[0]->type.dtype);
-    for (int i = 0; i < n && i < DERIVE_LOOPS; i++) {
-        struct daxis *a = &s->axis[s->nloop++];
-        *a = (struct daxis){own[i]->u.loop.var->name,
-                            extent_or(own[i], d->dynamic),
-                            dim_of(s, own[i]->u.loop.var),
-                            own[i]->u.loop.reduce,
-                            own[i]->u.loop.ordered,
-                            !is_const_loop(own[i]),
-                            -1};
-        s->nreduce += a->reduce;
-        if (a->reduce && a->extent > 1) s->last_reduce = s->nloop - 1;
-        if (!a->reduce && !a->ordered && a->dim == inner) s->vec = s->nloop - 1;
-    }
-    for (int i = 0; i < s->nloop; i++) {
-        struct daxis *a = &s->axis[i];
-        bool better =
-            s->vec < 0 || (s->axis[s->vec].extent < 4 && a->extent > 2 * s->axis[s->vec].extent);
-        if (!a->reduce && !a->ordered && a->extent > 1 && better) s->vec = i;
-    }
-    if (s->vec >= 0 && s->axis[s->vec].extent < 2) s->vec = -1;
-    for (int i = 0; i < s->nloop; i++) {
-        struct daxis *a = &s->axis[i];
-        if (!a->reduce && !a->ordered && i != s->vec && a->extent > 1) s->row = i;
-    }
-    s->lanes = i64_max(2, d->vector_bits / s->bits);
-    while (s->vec >= 0 && s->lanes > 2 && s->lanes >= 2 * s->axis[s->vec].extent) s->lanes /= 2;
-    s->tile = s->vec >= 0 && s->nloop - s->nreduce > 0;
+    leaf_targets(r->at->leaf, target);
+    struct reach up = *r;
+    up.at = &r->d->stage[r->at->reader];
+    up.t = target[0];
+    up.dim = r->at->axis[axis].dim;
+    reach_reads(&up);
+    r->used |= up.used;
+    r->divides |= up.divides;
 }
 
-/* The loops of the host a guest's box depends on, if it is read by the host alone with plain
- * subscripts. */
-struct plain_reads {
-    const struct dstage *guest, *host;
-    const struct tensor *t;
-    int map[REGION_RANK]; /* dimension of the guest -> axis of the host; -1 none; -2 unset */
-    bool plain, divides;
-    uint64_t used; /* axes of the host in the subscripts, by bit */
-};
-
-static uint64_t axes_used(const struct dstage *host, const struct expr *e)
+static void reach_read(const struct expr *e, void *ctx)
 {
-    uint64_t used = 0;
-    for (int i = 0; i < host->nloop && e->op == OP_VAR; i++)
-        if (strcmp(host->axis[i].name, e->u.var->name) == 0 && !host->axis[i].reduce)
-            used |= UINT64_C(1) << i;
-    for (int i = 0; i < e->n; i++) used |= axes_used(host, e->a[i]);
-    return used;
-}
-
-static bool has_division(const struct expr *e)
-{
-    if (e->op == OP_DIV || e->op == OP_MOD) return true;
-    for (int i = 0; i < e->n; i++)
-        if (has_division(e->a[i])) return true;
-    return false;
-}
-
-static void plain_read(const struct expr *e, void *ctx)
-{
-    struct plain_reads *r = ctx;
+    struct reach *r = ctx;
     if ((e->op != OP_LOAD && e->op != OP_LOADC) || e->u.tensor != r->t) return;
     for (int d = 0; d < r->t->rank; d++) {
         const struct expr *x = e->a[expr_load_first(e) + d];
-        int axis = -1;
-        for (int i = 0; i < r->host->nloop && x->op == OP_VAR; i++)
-            if (strcmp(r->host->axis[i].name, x->u.var->name) == 0 && !r->host->axis[i].reduce)
-                axis = i;
+        if (r->dim >= 0 && d != r->dim) continue;
+        int axis = x->op == OP_VAR ? axis_of(r->at, x->u.var) : -1;
         if (axis < 0 || (r->map[d] != -2 && r->map[d] != axis)) r->plain = false;
-        r->divides |= has_division(x);
-        r->used |= axes_used(r->host, x);
         r->map[d] = axis;
+        reach_subscript(r, x);
     }
 }
 
-static void plain_expr(const struct expr **slot, void *ctx) { expr_walk(*slot, plain_read, ctx); }
+static void reach_expr(const struct expr **slot, void *ctx) { expr_walk(*slot, reach_read, ctx); }
 
-static bool plain_stmt(struct stmt *s, void *ctx)
+static bool reach_stmt(struct stmt *s, void *ctx)
 {
-    stmt_exprs(s, plain_expr, ctx);
+    stmt_exprs(s, reach_expr, ctx);
     return true;
+}
+
+static void reach_reads(struct reach *r)
+{
+    for (int i = 0; i < REGION_RANK; i++) r->map[i] = -2;
+    stmt_walk(r->at->stmt, reach_stmt, r);
+}
+
+/* Would the guest be computed again and again, because loops of the host that it does not follow
+ * are around its place? The order of the two tile loops can be chosen to its liking. */
+static bool computed_again(const struct dstage *s, const struct dstage *host, uint64_t used)
+{
+    bool tiled = (host->vec >= 0 && (used >> host->vec & 1)) ||
+                 (host->row >= 0 && (used >> host->row & 1));
+    int64_t terms = 1;
+    for (int i = 0; i < s->nloop; i++)
+        if (s->axis[i].reduce) terms = i64_min(1 << 20, terms * s->axis[i].extent);
+    bool again = false, inside = !tiled;
+    for (int i = host->nloop - 1; i >= 0; i--) {
+        if (i == host->vec || i == host->row || host->axis[i].reduce) continue;
+        if (used >> i & 1)
+            inside = false;
+        else
+            again |= !inside && host->axis[i].extent > 1;
+    }
+    return again && terms > 4;
 }
 
 static void map_guest(struct derive *d, struct dstage *s)
@@ -231,20 +200,21 @@ static void map_guest(struct derive *d, struct dstage *s)
     const struct dstage *host = &d->stage[s->host];
     struct tensor *target[UPDATE_TARGETS] = {NULL};
     leaf_targets(s->leaf, target);
-    struct plain_reads r = {s, host, target[0], {0}, true, false, 0};
-    for (int i = 0; i < REGION_RANK; i++) r.map[i] = -2;
-    /* through an inlined stage in between the subscripts are not seen: treated as not plain */
-    stmt_walk(host->stmt, plain_stmt, &r);
+    struct reach r = {.d = d,
+                      .at = &d->stage[s->reader],
+                      .host = host,
+                      .t = target[0],
+                      .dim = -1,
+                      .plain = true};
+    reach_reads(&r);
     s->plain = r.plain && s->reader == s->host;
-    if (s->reader != s->host) stmt_walk(d->stage[s->reader].stmt, plain_stmt, &r);
-    if (r.divides) { /* neighbouring points share what they read: computed once, not once a tile */
+    for (int i = 0; i < s->nloop && s->plain; i++)
+        s->axis[i].host = s->axis[i].reduce || s->axis[i].dim < 0 ? -1 : r.map[s->axis[i].dim];
+    /* points that share what they read, and what is the same for many tiles: computed once */
+    if (!host->tile || r.divides || r.used == 0 || computed_again(s, host, r.used)) {
         s->role = ROLE_HOST;
         return;
     }
-    for (int i = 0; i < s->nloop && s->plain; i++)
-        s->axis[i].host = s->axis[i].reduce || s->axis[i].dim < 0 ? -1 : r.map[s->axis[i].dim];
-    if (s->reader != s->host) r.used = UINT64_MAX; /* seen only through the stage in between */
-    if (r.used == 0) s->role = ROLE_HOST;          /* the same for every tile: computed once */
     s->uses_vec = host->vec >= 0 && (r.used >> host->vec & 1);
     s->uses_row = host->row >= 0 && (r.used >> host->row & 1);
     s->place = -1;
@@ -315,7 +285,8 @@ static void find_copy(const struct expr *e, void *ctx)
     if (host < 0 || !d->stage[host].tile) return;
     for (int i = 0; i < d->ncopy; i++)
         if (d->copy[i].t == t) return; /* one copy a tensor: a second would need another name */
-    d->copy[d->ncopy++] = (struct dcopy){t, host, constant, true};
+    int turned = derive_turned(&d->stage[c->stage], e);
+    d->copy[d->ncopy++] = (struct dcopy){t, host, constant, true, turned};
 }
 
 static void copies_expr(const struct expr **slot, void *ctx) { expr_walk(*slot, find_copy, ctx); }
@@ -379,7 +350,9 @@ static bool weaken(struct derive *d, const struct trace *t, const struct rejecti
     if (!st) return false;
     if (st->made) { /* lives in its host's flags: it is made anew each round */
         struct dstage *host = &d->stage[st->host];
-        if (host->acc_detail)
+        if (st->lane >= 0)
+            host->lane_ok = false;
+        else if (host->acc_detail)
             host->acc_detail = false;
         else
             host->acc = false;
@@ -390,6 +363,7 @@ static bool weaken(struct derive *d, const struct trace *t, const struct rejecti
     if (s->prim == PRIM_INLINE && st->role == ROLE_INLINE) return st->role = ROLE_GUEST, true;
     if ((s->prim == PRIM_COMPUTE_AT || s->prim == PRIM_PACK) && st->role != ROLE_HOST)
         return st->role = ROLE_HOST, true;
+    if (st->lane >= 0) return st->lane_ok = false, true;
     if (st->detail) return st->detail = false, true;
     if (st->may_tile) return st->may_tile = false, true;
     return false;
@@ -423,7 +397,7 @@ static void plan_all(struct derive *d, struct arena *a)
 {
     d->n = d->real;
     for (int i = 0; i < d->n; i++) {
-        pick_axes(d, &d->stage[i]);
+        derive_axes(d, &d->stage[i]);
         d->stage[i].tile = d->stage[i].tile && d->stage[i].may_tile;
     }
     find_hosts(d);
@@ -432,8 +406,10 @@ static void plan_all(struct derive *d, struct arena *a)
             if (!d->stage[d->stage[i].host].tile && d->stage[i].role == ROLE_GUEST)
                 d->stage[i].role = ROLE_HOST;
     find_hosts(d);
-    for (int i = d->n - 1; i >= 0; i--) map_guest(d, &d->stage[i]);
-    find_hosts(d); /* some guests have become hosts */
+    for (int i = d->n - 1; i >= 0; i--) {
+        map_guest(d, &d->stage[i]);
+        find_hosts(d); /* some guests become hosts, and have guests then */
+    }
     make_accumulators(d, a);
 }
 
@@ -458,6 +434,7 @@ static void derive_init(struct derive *d, const struct nest *naive, const struct
                                            .acc = true,
                                            .acc_detail = true,
                                            .reg = true,
+                                           .lane_ok = true,
                                            .acc_reg = true};
     }
     d->real = d->n;

@@ -443,7 +443,61 @@ static const char *const shapes[] = {
     "nest n\ndyn    N\nin     x: f32[N, 4]\nout    y: f32[N, 4]\nstage y\n  for y.n in 0..N\n    "
     "for y.c in 0..4\n      y[y.n, y.c] = x[y.n, y.c] * 2.0\n",
     "nest n\nin     x: f32[]\nout    y: f32[]\nstage y\n  y[] = x[] + 1.0\n",
+    /* rows against rows: lanes along k, or along j with w turned */
+    "nest n\nin     x: f32[13, 29]\nin     w: f32[37, 29]\nout    y: f32[13, 37]\ntemp   s: "
+    "f32[13, 37]\nstage s\n  for s.i in 0..13\n    for s.j in 0..37\n      for s.k in 0..29 "
+    "reduce\n"
+    "        s[s.i, s.j] += x[s.i, s.k] * w[s.j, s.k]\nstage y\n  for y.i in 0..13\n    for y.j in "
+    "0..37\n      y[y.i, y.j] = s[y.i, y.j]\n",
+    /* a statistic of a group of columns, read through another stage */
+    "nest n\nin     x: f32[50, 24]\nout    y: f32[50, 24]\ntemp   s: f32[3]\ntemp   r: f32[3]\n"
+    "stage s\n  for s.g in 0..3\n    for s.p in 0..50 reduce\n      for s.c in 0..8 reduce\n"
+    "        s[s.g] += x[s.p, s.g * 8 + s.c]\nstage r\n  for r.g in 0..3\n    r[r.g] = s[r.g] / "
+    "400.0\nstage y\n  for y.p in 0..50\n    for y.c in 0..24\n      y[y.p, y.c] = x[y.p, y.c] - "
+    "r[y.c / 8]\n",
+    /* all of it in one number */
+    "nest n\nin     x: f32[1000]\nout    y: f32[1]\ntemp   s: f32[1]\nstage s\n  for s.i in "
+    "0..1\n    for s.k in 0..1000 reduce\n      s[s.i] += x[s.k]\nstage y\n  for y.i in 0..1\n   "
+    " y[y.i] = s[y.i]\n",
 };
+
+/* What the text of the derived space of a shape must (not) hold. */
+static const struct {
+    int shape;
+    const char *has, *lacks;
+} derived[] = {
+    /* softmax: a row's maximum runs along the row and is folded at its end */
+    {1, "split m.acc.k 16 mask m.acc.k_v m.acc.k_l\n", "vectorize m.acc.i"},
+    /* and stays outside the columns, which all read the one sum */
+    {1, "compute_at s y.i_o scratch\n", "knob O4"},
+    {6, "knob R0 in rows lanes\n", NULL},
+    {6, "cache w y.j_o scratch order 1 0\n", NULL},
+    {7, "accumulate s s.acc\n", "compute_at s y"},
+    {8, "split s.k 16 mask s.k_v s.k_l\n", NULL},
+};
+
+START_TEST(a_derived_space_holds)
+{
+    struct ir *ir = ir_new();
+    struct nest *n;
+    struct facts f;
+    struct space *s;
+    struct err e = {0};
+    const char *text = shapes[derived[_i].shape];
+    facts_make(&f);
+    facts_put(&f, "target.vector_bits", 512);
+    facts_put(&f, "threads", 1);
+    ck_assert_msg(nest_parse(ir, "n", text, strlen(text), &n, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(space_derive(n, "direct", &f, &s, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(strstr(space_text(s), derived[_i].has) != NULL, "no %s\n%s", derived[_i].has,
+                  space_text(s));
+    if (derived[_i].lacks)
+        ck_assert_msg(!strstr(space_text(s), derived[_i].lacks), "there is %s\n%s",
+                      derived[_i].lacks, space_text(s));
+    space_free(s);
+    ir_free(ir);
+}
+END_TEST
 
 START_TEST(a_derived_space_is_legal)
 {
@@ -497,6 +551,7 @@ int main(void)
     tcase_add_test(tc, a_space_gives_traces);
     tcase_add_loop_test(tc, a_bad_space_is_placed, 0, (int)QN_COUNT(bad_spaces));
     tcase_add_test(tc, a_choice_that_divides_by_zero_is_not_allowed);
+    tcase_add_loop_test(tc, a_derived_space_holds, 0, (int)QN_COUNT(derived));
     tcase_add_loop_test(tc, a_derived_space_is_legal, 0, 2 * (int)QN_COUNT(shapes));
     suite_add_tcase(suite, tc);
     SRunner *sr = srunner_create(suite);
