@@ -142,6 +142,18 @@ bool lanes_scalar_safe(struct lanes *x, const struct tensor *t, const struct exp
 
 static const struct expr *zero_of(struct ir *ir, struct type t) { return expr_const(ir, t, 0); }
 
+/* Constant subscripts inside a constant extent: there is nothing a mask would protect. */
+static bool always_inside(struct lanes *x, const struct tensor *t, const struct expr *at)
+{
+    const struct expr *base = NULL;
+    int64_t off[LANES_MAX], first = 0, n = 0;
+    if (!lanes_of(x->l->ir, at, &base, off)) return false;
+    if (!expr_is_int(base, &first) || !expr_is_int(t->extent[0], &n)) return false;
+    for (int i = 0; i < x->n; i++)
+        if (first + off[i] < 0 || first + off[i] >= n) return false;
+    return true;
+}
+
 static const struct expr *lanes_load(struct lanes *x, const struct expr *e)
 {
     struct ir *ir = x->l->ir;
@@ -159,7 +171,8 @@ static const struct expr *lanes_load(struct lanes *x, const struct expr *e)
             lanes_fail(x, "a scalar is read where perhaps no lane runs");
         return at == e->a[0] ? e : expr_load(ir, t, &at, 1);
     }
-    if (!x->mask || t->scope == SCOPE_REG) return expr_load(ir, t, &at, 1);
+    if (!x->mask || t->scope == SCOPE_REG || always_inside(x, t, at))
+        return expr_load(ir, t, &at, 1);
     return expr_loadc(ir, t, x->mask, zero_of(ir, type_vec((enum dtype)t->type.dtype, x->n)), &at,
                       1);
 }

@@ -387,6 +387,28 @@ START_TEST(golden_mask)
 }
 END_TEST
 
+/* What lies inside whatever lanes run is read without a mask. */
+START_TEST(golden_mask_inside)
+{
+    const char *text = "nest masked\n"
+                       "in     x: f32[2]\n"
+                       "out    y: f32[20]\n"
+                       "stage y\n"
+                       "  for io in 0..3\n"
+                       "    for ii in 0..8 vector mask\n"
+                       "      if io * 8 + ii < 20\n"
+                       "        y[io * 8 + ii] = x[ii % 2]\n";
+    golden("vectorize", text,
+           "nest masked\n"
+           "in     x: f32[2]\n"
+           "out    y: f32[20]\n"
+           "for io in 0..3\n"
+           "  if io * 8 < 20\n"
+           "    if ramp(io * 8, 1, 8) < splat(20, 8)\n"
+           "      y[ramp(io * 8, 1, 8)] = x[ramp(0, 1, 8) % splat(2, 8)]\n");
+}
+END_TEST
+
 /* Rows of four, of which the first and last two ask for the same exp: half the lanes compute it. */
 START_TEST(golden_repeats)
 {
@@ -501,6 +523,7 @@ int main(void)
     tcase_add_test(t, golden_regs);
     tcase_add_test(t, golden_kernel);
     tcase_add_test(t, golden_mask);
+    tcase_add_test(t, golden_mask_inside);
     tcase_add_test(t, golden_repeats);
     tcase_add_test(t, golden_repeats_not);
     tcase_add_test(t, golden_cut);
