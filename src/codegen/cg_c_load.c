@@ -84,7 +84,10 @@ static int grow_window(const struct tensor *t, const struct expr *at, int64_t *f
     int64_t base = 0, n = 0;
     bool known = expr_is_int(at, &base) && t->rank == 1 && expr_is_int(t->extent[0], &n);
     if (span >= lanes || !known || n < lanes) return span;
-    int64_t start = i64_max(0, i64_min(base + *first, n - lanes)), by = base + *first - start;
+    int64_t at0 = base + *first, start = at0 / lanes * lanes; /* where whole vectors were stored */
+    if (at0 < 0) return span;
+    if (at0 + span > start + lanes || start + lanes > n) start = i64_min(at0, n - lanes);
+    int64_t by = at0 - start;
     for (int i = 0; i < lanes; i++) sel[i] += (int)by;
     *first -= by;
     return lanes;
@@ -121,11 +124,25 @@ static const char *window(struct cc *c, const struct tensor *t, struct type type
     return out ? out : shuffle(c, type, mask, one, one);
 }
 
+/* First element and length of what a strided or permuted subscript spans, and each lane's offset. */
+static int window_of(const struct access_info *a, int lanes, int *sel, int64_t *first)
+{
+    *first = 0;
+    if (a->kind == ACCESS_PERMUTE) {
+        memcpy(sel, a->perm, sizeof(int) * (size_t)lanes);
+        return a->span;
+    }
+    int64_t last = a->stride * (lanes - 1);
+    *first = last < 0 ? last : 0;
+    for (int i = 0; i < lanes; i++) sel[i] = (int)(a->stride * i - *first);
+    return (int)llabs(last) + 1;
+}
+
 const char *cc_load_vector(struct cc *c, const struct expr *e)
 {
     const struct tensor *t = e->u.tensor;
     struct access_info a;
-    int sel[LANES_MAX], lanes = e->type.lanes, span = 0;
+    int sel[LANES_MAX], lanes = e->type.lanes;
     access_classify(c->ir, e->a[0], &a);
     if (a.kind == ACCESS_CONTIGUOUS) return wide_load(c, t, e->type, a.base, 0);
     int64_t first = 0, far = 0;
@@ -136,17 +153,58 @@ const char *cc_load_vector(struct cc *c, const struct expr *e)
         return narrow_window(c, t, e->type, at_ramp->a[0], 0, sel);
     }
     if (a.kind != ACCESS_STRIDED && a.kind != ACCESS_PERMUTE) return NULL;
-    if (a.kind == ACCESS_PERMUTE) {
-        span = a.span;
-        memcpy(sel, a.perm, sizeof(int) * (size_t)lanes);
-    } else {
-        int64_t last = a.stride * (lanes - 1);
-        first = last < 0 ? last : 0;
-        span = (int)llabs(last) + 1;
-        for (int i = 0; i < lanes; i++) sel[i] = (int)(a.stride * i - first);
-    }
+    int span = window_of(&a, lanes, sel, &first);
     if (span > WINDOW_CHUNKS * lanes) return NULL;
     return window(c, t, e->type, a.base, first, span, sel);
+}
+
+/* Bits of the elements that running lanes want: lanes that move alike move together. NULL: too many
+ * ways to move. */
+static const char *wanted_bits(struct cc *c, const char *bits, const int *sel, int lanes)
+{
+    enum { MOVES_MOST = 4 };
+    const char *all = NULL;
+    bool done[LANES_MAX] = {false};
+    for (int i = 0, moves = 0; i < lanes; i++) {
+        if (done[i]) continue;
+        if (moves++ == MOVES_MOST) return NULL;
+        uint64_t from = 0;
+        int by = sel[i] - i;
+        for (int j = i; j < lanes; j++) {
+            if (done[j] || sel[j] - j != by) continue;
+            done[j] = true;
+            from |= UINT64_C(1) << j;
+        }
+        const char *some = cc_fmt(c, "((%s & UINT64_C(0x%llx)) %s %d)", bits,
+                                  (unsigned long long)from, by < 0 ? ">>" : "<<", abs(by));
+        all = all ? cc_fmt(c, "%s | %s", all, some) : some;
+    }
+    return all;
+}
+
+/* A window no longer than the vector: one masked load, one shuffle; lanes that do not run take the
+ * default. */
+static const char *masked_window(struct cc *c, const struct expr *e, const struct access_info *a)
+{
+    int sel[LANES_MAX], lanes = e->type.lanes;
+    int64_t first = 0;
+    const char *name, *elem, *mtype;
+    if (a->kind != ACCESS_STRIDED && a->kind != ACCESS_PERMUTE) return NULL;
+    if (window_of(a, lanes, sel, &first) > lanes) return NULL;
+    if (!cc_masked_builtin(c, e->type, false, &name, &elem, &mtype)) return NULL;
+    const char *bits = cc_kmask(c, e->a[0]), *k = cc_name(c, "k");
+    const char *wanted = bits ? wanted_bits(c, k, sel, lanes) : NULL;
+    if (!wanted) return NULL;
+    cc_line(c, "const uint64_t %s = %s;", k, cc_bare(c, bits));
+    const char *type = cc_vector_type(c, e->type),
+               *it = cc_vector_type(c, cc_int_like(e->type, true));
+    const char *v = cc_fmt(c, "((%s)%s((const void *)&%s, (%s){0}, (%s)(%s)))", type, name,
+                           cc_at(c, e->u.tensor, a->base, first), elem, mtype, wanted);
+    v = cc_hold(c, e->type, v);
+    v = cc_hold(c, e->type, shuffle(c, e->type, sel, v, v));
+    const char *m = cc_hold(c, cc_int_like(e->type, true), cc_mask(c, e->a[0], cc_bytes(e->type)));
+    return cc_fmt(c, "((%s)((%s & (%s)%s) | (~%s & (%s)%s)))", type, m, it, v, m, it,
+                  cc_vector(c, e->a[1]));
 }
 
 const char *cc_load_guarded(struct cc *c, const struct expr *e)
@@ -154,6 +212,7 @@ const char *cc_load_guarded(struct cc *c, const struct expr *e)
     struct access_info a;
     const char *name, *elem, *mtype;
     access_classify(c->ir, e->a[2], &a);
+    if (a.kind != ACCESS_CONTIGUOUS && e->a[0]->type.lanes > 1) return masked_window(c, e, &a);
     if (a.kind != ACCESS_CONTIGUOUS) return NULL;
     if (e->a[0]->type.lanes > 1) {
         if (!cc_masked_builtin(c, e->type, false, &name, &elem, &mtype)) return NULL;

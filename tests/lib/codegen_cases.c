@@ -180,6 +180,12 @@ const char *const case_access[] = {
     "  y[ramp(0, 1, 16)] = s[ramp(0, 1, 16) / splat(2, 16)] * k[ramp(0, 1, 16) % splat(4, 16)]\n"
     "  y[ramp(16, 1, 16)] = s[splat(8, 16) + ramp(0, 1, 16) / splat(2, 16)] * k[ramp(0, 1, 16) % "
     "splat(4, 16)]\n",
+    /* masked windows, moved in two ways and turned round; lanes that do not run keep the default */
+    "nest t\nin     x: f32[37]\nout    y: f32[48]\nfor i in 0..3\n  y[ramp(i * 16, 1, 16)] = "
+    "(x[splat(i * 16, 16) + (ramp(0, 1, 16) / splat(4, 16) * splat(4, 16) + ramp(0, 1, 16) % "
+    "splat(2, 16))] if ramp(i * 16, 1, 16) < splat(37, 16) else splat(5.0, 16)) + (x[ramp(i * 16 + "
+    "15, -1, 16)] if splat(2, 16) <= ramp(i * 16 - 30, 1, 16) & ramp(i * 16, 1, 16) < splat(0, 16) "
+    "else splat(7.0, 16))\n",
     /* strided store, masked strided store and load */
     "nest t\nin     x: f32[16]\nout    y: f32[31]\ny[ramp(0, 2, 16)] = x[ramp(0, 1, 16)]\n",
     "nest t\nin     x: f32[25]\nout    y: f32[37]\nif ramp(0, 1, 16) < splat(13, 16)\n"
