@@ -218,6 +218,7 @@ static const char *let_vector(struct cc *c, const struct var *v, const struct ex
         cc_line(c, "const %s %s = %s;", bits ? "uint64_t" : cc_vector_type(c, value->type), name,
                 cc_bare(c, text));
         c->is_bits[v->id] = bits != NULL;
+        if (c->alias[v->id]) cc_line(c, "(void)%s;", name); /* its readers may repeat the value */
         return name;
     }
     uint32_t saved;
@@ -225,6 +226,7 @@ static const char *let_vector(struct cc *c, const struct var *v, const struct ex
     c->lane = cc_lane_open(c, value->type.lanes, &saved);
     cc_line(c, "%s[%s] = %s;", name, c->lane, cc_bare(c, cc_expr(c, value)));
     cc_lane_close(c, saved);
+    if (c->alias[v->id]) cc_line(c, "(void)%s;", name);
     return name;
 }
 

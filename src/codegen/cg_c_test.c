@@ -127,6 +127,15 @@ static void print_compare(struct cc *c, struct buf *o, const struct tensor *t, i
     const char *get = d == TYPE_F16 ? "qn_get_f16" : d == TYPE_BF16 ? "qn_get_bf16" : "(double)";
     if (d == TYPE_F16 || d == TYPE_BF16) cc_need(c, get);
     const char *type = cc_memory_type(d);
+    if (real && inexact) { /* cancellation leaves errors of the size of what was summed */
+        const char *v = d == TYPE_F16 || d == TYPE_BF16 ? "(double)" : "";
+        buf_printf(o,
+                   "    double size%d = 0;\n    for (int64_t i = 0; i < %s; i++) {\n"
+                   "        double want = %s%s(((const %s *)ref[%d])[i]);\n"
+                   "        want = want < 0 ? -want : want;\n"
+                   "        if (want < 1e30) size%d += want / (double)%s;\n    }\n",
+                   slot, n, v, get, type, slot, slot, n);
+    }
     buf_printf(o, "    for (int64_t i = 0; i < %s; i++) {\n", n);
     if (real) {
         const char *v = d == TYPE_F16 || d == TYPE_BF16 ? "(double)" : "";
@@ -137,7 +146,10 @@ static void print_compare(struct cc *c, struct buf *o, const struct tensor *t, i
         const char *tol = d == TYPE_F16 || d == TYPE_BF16 ? "1e-2" : "1e-4";
         buf_puts(o, "        double off = got < want ? want - got : got - want;\n");
         if (inexact)
-            buf_printf(o, "        double most = %s * (want < 0 ? 1 - want : 1 + want);\n", tol);
+            buf_printf(o,
+                       "        double most = %s * ((size%d > 1 ? size%d : 1) + (want < 0 ? -want : "
+                       "want));\n",
+                       tol, slot, slot);
         buf_printf(o,
                    "        if (!(off <= %s) && !(got <= want && got >= want) && !(got != got && "
                    "want != want)) {\n",

@@ -8,6 +8,7 @@
  * for ever. */
 #include "compile/worker.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct pending {
     int want;
     char *trace;
     int64_t since_ns;
+    int deaths; /* of the process, while it worked on this one */
 };
 
 struct worker {
@@ -176,12 +178,11 @@ static void pop(struct worker *w)
     w->n--;
 }
 
-/* The process is gone or hangs: blame the head of the queue, go on with the rest. */
-static enum rc bury(struct worker *w, const char *code, uint64_t *id, struct compile_result *r,
-                    struct err *e)
+/* The process is gone (reaped, with this status): blame the head of the queue, go on with the
+ * rest. */
+static enum rc blame(struct worker *w, const char *code, int status, uint64_t *id,
+                     struct compile_result *r, struct err *e)
 {
-    int status = 0;
-    reap(w, &status);
     memset(r, 0, sizeof *r);
     r->status = COMPILE_FAILED;
     snprintf(r->code, sizeof r->code, "%s", code);
@@ -203,7 +204,10 @@ enum rc worker_submit(struct worker *w, uint64_t id, const char *trace_text, int
 {
     QN_CHECK(w->n < WORKER_QUEUE, "compile queue is full");
     struct pending *p = &w->queue[(w->head + w->n) % WORKER_QUEUE];
-    *p = (struct pending){id, want, mem_strdup(trace_text), clock_ns()};
+    *p = (struct pending){.id = id,
+                          .want = want,
+                          .trace = mem_strdup(trace_text),
+                          .since_ns = clock_ns()};
     w->n++;
     enum rc rc = send_compile(w, p, e);
     /* A dead process shows up here first; worker_receive blames and restarts. */
@@ -223,23 +227,64 @@ void worker_pause(struct worker *w, bool paused)
     if (w->proc.pid > 0) kill(w->proc.pid, paused ? SIGSTOP : SIGCONT);
 }
 
+/* An answer has begun to come, or the process is gone. *late: the candidate has had its time. */
+static bool wait_answer(struct worker *w, int timeout_ms, bool *late)
+{
+    struct pollfd p = {.fd = w->proc.fd, .events = POLLIN};
+    int64_t begin = clock_ns();
+    for (;;) {
+        int64_t now = clock_ns();
+        int64_t left = WORKER_TIMEOUT_MS - (now - w->queue[w->head].since_ns) / 1000000;
+        int64_t patience = timeout_ms < 0 ? left : timeout_ms - (now - begin) / 1000000;
+        int n = poll(&p, 1, (int)i64_max(i64_min(left, patience), 0));
+        if (n > 0) return true;
+        if (n < 0 && errno == EINTR) continue; /* Ctrl-C is no reason to blame a candidate */
+        *late = left <= patience;
+        return false;
+    }
+}
+
+/* It hangs or talks nonsense. */
+static enum rc bury(struct worker *w, const char *code, uint64_t *id, struct compile_result *r,
+                    struct err *e)
+{
+    int status = 0;
+    reap(w, &status);
+    return blame(w, code, status, id, r, e);
+}
+
+/* It died. LLVM aborts or crashes on a candidate; SIGKILL and SIGTERM come from a person, or from a
+ * system out of memory: the first such death says nothing about the candidate, which is compiled
+ * again. */
+static enum rc died(struct worker *w, int timeout_ms, uint64_t *id, struct compile_result *r,
+                    struct err *e)
+{
+    int status = 0;
+    reap(w, &status);
+    bool outside =
+        WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM);
+    if (!outside || w->queue[w->head].deaths++ > 0)
+        return blame(w, "worker.died", status, id, r, e);
+    log_warn("compile worker: killed by signal %d; started again", WTERMSIG(status));
+    enum rc rc = restart(w, e);
+    return rc == RC_OK ? worker_receive(w, id, r, timeout_ms, e) : rc;
+}
+
 enum rc worker_receive(struct worker *w, uint64_t *id, struct compile_result *result,
                        int timeout_ms, struct err *e)
 {
     memset(result, 0, sizeof *result);
     if (w->n == 0) return err_set(e, RC_DEADLINE, "worker.idle", "no compile request is in flight");
-    struct pollfd p = {.fd = w->proc.fd, .events = POLLIN};
-    int64_t left_ms = WORKER_TIMEOUT_MS - (clock_ns() - w->queue[w->head].since_ns) / 1000000;
-    int wait_ms = timeout_ms < 0 || timeout_ms > left_ms ? (int)i64_max(left_ms, 0) : timeout_ms;
-    if (poll(&p, 1, wait_ms) <= 0) {
-        if (left_ms <= wait_ms) return bury(w, "worker.timeout", id, result, e);
+    bool late;
+    if (!wait_answer(w, timeout_ms, &late)) {
+        if (late) return bury(w, "worker.timeout", id, result, e);
         return err_set(e, RC_DEADLINE, "worker.deadline", "no compile result within %d ms",
                        timeout_ms);
     }
     struct worker_frame f;
     char *payload;
     if (frame_receive(w, &f, &payload, WORKER_TIMEOUT_MS, e) != RC_OK)
-        return bury(w, "worker.died", id, result, e);
+        return died(w, timeout_ms, id, result, e);
     bool fine = f.kind == WORKER_RESULT && f.id == w->queue[w->head].id &&
                 result_decode(result, payload, f.n);
     mem_free(payload);

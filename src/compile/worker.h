@@ -7,7 +7,7 @@
  *
  * A worker that dies or hangs answers the candidate it died on with COMPILE_FAILED "worker.died" or
  * "worker.timeout", is started again, and is sent the rest: the caller never notices more than
- * that. */
+ * that. One that somebody killed (SIGKILL, SIGTERM) compiles that candidate once more first. */
 #ifndef QN_WORKER_H
 #define QN_WORKER_H
 

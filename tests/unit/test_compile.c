@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "compile/compile_int.h"
 #include "compile/job.h"
@@ -136,11 +137,14 @@ START_TEST(stages_are_texts)
 }
 END_TEST
 
+/* LLVM's abort is the candidate's; a kill from outside is nobody's, once. */
 START_TEST(a_dead_worker_is_blamed_once)
 {
     struct buf host;
     struct worker *w;
     struct err e = {0};
+    static const int signals[] = {SIGABRT, SIGKILL};
+    int how = signals[_i];
     setenv("QUERN_WORKER", QN_BIN_DIR "/quern-worker", 1);
     host_text(&host);
     ck_assert_msg(worker_start(&w, &e) == RC_OK, "%s", e.msg);
@@ -148,18 +152,52 @@ START_TEST(a_dead_worker_is_blamed_once)
     kill(worker_pid(w), SIGSTOP); /* so that all three are in its queue when it dies */
     for (uint64_t i = 0; i < 3; i++)
         ck_assert_int_eq(worker_submit(w, i, trace_text, COMPILE_BLOB, &e), RC_OK);
-    kill(worker_pid(w), SIGKILL);
+    kill(worker_pid(w), how);
+    kill(worker_pid(w), SIGCONT);
     for (uint64_t i = 0; i < 3; i++) {
         struct compile_result r;
         uint64_t id;
+        bool blamed = i == 0 && how == SIGABRT;
         ck_assert_msg(worker_receive(w, &id, &r, -1, &e) == RC_OK, "%s", e.msg);
         ck_assert_uint_eq(id, i);
-        ck_assert_int_eq(r.status, i == 0 ? COMPILE_FAILED : COMPILE_OK);
-        if (i == 0) ck_assert_str_eq(r.code, "worker.died");
+        ck_assert_int_eq(r.status, blamed ? COMPILE_FAILED : COMPILE_OK);
+        if (blamed) ck_assert_str_eq(r.code, "worker.died");
         compile_result_fini(&r);
     }
     ck_assert_int_eq(worker_restarts(w), 1);
     ck_assert_int_eq(worker_pending(w), 0);
+    worker_stop(w);
+    buf_fini(&host);
+}
+END_TEST
+
+static void ignore(int sig) { (void)sig; }
+
+/* Ctrl-C while a candidate compiles: the wait goes on. */
+START_TEST(a_signal_is_no_timeout)
+{
+    struct buf host;
+    struct worker *w;
+    struct err e = {0};
+    struct compile_result r;
+    struct sigaction act = {.sa_handler = ignore}, before;
+    struct itimerval often = {{0, 2000}, {0, 2000}}, never = {0};
+    uint64_t id;
+    setenv("QUERN_WORKER", QN_BIN_DIR "/quern-worker", 1);
+    host_text(&host);
+    ck_assert_msg(worker_start(&w, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(worker_task(w, op_text, "axpy:N=100", host.p, &e) == RC_OK, "%s", e.msg);
+    sigaction(SIGALRM, &act, &before);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (uint64_t i = 0; i < 20; i++) {
+        ck_assert_int_eq(worker_submit(w, i, trace_text, COMPILE_BLOB, &e), RC_OK);
+        ck_assert_msg(worker_receive(w, &id, &r, -1, &e) == RC_OK, "%s", e.msg);
+        ck_assert_int_eq(r.status, COMPILE_OK);
+        compile_result_fini(&r);
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    ck_assert_int_eq(worker_restarts(w), 0);
     worker_stop(w);
     buf_fini(&host);
 }
@@ -254,7 +292,8 @@ int main(void)
     tcase_add_test(t, refusals_name_their_stage);
     tcase_add_test(t, an_empty_pack_is_an_entry);
     tcase_add_test(t, stages_are_texts);
-    tcase_add_test(t, a_dead_worker_is_blamed_once);
+    tcase_add_loop_test(t, a_dead_worker_is_blamed_once, 0, 2);
+    tcase_add_test(t, a_signal_is_no_timeout);
     tcase_add_test(t, a_bad_task_is_refused_by_the_worker);
     tcase_add_test(t, a_plan_is_never_empty);
     tcase_add_test(t, a_plan_of_many_stages);
