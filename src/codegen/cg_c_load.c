@@ -162,7 +162,7 @@ const char *cc_load_vector(struct cc *c, const struct expr *e)
  * ways to move. */
 static const char *wanted_bits(struct cc *c, const char *bits, const int *sel, int lanes)
 {
-    enum { MOVES_MOST = 4 };
+    enum { MOVES_MOST = 8 };
     const char *all = NULL;
     bool done[LANES_MAX] = {false};
     for (int i = 0, moves = 0; i < lanes; i++) {

@@ -207,11 +207,13 @@ START_TEST(golden_partials)
            "          for u in 0..2 unroll reduce\n"
            "            for v in 0..8 vector\n"
            "              if c * 16 + u * 8 + v < 70\n"
-           "                y.part0[(m * 2 + u) * 8 + v] = y.part0[(m * 2 + u) * 8 + v] + x[o * 3 + m, c * 16 + u * 8 + v]\n"
+           "                y.part0[(m * 2 + u) * 8 + v] = y.part0[(m * 2 + u) * 8 + v] + x[o * 3 "
+           "+ m, c * 16 + u * 8 + v]\n"
            "    for part.p5 in 0..3 unroll\n"
            "      for part.i6 in 1..2 unroll\n"
            "        for part.l7 in 0..8 vector\n"
-           "          y.part0[part.p5 * 16 + part.l7] = y.part0[part.p5 * 16 + part.l7] + y.part0[(part.p5 * 2 + part.i6) * 8 + part.l7]\n"
+           "          y.part0[part.p5 * 16 + part.l7] = y.part0[part.p5 * 16 + part.l7] + "
+           "y.part0[(part.p5 * 2 + part.i6) * 8 + part.l7]\n"
            "    for part.p2 in 0..3 unroll\n"
            "      if o * 3 + part.p2 < 5\n"
            "        for part.l1 in 0..8 vector reduce\n"
@@ -466,6 +468,30 @@ START_TEST(golden_cut)
 }
 END_TEST
 
+/* Of four parts the last two hold no lane that runs. */
+START_TEST(golden_cut_mask)
+{
+    const char *text = "nest long\n"
+                       "in     x: f32[20]\n"
+                       "out    y: f32[20]\n"
+                       "stage y\n"
+                       "  for l in 0..64 vector mask\n"
+                       "    if l < 20\n"
+                       "      y[l] = x[l]\n";
+    golden("cut", text,
+           "nest long\n"
+           "in     x: f32[20]\n"
+           "out    y: f32[20]\n"
+           "if true\n"
+           "  if ramp(0, 1, 16) < splat(20, 16)\n"
+           "    y[ramp(0, 1, 16)] = (x[ramp(0, 1, 16)] if ramp(0, 1, 16) < splat(20, 16) else "
+           "splat(0.0, 16))\n"
+           "  if ramp(16, 1, 16) < splat(20, 16)\n"
+           "    y[ramp(16, 1, 16)] = (x[ramp(16, 1, 16)] if ramp(16, 1, 16) < splat(20, 16) else "
+           "splat(0.0, 16))\n");
+}
+END_TEST
+
 START_TEST(golden_hoist)
 {
     const char *text = "nest rows\n"
@@ -527,6 +553,7 @@ int main(void)
     tcase_add_test(t, golden_repeats);
     tcase_add_test(t, golden_repeats_not);
     tcase_add_test(t, golden_cut);
+    tcase_add_test(t, golden_cut_mask);
     tcase_add_test(t, golden_hoist);
     tcase_add_test(t, golden_hoist_not);
     suite_add_tcase(s, t);
