@@ -108,7 +108,8 @@ enum rc work_job(struct work *w, const char *trace_text, const struct wire_task 
 enum rc work_compile(struct work *w, const char *trace_text, int want, struct compile_result *r,
                      struct err *e);
 /* The schedule to use: --schedule FILE, `best` from the log, or (NULL) best if there is one, else
- * the analytic estimate. *rung says which: "file", "exact", "estimate". mem_free(*text). */
+ * what a stopped search screened, else the analytic estimate. *rung says which: "file", "exact",
+ * "screened", "estimate". mem_free(*text). */
 enum rc work_schedule(struct work *w, const char *which, char **text, const char **rung,
                       struct db_row *row, struct err *e);
 enum rc work_estimate(struct work *w, char **text, struct err *e);

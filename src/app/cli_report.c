@@ -3,8 +3,8 @@
  *   {"v":1,"task","target","threads","median_ns","ci_lo_ns","ci_hi_ns","gflops","executed_gflops",
  *    "roofline_pct","record","rung"}       numbers that do not exist are null, texts are ""
  *
- * rung: "exact" a record of this machine, "estimate" the analytic model, "file" a schedule given by
- * hand. */
+ * rung: "exact" a record of this machine, "screened" the fastest candidate of a search that was
+ * stopped before its race, "estimate" the analytic model, "file" a schedule given by hand. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -291,12 +291,19 @@ enum rc work_job(struct work *w, const char *trace_text, const struct wire_task 
 
 /* ---- which schedule -------------------------------------------------------------------------- */
 
-static enum rc best_in_log(struct work *w, char **text, struct db_row *row, bool *found,
-                           struct err *e)
+/* A crowned record, or the fastest screened candidate of a search that never came to its race. */
+static enum rc best_in_log(struct work *w, char **text, const char **rung, struct db_row *row,
+                           bool *found, struct err *e)
 {
     *found = false;
     enum rc rc = session_db(w->s, DB_READ, e);
-    if (rc == RC_OK && w->s->db) rc = db_best(w->s->db, w->key_id, w->a, row, found, e);
+    if (rc != RC_OK || !w->s->db) return rc;
+    *rung = "exact";
+    rc = db_best(w->s->db, w->key_id, w->a, row, found, e);
+    if (rc == RC_OK && !*found) {
+        *rung = "screened";
+        rc = db_best_at(w->s->db, w->key_id, 1, DB_SCREEN, w->a, row, found, e);
+    }
     if (rc == RC_OK && *found) *text = mem_strdup(row->trace);
     return rc;
 }
@@ -316,10 +323,8 @@ enum rc work_schedule(struct work *w, const char *which, char **text, const char
         if (read == RC_OK) trace_free(t);
         return read;
     }
-    enum rc rc = best_in_log(w, text, row, &found, e);
-    if (rc != RC_OK) return rc;
-    *rung = "exact";
-    if (found) return RC_OK;
+    enum rc rc = best_in_log(w, text, rung, row, &found, e);
+    if (rc != RC_OK || found) return rc;
     if (which)
         return err_set(
             e, RC_FAIL, "log.no_record",

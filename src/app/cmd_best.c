@@ -9,9 +9,10 @@
 static void print_best(struct work *w, const struct db_row *row, const char *trace,
                        const char *rung)
 {
-    bool exact = strcmp(rung, "exact") == 0;
-    struct report r = exact ? report_row(row) : report_none(rung);
-    if (!exact) {
+    bool exact = strcmp(rung, "exact") == 0, logged = exact || strcmp(rung, "screened") == 0;
+    struct report r = logged ? report_row(row) : report_none(rung);
+    r.rung = rung;
+    if (!logged) {
         r.ns = work_model_ns(w, trace);
         r.gflops = r.ns > 0 ? w->flops / r.ns : NAN;
     }
@@ -25,6 +26,10 @@ static void print_best(struct work *w, const struct db_row *row, const char *tra
     report_print(&r);
     if (exact)
         printf("  rung: exact record\n");
+    else if (logged)
+        printf("  rung: screened, by a search that did not come to its race; go on with: quern tune "
+               "%s\n",
+               w->task->spelled);
     else
         printf(
             "  rung: estimate, by the analytic model; not tuned on this machine: quern tune %s\n",

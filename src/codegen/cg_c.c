@@ -241,8 +241,7 @@ void cc_header(struct cc *c, struct buf *h)
     print_macros(c, h);
     buf_puts(h, "\n/* Buffers, none of which may overlap another:\n");
     print_buffers(c, h);
-    buf_puts(h, " * scratch: see the macro. par: NULL runs on the calling thread. Returns 0, or 1 "
-                "for bad arguments.\n");
+    buf_puts(h, " * scratch: see the macro. par: NULL runs on the calling thread. Returns 0.\n");
     if (pack)
         buf_printf(h,
                    " * The packed buffers are filled by %s_pack, once, from the constants; the "

@@ -192,6 +192,11 @@ static void interrupt(int sig)
                    "conv2d:C=8,H=10,K=16,R=3,S=3,W=10,pad=1 --effort default --trials 30 --seed 3");
     int64_t before = app_sql("SELECT count(*) FROM record");
     ck_assert_int_ge(before, 1);
+    /* no candidate is blamed for the signal, and what was screened serves until the race */
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM record WHERE verdict = 'compile_error'"), 0);
+    app_expect(0, &r, "best " CONV " --json");
+    ck_assert_str_eq(app_text(app_json(&r, 0), "rung"), "screened");
+    ck_assert_double_gt(app_number(app_json(&r, 0), "median_ns"), 0);
     app_expect(0, &r, LONG_TUNE " --json"); /* as the message says */
     app_has(r.err, "going on with an earlier run");
     json_t *o = app_json(&r, 0);
