@@ -26,7 +26,7 @@ const struct expr *lanes_make(struct ir *ir, const struct expr *base, const int6
     for (int b = 0, n; b < bits; b += n) {
         int64_t w = off[1 << b] - off[0];
         n = 1;
-        while (b + n < bits && w != 0 && off[1 << (b + n)] - off[0] == w << n) n++;
+        while (b + n < bits && w != 0 && off[1 << (b + n)] - off[0] == w * (INT64_C(1) << n)) n++;
         if (w == 0) continue;
         if (n == bits) return expr_ramp(ir, first, expr_int(ir, w), lanes);
         const struct expr *x = expr_ramp(ir, expr_int(ir, 0), expr_int(ir, 1), lanes);
