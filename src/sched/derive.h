@@ -64,7 +64,8 @@ void derive_axes(const struct derive *d, struct dstage *s);
 int derive_dim(const struct dstage *s, const struct var *v);
 int derive_turned(const struct dstage *s, const struct expr *load);
 void derive_lane_knobs(const struct derive *d, const struct dstage *s, int index, struct buf *b);
-void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, struct buf *b);
+void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, bool reg,
+                       struct buf *b);
 /* derive_text.c */
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b);
 void space_set_text(struct space *s, const char *text, size_t n);

@@ -204,7 +204,9 @@ void derive_lane_knobs(const struct derive *d, const struct dstage *s, int index
                i64_max(4, d->vregs - 8), index);
 }
 
-void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, struct buf *b)
+/* reg: the result is a register tile, whose elements all unrolled loops name. */
+void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, bool reg,
+                       struct buf *b)
 {
     const struct daxis *lane = &s->axis[s->lane];
     const char *n = lane->name, *side = s->vec >= 0 ? s->axis[s->vec].name : NULL;
@@ -224,4 +226,7 @@ void derive_lane_loops(const struct derive *d, const struct dstage *s, int index
     if (!d->unrolls) return;
     buf_printf(b, "unroll %s_u\n", n);
     if (side) buf_printf(b, "unroll %s_i\n", side);
+    if (reg && side) buf_printf(b, "unroll %s_o\n", side);
+    for (int i = 0; i < s->nloop && reg; i++)
+        if (!s->axis[i].reduce && i != s->vec) buf_printf(b, "unroll %s\n", s->axis[i].name);
 }

@@ -285,9 +285,9 @@ static void write_guest(struct writer *w, const struct dstage *g, const struct d
     bool reg = g->plain && g->reg && w->d->unrolls && g->detail;
     bool lanes = g->lane >= 0, rows = !lanes || g->either;
     if (lanes && rows) buf_printf(w->b, "if R%d == lanes\n", index);
-    if (lanes) {
-        write_place(w, g, host, " scratch");
-        derive_lane_loops(w->d, g, index, w->b);
+    if (lanes) { /* in registers one element at a time; vectors along vec could not read it there */
+        write_place(w, g, host, reg && !g->uses_vec ? " reg" : " scratch");
+        derive_lane_loops(w->d, g, index, reg && !g->uses_vec, w->b);
     }
     if (lanes && rows) buf_puts(w->b, "else\n");
     if (rows) {
@@ -367,7 +367,7 @@ static void write_host(struct writer *w, int index)
     if (!s->tile) {
         if (s->lane >= 0) {
             derive_lane_knobs(d, s, index, b);
-            derive_lane_loops(d, s, index, b);
+            derive_lane_loops(d, s, index, false, b);
         }
         if (s->parallel && s->nloop && !s->axis[0].reduce && s->axis[0].extent > 1)
             buf_printf(b, "parallel %s\n", s->axis[0].name);
