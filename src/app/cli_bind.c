@@ -128,8 +128,7 @@ static enum rc bind_screened(void *ctx, struct tune_measured *out, struct err *e
     return RC_OK;
 }
 
-static void race_row(struct tune_binding *b, const struct client_race *r, int i,
-                     struct tune_measured *m)
+static void race_row(const struct client_race *r, int i, struct tune_measured *m)
 {
     const struct race_entry *x = &r->race.entries[i];
     from_outcome(m, &r->outcomes[i]);
@@ -138,7 +137,6 @@ static void race_row(struct tune_binding *b, const struct client_race *r, int i,
         snprintf(m->error, sizeof m->error, "%.399s", r->text);
         m->world = true;
     }
-    (void)b;
     double ns[1024];
     size_t n = 0;
     for (int k = 0; k < r->race.rounds && n < QN_COUNT(ns); k++)
@@ -171,7 +169,7 @@ static enum rc bind_race(void *ctx, int n, const char *const *trace, const struc
     worker_pause(b->w->s->worker, false);
     if (rc == RC_OK) {
         b->fma_flops = race->fma_flops;
-        for (int i = 0; i < n; i++) race_row(b, race, i, &out[i]);
+        for (int i = 0; i < n; i++) race_row(race, i, &out[i]);
         *winner = race->world == VERDICT_OK ? race->race.winner : -1;
         *separated = race->race.separated;
         if (*winner >= 0 && strcmp(out[*winner].verdict, "ok") != 0) *winner = -1;

@@ -140,7 +140,9 @@ static enum rc tune_claimed(struct tuning *t, struct tune_options *o, struct err
     enum rc rc = tune_bind_open(&t->bind, w, &t->run, e);
     if (rc == RC_OK) rc = session_calibrate(s, e);
     if (rc == RC_OK) {
-        o->roof_ns = work_roof_ns(w, w->flops, &roof);
+        /* The FMA peak is a limit; a cache level's bandwidth, measured by one stream, is not. */
+        double ideal = work_roof_ns(w, w->flops, &roof);
+        o->roof_ns = strcmp(roof, "fma") == 0 ? ideal : 0;
         rc = search(t, o, &sum, e);
     }
     if (rc == RC_INTERRUPTED && db_commit(s->db, NULL) == RC_OK) tune_say_resume(w);
