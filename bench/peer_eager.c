@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/proc.h"
 #include "compare.h"
 
 typedef void eager_fn(const float *rois, const float *deltas, const float *max_shape, float *boxes,
@@ -54,22 +53,6 @@ static bool list_of(const char *token, const char *key, float out[4])
     return true;
 }
 
-static bool compile_eager(struct bench_task *t, const char *name, struct eager *s, char *why)
-{
-    char so[128], source[512], *out = NULL;
-    int code = 1;
-    snprintf(so, sizeof so, "%s/%s.so", t->dir, name);
-    snprintf(source, sizeof source, "%s/%s_delta2bbox.c", QN_BENCH_DIR, name);
-    const char *argv[] = {"clang-19", "-O3", "-march=native", "-shared", "-fPIC",
-                          "-o",       so,    source,          "-lm",     NULL};
-    bool ok = proc_run(argv, NULL, 60000, 1 << 16, &out, &code, NULL) == RC_OK && code == 0;
-    if (!ok) snprintf(why, 200, "clang-19: %.150s", out ? out : "did not start");
-    mem_free(out);
-    if (ok && !(s->lib = dlopen(so, RTLD_NOW | RTLD_LOCAL)))
-        ok = (snprintf(why, 200, "%.190s", dlerror()), false);
-    return ok;
-}
-
 static bool open_eager(struct bench_task *t, const char *file, const char *name, struct entry *out,
                        char *why)
 {
@@ -86,7 +69,7 @@ static bool open_eager(struct bench_task *t, const char *file, const char *name,
     struct eager *s = mem_new(sizeof *s);
     *s = (struct eager){.task = task, .buf = t->buf, .n = n, .c = c, .stds = {1, 1, 1, 1}};
     if (!list_of(task->token, "means=", s->means) || !list_of(task->token, "stds=", s->stds) ||
-        !compile_eager(t, file, s, why)) {
+        !(s->lib = bench_compile(t, file, why))) {
         mem_free(s);
         return false;
     }
@@ -101,10 +84,10 @@ static bool open_eager(struct bench_task *t, const char *file, const char *name,
 
 bool peer_eager(struct bench_task *t, struct entry *out, char *why)
 {
-    return open_eager(t, "eager", "eager", out, why);
+    return open_eager(t, "eager_delta2bbox", "eager", out, why);
 }
 
 bool peer_eager_fixed(struct bench_task *t, struct entry *out, char *why)
 {
-    return open_eager(t, "eager_fixed", "eager-fixed", out, why);
+    return open_eager(t, "eager_fixed_delta2bbox", "eager-fixed", out, why);
 }

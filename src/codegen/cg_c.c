@@ -29,6 +29,7 @@ void cc_open(struct cc *c, const struct kernel *k, const struct target *t,
     c->t = t;
     c->o = o;
     c->ir = k->nest->ir;
+    c->reach.ir = c->ir;
     c->e = e;
     c->vector = o->form == C_VECTOR;
     c->avx512 = strncmp(t->triple, "x86_64", 6) == 0 && t->features &&
@@ -63,6 +64,7 @@ void cc_close(struct cc *c)
     map_free(c->have);
     map_free(c->addresses);
     mem_free(c->info);
+    reach_fini(&c->reach);
     vec_free(&c->scope_open);
     arena_free(c->a);
 }

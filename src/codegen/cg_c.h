@@ -64,6 +64,8 @@ struct cc {
     const struct c_options *o;
     struct ir *ir;
     struct env *env;
+    struct reach reach;
+    const struct stmt *at; /* being printed */
     struct err *e;
     bool failed, vector, avx512, packing;
     /* C_VECTOR on an x86 that rounds in one instruction, so that the compiler's builtins call

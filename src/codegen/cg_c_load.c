@@ -4,15 +4,13 @@
  *   const v_f32x16 t = *(const u_f32x16 *)&x[i * 32], t_2 = *(const u_f32x16 *)&x[i * 32 + 14];
  *   qn_shuffle(t, t_2)      lanes 0, 1, 4, 5, .. of the first, then those of the second
  *
- * Invariants: loads touch only what the subscript spans, and of an array of a known size only the
- * array; masked loads touch only enabled lanes; NULL: no form of its own, lane by lane instead. */
+ * Invariants: loads touch only the reach of the subscript (lower/window.c); masked loads touch only enabled lanes; NULL: no form of its own, lane by lane instead. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/map.h"
 #include "codegen/cg_c.h"
 
-enum { WINDOW_CHUNKS = 8, LANES_MAX = 64 };
+enum { LANES_MAX = 64 };
 
 static const char *wide_load(struct cc *c, const struct tensor *t, struct type type,
                              const struct expr *at, int64_t extra)
@@ -77,65 +75,35 @@ static const char *narrow_window(struct cc *c, const struct tensor *t, struct ty
     return text;
 }
 
-/* A window shorter than the vector, of an array that is long enough: the window grows into it. */
-static int grow_window(const struct tensor *t, const struct expr *at, int64_t *first, int span,
-                       int lanes, int *sel)
+/* The first two vectors are shuffled at once, each further one into what they gave. */
+static const char *whole_window(struct cc *c, const struct tensor *t, struct type type,
+                                const struct expr *at, const struct window *w)
 {
-    int64_t base = 0, n = 0;
-    bool known = expr_is_int(at, &base) && t->rank == 1 && expr_is_int(t->extent[0], &n);
-    if (span >= lanes || !known || n < lanes) return span;
-    int64_t at0 = base + *first, start = at0 / lanes * lanes; /* where whole vectors were stored */
-    if (at0 < 0) return span;
-    if (at0 + span > start + lanes || start + lanes > n) start = i64_min(at0, n - lanes);
-    int64_t by = at0 - start;
-    for (int i = 0; i < lanes; i++) sel[i] += (int)by;
-    *first -= by;
-    return lanes;
-}
-
-/* The first two chunks are shuffled at once, each further one into what they gave. */
-static const char *window(struct cc *c, const struct tensor *t, struct type type,
-                          const struct expr *at, int64_t first, int span, int *sel)
-{
-    int lanes = type.lanes;
-    span = grow_window(t, at, &first, span, lanes, sel);
-    int chunks = (span + lanes - 1) / lanes;
-    bool known = t->scope == SCOPE_TABLE && at->op == OP_INT;
-    if (span < lanes || !cc_fits_register(c, type) || known)
-        return narrow_window(c, t, type, at, first, sel);
     const char *out = NULL, *one = NULL;
-    int mask[LANES_MAX] = {0};
-    for (int k = 0; k < chunks; k++) {
-        int start = k == chunks - 1 ? span - lanes : k * lanes, used = 0;
-        bool second = one && !out;
-        for (int i = 0; i < lanes; i++) {
-            bool mine = sel[i] / lanes == k || (k == chunks - 1 && sel[i] / lanes >= k);
-            if (mine)
-                mask[i] = (one ? lanes : 0) + sel[i] - start;
-            else if (one && !second)
-                mask[i] = i;
-            used += mine;
-        }
-        if (!used) continue;
-        const char *v = cc_hold(c, type, wide_load(c, t, type, at, first + start));
-        if (one) out = shuffle(c, type, mask, second ? one : out, v);
+    int lanes = type.lanes, sel[LANES_MAX] = {0};
+    for (int k = 0; k < w->n; k++) {
+        const char *v = cc_hold(c, type, wide_load(c, t, type, at, w->start[k]));
+        for (int i = 0; i < lanes; i++)
+            if (w->vector[i] == k)
+                sel[i] = (one ? lanes : 0) + w->lane[i];
+            else if (out && w->vector[i] < k)
+                sel[i] = i;
+        if (one) out = shuffle(c, type, sel, out ? out : one, v);
         one = v;
     }
-    return out ? out : shuffle(c, type, mask, one, one);
+    return out ? out : shuffle(c, type, sel, one, one);
 }
 
-/* First element and length of what a strided or permuted subscript spans, and each lane's offset. */
-static int window_of(const struct access_info *a, int lanes, int *sel, int64_t *first)
+static const char *window(struct cc *c, const struct tensor *t, struct type type,
+                          const struct access_info *a)
 {
-    *first = 0;
-    if (a->kind == ACCESS_PERMUTE) {
-        memcpy(sel, a->perm, sizeof(int) * (size_t)lanes);
-        return a->span;
-    }
-    int64_t last = a->stride * (lanes - 1);
-    *first = last < 0 ? last : 0;
-    for (int i = 0; i < lanes; i++) sel[i] = (int)(a->stride * i - *first);
-    return (int)llabs(last) + 1;
+    struct window w;
+    enum window_fit fit = window_plan(&c->reach, c->at, t, a, type.lanes, type.lanes, &w);
+    if (fit == WINDOW_FAR) return NULL;
+    bool known = t->scope == SCOPE_TABLE && a->base->op == OP_INT;
+    if (fit == WINDOW_SHORT || !cc_fits_register(c, type) || known)
+        return narrow_window(c, t, type, a->base, w.first, w.sel);
+    return whole_window(c, t, type, a->base, &w);
 }
 
 const char *cc_load_vector(struct cc *c, const struct expr *e)
@@ -145,7 +113,7 @@ const char *cc_load_vector(struct cc *c, const struct expr *e)
     int sel[LANES_MAX], lanes = e->type.lanes;
     access_classify(c->ir, e->a[0], &a);
     if (a.kind == ACCESS_CONTIGUOUS) return wide_load(c, t, e->type, a.base, 0);
-    int64_t first = 0, far = 0;
+    int64_t far = 0;
     const struct expr *at_ramp = e->a[0];
     if (a.kind == ACCESS_GATHER && at_ramp->op == OP_RAMP && expr_is_int(at_ramp->a[1], &far) &&
         llabs(far) < 1 << 20) {
@@ -153,9 +121,7 @@ const char *cc_load_vector(struct cc *c, const struct expr *e)
         return narrow_window(c, t, e->type, at_ramp->a[0], 0, sel);
     }
     if (a.kind != ACCESS_STRIDED && a.kind != ACCESS_PERMUTE) return NULL;
-    int span = window_of(&a, lanes, sel, &first);
-    if (span > WINDOW_CHUNKS * lanes) return NULL;
-    return window(c, t, e->type, a.base, first, span, sel);
+    return window(c, t, e->type, &a);
 }
 
 /* Bits of the elements that running lanes want: lanes that move alike move together. NULL: too many
@@ -186,22 +152,23 @@ static const char *wanted_bits(struct cc *c, const char *bits, const int *sel, i
  * default. */
 static const char *masked_window(struct cc *c, const struct expr *e, const struct access_info *a)
 {
-    int sel[LANES_MAX], lanes = e->type.lanes;
-    int64_t first = 0;
+    int lanes = e->type.lanes;
+    struct window w;
     const char *name, *elem, *mtype;
     if (a->kind != ACCESS_STRIDED && a->kind != ACCESS_PERMUTE) return NULL;
-    if (window_of(a, lanes, sel, &first) > lanes) return NULL;
+    window_lanes(a, lanes, &w);
+    if (w.span > lanes) return NULL;
     if (!cc_masked_builtin(c, e->type, false, &name, &elem, &mtype)) return NULL;
     const char *bits = cc_kmask(c, e->a[0]), *k = cc_name(c, "k");
-    const char *wanted = bits ? wanted_bits(c, k, sel, lanes) : NULL;
+    const char *wanted = bits ? wanted_bits(c, k, w.sel, lanes) : NULL;
     if (!wanted) return NULL;
     cc_line(c, "const uint64_t %s = %s;", k, cc_bare(c, bits));
     const char *type = cc_vector_type(c, e->type),
                *it = cc_vector_type(c, cc_int_like(e->type, true));
     const char *v = cc_fmt(c, "((%s)%s((const void *)&%s, (%s){0}, (%s)(%s)))", type, name,
-                           cc_at(c, e->u.tensor, a->base, first), elem, mtype, wanted);
+                           cc_at(c, e->u.tensor, a->base, w.first), elem, mtype, wanted);
     v = cc_hold(c, e->type, v);
-    v = cc_hold(c, e->type, shuffle(c, e->type, sel, v, v));
+    v = cc_hold(c, e->type, shuffle(c, e->type, w.sel, v, v));
     const char *m = cc_hold(c, cc_int_like(e->type, true), cc_mask(c, e->a[0], cc_bytes(e->type)));
     return cc_fmt(c, "((%s)((%s & (%s)%s) | (~%s & (%s)%s)))", type, m, it, v, m, it,
                   cc_vector(c, e->a[1]));

@@ -252,6 +252,7 @@ static void print_one(struct cc *c, struct stmt *s)
 {
     if (c->failed) return;
     if (s->kind != ST_BLOCK) open_stmt(c, s);
+    c->at = s;
     switch (s->kind) {
     case ST_BLOCK:
         for (int i = 0; i < s->u.block.n; i++) print_one(c, s->u.block.p[i]);

@@ -186,6 +186,7 @@ static void job_open(struct job *j, const struct kernel *k, const struct target 
     c->k = k;
     c->t = t;
     c->ir = k->nest->ir;
+    c->reach.ir = c->ir;
     c->e = e;
     c->addr_hoist = o->addr_hoist;
     c->table = ARENA_ARRAY(c->ir->arena, LLVMValueRef, c->ir->next_tensor + 1);
@@ -197,6 +198,7 @@ static void job_close(struct job *j)
 {
     mem_free(j->cg.memo);
     mem_free(j->cg.facts);
+    reach_fini(&j->cg.reach);
     vec_free(&j->cg.scope_open);
     LLVMDisposeBuilder(j->cg.b);
     LLVMDisposeModule(j->cg.mod);
@@ -300,6 +302,7 @@ static enum rc compile(struct job *j, const struct codegen_options *o, struct ar
     LLVMMemoryBufferRef object;
     enum rc rc = build_module(j);
     if (!rc) rc = run_passes(j, o->optimise);
+    if (!rc && o->list) cg_order(&j->cg);
     if (!rc && o->ll) print_module(j, o->ll);
     if (!rc) rc = emit_object(j, &object);
     if (rc) return rc;

@@ -68,6 +68,8 @@ struct cg {
     const struct target *t;
     struct ir *ir;
     struct env *env;          /* ranges of loop variables, for cheap division */
+    struct reach reach;
+    const struct stmt *at; /* being written */
     bool addr_hoist, packing; /* packing: writing the pack entry */
     bool native_round, native_half, x86;
     struct cg_fn *fn;
@@ -96,6 +98,9 @@ void cg_fn_attrs(struct cg *c, LLVMValueRef fn);
 void cg_attr(struct cg *c, LLVMValueRef fn, unsigned at, const char *name);
 LLVMBasicBlockRef cg_block(struct cg *c, const char *name);
 LLVMValueRef cg_alloca(struct cg *c, LLVMTypeRef type, const char *name);
+
+/* cg_llvm_order.c: list scheduling of every block of the finished module */
+void cg_order(struct cg *c);
 
 /* cg_llvm_par.c */
 /* What a statement needs from outside: variables bound in the current function, tensors it

@@ -259,6 +259,7 @@ void cg_stmt(struct cg *c, struct stmt *s)
 {
     if (c->failed) return;
     c->stmt++;
+    c->at = s;
     switch (s->kind) {
     case ST_BLOCK:
         for (int i = 0; i < s->u.block.n; i++) cg_stmt(c, s->u.block.p[i]);

@@ -1,15 +1,14 @@
 /* cg_llvm_mem: loads and stores. What a subscript does to memory is decided by access_classify;
  * each class has one form here.
  *
- *   x[ramp(i*2, 2, 16)]   strided   ->   two wide loads covering exactly 31 elements,
- *                                        one shufflevector
+ *   x[ramp(i*2, 2, 16)]   strided   ->   two wide loads of the 31 elements, one shufflevector
  *
  * Invariants: no byte outside the elements a subscript names (for strided and permuted loads:
- * outside their span) is touched; alignment claimed is the element's, never more; a guarded access
+ * outside their reach, lower/window.c) is touched; alignment claimed is the element's, never more; a guarded access
  * touches nothing where its condition is false. */
 #include "codegen/cg_llvm.h"
 
-enum { WINDOW_CHUNKS = 8, LANES_MAX = CG_LANES_MAX };
+enum { LANES_MAX = CG_LANES_MAX };
 
 unsigned cg_align(const struct tensor *t)
 {
@@ -142,68 +141,72 @@ static LLVMValueRef load_short(struct cg *c, const struct tensor *t, LLVMValueRe
     return cg_call(c, "llvm.masked.load", types, 2, args, 4);
 }
 
-/* Lane i = element sel[i] of the `span` elements at p, by wide loads of at most `lanes` and
- * shuffles. Loads are of powers of two: others would be taken apart. */
-static LLVMValueRef load_window(struct cg *c, const struct tensor *t, LLVMValueRef p, int span,
-                                int lanes, const int *sel)
+static LLVMValueRef shuffle(struct cg *c, LLVMValueRef a, LLVMValueRef b, const int *sel, int lanes)
 {
-    LLVMTypeRef scalar = cg_mem_scalar(c, t);
-    if (span < lanes && (span & (span - 1)) && c->t->masks &&
-        dtype_bytes((enum dtype)t->type.dtype) >= 4) {
-        LLVMValueRef mask[LANES_MAX], v = load_short(c, t, p, span, lanes);
-        for (int i = 0; i < lanes; i++) mask[i] = LLVMConstInt(c->i32, (unsigned)sel[i], 0);
-        return LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
-                                      LLVMConstVector(mask, (unsigned)lanes), "");
-    }
-    int width = span < lanes ? span : lanes;
-    while (width & (width - 1)) width &= width - 1;
-    int chunks = (span + width - 1) / width;
-    LLVMValueRef out = NULL;
-    for (int k = 0; k < chunks; k++) {
-        int start = k == chunks - 1 ? span - width : k * width, used = 0;
-        LLVMValueRef mask[LANES_MAX];
-        for (int i = 0; i < lanes; i++) {
-            bool mine = sel[i] / width == k || (k == chunks - 1 && sel[i] / width >= k);
-            /* operand 0: what earlier chunks gave, already in place; operand 1: this chunk */
-            int from = mine ? (out ? lanes : 0) + sel[i] - start : out ? i : 0;
-            used += mine;
-            mask[i] = LLVMConstInt(c->i32, (unsigned)from, 0);
-        }
-        if (!used) continue;
-        LLVMValueRef v = load_raw(c, t, cg_wide(scalar, width), cg_element_at(c, t, p, start));
-        if (width == 1)
-            v = LLVMBuildInsertElement(c->b, LLVMGetPoison(LLVMVectorType(scalar, 1)), v,
-                                       LLVMConstInt(c->i32, 0, 0), "");
-        if (!out) {
-            out = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
-                                         LLVMConstVector(mask, (unsigned)lanes), "");
-            continue;
-        }
-        if (width < lanes) {
-            LLVMValueRef longer[LANES_MAX];
-            for (int i = 0; i < lanes; i++)
-                longer[i] =
-                    i < width ? LLVMConstInt(c->i32, (unsigned)i, 0) : LLVMGetPoison(c->i32);
-            v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
-                                       LLVMConstVector(longer, (unsigned)lanes), "");
-        }
-        out = LLVMBuildShuffleVector(c->b, out, v, LLVMConstVector(mask, (unsigned)lanes), "");
-    }
-    return out;
+    LLVMValueRef mask[LANES_MAX];
+    for (int i = 0; i < lanes; i++)
+        mask[i] =
+            sel[i] < 0 ? LLVMGetPoison(c->i32) : LLVMConstInt(c->i32, (unsigned)sel[i], 0);
+    if (!b) b = LLVMGetPoison(LLVMTypeOf(a));
+    return LLVMBuildShuffleVector(c->b, a, b, LLVMConstVector(mask, (unsigned)lanes), "");
 }
 
-/* Window of a strided or permuted subscript: first element and each lane's offset from it. */
-static int window_of(const struct access_info *a, int lanes, int *sel, int64_t *first)
+/* One vector of the window, with `lanes` lanes if that is more. */
+static LLVMValueRef load_part(struct cg *c, const struct tensor *t, LLVMValueRef p, int width,
+                              int lanes)
 {
-    *first = 0;
-    if (a->kind == ACCESS_PERMUTE) {
-        for (int i = 0; i < lanes; i++) sel[i] = a->perm[i];
-        return a->span;
+    LLVMTypeRef scalar = cg_mem_scalar(c, t);
+    LLVMValueRef v = load_raw(c, t, cg_wide(scalar, width), p);
+    if (width == 1)
+        v = LLVMBuildInsertElement(c->b, LLVMGetPoison(LLVMVectorType(scalar, 1)), v,
+                                   LLVMConstInt(c->i32, 0, 0), "");
+    if (width == lanes) return v;
+    int longer[LANES_MAX];
+    for (int i = 0; i < lanes; i++) longer[i] = i < width ? i : -1;
+    return shuffle(c, v, NULL, longer, lanes);
+}
+
+/* The first two vectors are shuffled at once, each further one into what they gave. */
+static LLVMValueRef load_whole(struct cg *c, const struct tensor *t, LLVMValueRef p,
+                               const struct window *w, int width, int lanes)
+{
+    LLVMValueRef out = NULL, one = NULL;
+    int sel[LANES_MAX];
+    for (int k = 0; k < w->n && !c->failed; k++) {
+        LLVMValueRef v = load_part(c, t, cg_element_at(c, t, p, w->start[k]), width, lanes);
+        for (int i = 0; i < lanes; i++)
+            if (w->vector[i] == k)
+                sel[i] = (one ? lanes : 0) + w->lane[i];
+            else if (w->vector[i] > k)
+                sel[i] = -1;
+            else if (out)
+                sel[i] = i;
+        if (one) out = shuffle(c, out ? out : one, v, sel, lanes);
+        one = v;
     }
-    int64_t last = a->stride * (lanes - 1);
-    *first = last < 0 ? last : 0;
-    for (int i = 0; i < lanes; i++) sel[i] = (int)(a->stride * i - *first);
-    return (int)(last < 0 ? -last : last) + 1;
+    return out || !one ? out : shuffle(c, one, NULL, sel, lanes);
+}
+
+/* Loads are of powers of two: others would be taken apart. */
+static LLVMValueRef load_window(struct cg *c, const struct tensor *t, const struct access_info *a,
+                                int lanes)
+{
+    struct window w;
+    int width = lanes;
+    while (width & (width - 1)) width &= width - 1;
+    enum window_fit fit = window_plan(&c->reach, c->at, t, a, lanes, width, &w);
+    LLVMValueRef p = fit == WINDOW_FAR ? NULL : cg_address(c, t, a->base);
+    if (!p) return NULL;
+    if (fit == WINDOW_SHORT && (w.span & (w.span - 1)) && c->t->masks &&
+        dtype_bytes((enum dtype)t->type.dtype) >= 4)
+        return shuffle(c, load_short(c, t, cg_element_at(c, t, p, w.first), w.span, lanes), NULL,
+                       w.sel, lanes);
+    if (fit == WINDOW_SHORT) {
+        for (width = w.span; width & (width - 1);) width &= width - 1;
+        fit = window_plan(&c->reach, c->at, t, a, lanes, width, &w);
+        QN_CHECK(fit == WINDOW_WHOLE, "a window of %d in vectors of %d", w.span, width);
+    }
+    return load_whole(c, t, p, &w, width, lanes);
 }
 
 /* Vector of element addresses of any subscript. */
@@ -247,7 +250,7 @@ static LLVMValueRef load_vector(struct cg *c, const struct expr *e, const struct
 {
     struct access_info a;
     const struct tensor *t = e->u.tensor;
-    int sel[LANES_MAX], lanes = e->type.lanes;
+    int lanes = e->type.lanes;
     if (lanes > LANES_MAX) return cg_fail(c, "codegen.form", "a vector of %d lanes", lanes);
     access_classify(c->ir, at, &a);
     if (a.kind == ACCESS_CONTIGUOUS) {
@@ -255,12 +258,8 @@ static LLVMValueRef load_vector(struct cg *c, const struct expr *e, const struct
         return c->failed ? NULL : load_raw(c, t, cg_mem_type(c, e->type), p);
     }
     if (a.kind == ACCESS_STRIDED || a.kind == ACCESS_PERMUTE) {
-        int64_t first = 0;
-        int span = window_of(&a, lanes, sel, &first);
-        LLVMValueRef p = cg_address(c, t, a.base);
-        if (c->failed) return NULL;
-        if (span <= WINDOW_CHUNKS * lanes)
-            return load_window(c, t, cg_element_at(c, t, p, first), span, lanes, sel);
+        LLVMValueRef v = load_window(c, t, &a, lanes);
+        if (v || c->failed) return v;
     }
     bool fast = c->t->gather && dtype_bytes((enum dtype)t->type.dtype) >= 4;
     if (!fast) return load_lanes(c, e, at);
@@ -297,20 +296,16 @@ static LLVMValueRef load_masked_window(struct cg *c, const struct expr *e,
                                        LLVMValueRef other)
 {
     const struct tensor *t = e->u.tensor;
-    int sel[LANES_MAX], lanes = e->type.lanes;
-    int64_t first = 0;
-    LLVMValueRef pick[LANES_MAX];
-    window_of(a, lanes, sel, &first);
+    int lanes = e->type.lanes;
+    struct window w;
+    window_lanes(a, lanes, &w);
     LLVMTypeRef types[2] = {cg_mem_type(c, e->type), c->ptr};
     LLVMValueRef p = cg_address(c, t, a->base);
     if (c->failed) return NULL;
-    LLVMValueRef args[4] = {cg_element_at(c, t, p, first), LLVMConstInt(c->i32, cg_align(t), 0),
-                            window_mask(c, mask, sel, lanes), LLVMConstNull(types[0])};
+    LLVMValueRef args[4] = {cg_element_at(c, t, p, w.first), LLVMConstInt(c->i32, cg_align(t), 0),
+                            window_mask(c, mask, w.sel, lanes), LLVMConstNull(types[0])};
     LLVMValueRef v = cg_call(c, "llvm.masked.load", types, 2, args, 4);
-    for (int i = 0; i < lanes; i++) pick[i] = LLVMConstInt(c->i32, (unsigned)sel[i], 0);
-    v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(types[0]),
-                               LLVMConstVector(pick, (unsigned)lanes), "");
-    return cg_select(c, mask, v, other);
+    return cg_select(c, mask, shuffle(c, v, NULL, w.sel, lanes), other);
 }
 
 static LLVMValueRef load_masked(struct cg *c, const struct expr *e, const struct expr *at)

@@ -26,10 +26,18 @@ struct artefact {
 };
 void artefact_fini(struct artefact *a);
 
+/* What a schedule's last line may choose. X(field, "key", "value that sets it", "value that does
+ * not", "what it is"); unset is the default, but for misched, where the target says. */
+#define CODEGEN_CHOICES(X)                                                                       \
+    X(misched, "misched", "on", "off", "LLVM's machine scheduler")                               \
+    X(list, "order", "list", "source", "list scheduling by ourselves, before LLVM")              \
+    X(addr_hoist, "addr", "hoist", "plain", "address arithmetic moved out of loops by ourselves") \
+    X(no_lsr, "lsr", "off", "on", "LLVM's loop strength reduction: a third of a large body's time")
+
 struct codegen_options {
-    bool misched;    /* machine scheduler on */
-    bool no_lsr;     /* LLVM's loop strength reduction off: a third of the time of a large body */
-    bool addr_hoist; /* hoist address arithmetic out of loops by ourselves */
+#define X(field, key, set, unset, what) bool field;
+    CODEGEN_CHOICES(X)
+#undef X
     bool optimise;   /* LLVM hoists and vectorises: for reference kernels */
     struct buf *ll;  /* if set: LLVM IR text */
     struct buf *s;   /* if set: assembly text */

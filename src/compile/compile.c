@@ -184,31 +184,54 @@ static void packed_sizes(const struct nest *n, struct compile_result *r)
     }
 }
 
-/* The code generator's choices, and what each may be. */
-static const struct known_choice {
-    const char *key, *value[2];
-} choices[] = {
-    {"misched", {"on", "off"}},   /* LLVM's machine scheduler; default: the target's */
-    {"addr", {"plain", "hoist"}}, /* address arithmetic hoisted by ourselves; default plain */
-    {"lsr", {"on", "off"}},       /* LLVM's loop strength reduction; default on */
+enum {
+#define X(field, ...) CHOICE_##field,
+    CODEGEN_CHOICES(X)
+#undef X
+        CHOICES
 };
+static const char *const choice_key[CHOICES] = {
+#define X(field, key, ...) key,
+    CODEGEN_CHOICES(X)
+#undef X
+};
+static const char *const choice_value[CHOICES][2] = {
+#define X(field, key, set, unset, what) {set, unset},
+    CODEGEN_CHOICES(X)
+#undef X
+};
+
+static enum rc no_such_choice(const char *key, struct err *e)
+{
+    char all[200] = "";
+    for (int i = 0; i < CHOICES; i++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s",
+                 i == 0             ? ""
+                 : i < CHOICES - 1 ? ", "
+                                   : " and ",
+                 choice_key[i]);
+    return err_set(e, RC_INPUT, "codegen.choice", "codegen has no choice '%.40s'; there are %s",
+                   key, all);
+}
 
 static enum rc check_choices(const struct trace *t, struct err *e)
 {
     for (int i = 0; i < t->nchoice; i++) {
-        const struct known_choice *known = NULL;
-        for (size_t k = 0; k < QN_COUNT(choices); k++)
-            if (strcmp(choices[k].key, t->choice[i].key) == 0) known = &choices[k];
-        if (!known)
-            return err_set(e, RC_INPUT, "codegen.choice",
-                           "codegen has no choice '%.40s'; there are misched, addr and lsr",
-                           t->choice[i].key);
-        if (strcmp(t->choice[i].value, known->value[0]) != 0 &&
-            strcmp(t->choice[i].value, known->value[1]) != 0)
+        const char *key = t->choice[i].key, *value = t->choice[i].value;
+        int k = 0;
+        while (k < CHOICES && strcmp(choice_key[k], key) != 0) k++;
+        if (k == CHOICES) return no_such_choice(key, e);
+        if (strcmp(choice_value[k][0], value) != 0 && strcmp(choice_value[k][1], value) != 0)
             return err_set(e, RC_INPUT, "codegen.choice", "codegen %s is %s or %s, not '%.40s'",
-                           known->key, known->value[0], known->value[1], t->choice[i].value);
+                           key, choice_value[k][0], choice_value[k][1], value);
     }
     return RC_OK;
+}
+
+static bool chosen(const struct trace *t, int k, bool otherwise)
+{
+    const char *const *value = choice_value[k];
+    return strcmp(trace_choice(t, choice_key[k], value[otherwise ? 0 : 1]), value[0]) == 0;
 }
 
 static void back(struct compiler *c, const struct kernel *k, const struct trace *trace, int want,
@@ -219,14 +242,14 @@ static void back(struct compiler *c, const struct kernel *k, const struct trace 
     buf_init(&ll, STAGE_TEXT_MAX);
     buf_init(&s, STAGE_TEXT_MAX);
     struct codegen_options o = {
-        .misched =
-            strcmp(trace_choice(trace, "misched", c->target->misched ? "on" : "off"), "on") == 0,
-        .addr_hoist = strcmp(trace_choice(trace, "addr", "plain"), "hoist") == 0,
-        .no_lsr = strcmp(trace_choice(trace, "lsr", "on"), "off") == 0,
+#define X(field, ...) .field = chosen(trace, CHOICE_##field, false),
+        CODEGEN_CHOICES(X)
+#undef X
         .optimise = (want & COMPILE_REFERENCE) != 0,
         .ll = want & COMPILE_LL ? &ll : NULL,
         .s = want & COMPILE_ASM ? &s : NULL,
     };
+    o.misched = chosen(trace, CHOICE_misched, c->target->misched);
     if (codegen_llvm(k, c->target, &o, &r->art, &e) != RC_OK)
         fail(r, COMPILE_FAILED, e.code, e.msg);
     if (want & COMPILE_LL && ll.n) add_stage(r, "ll", ll.p);

@@ -21,6 +21,7 @@
 #ifndef QN_LOWER_H
 #define QN_LOWER_H
 
+#include "base/vec.h"
 #include "ir/ir.h"
 #include "target/target.h"
 
@@ -65,5 +66,40 @@ struct access_info {
     int perm[64];            /* PERMUTE: lane -> offset from base */
 };
 void access_classify(struct ir *ir, const struct expr *subscript, struct access_info *out);
+
+/* What straight-line code touches of each tensor, scanned when first asked for. {.ir = ir} to
+ * begin, reach_fini at the end. */
+struct reach_entry {
+    const struct tensor *tensor;
+    const struct expr *moving; /* s64: elements moving + lo .. moving + hi - 1 */
+    int64_t lo, hi;
+};
+struct reach {
+    struct ir *ir;
+    const struct stmt *root; /* the code that `all` holds for */
+    VEC(struct reach_entry) all;
+};
+void reach_fini(struct reach *r);
+
+/* A STRIDED or PERMUTE subscript as whole vectors of `width` elements and the place of each lane in
+ * them. */
+enum { WINDOW_VECTORS = 8 };
+enum window_fit {
+    WINDOW_WHOLE, /* as planned */
+    WINDOW_SHORT, /* the span is less than a vector, and no more than it may be read */
+    WINDOW_FAR    /* more than WINDOW_VECTORS */
+};
+struct window {
+    int64_t first; /* the lowest element, from base; sel counts from it */
+    int span, sel[64];
+    int n;                             /* vectors; WHOLE only, as what follows */
+    int64_t start[WINDOW_VECTORS + 1]; /* of each, from base */
+    uint8_t vector[64], lane[64];      /* where each lane is */
+};
+/* first, span and sel only. */
+void window_lanes(const struct access_info *a, int lanes, struct window *w);
+/* `at`: the statement that reads. */
+enum window_fit window_plan(struct reach *r, const struct stmt *at, const struct tensor *t,
+                            const struct access_info *a, int lanes, int width, struct window *w);
 
 #endif

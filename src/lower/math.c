@@ -30,6 +30,7 @@ struct m {
     struct ir *ir;
     struct type t, i; /* the float type and the integer type of its width */
     bool wide;        /* f64 */
+    bool fma;         /* a*b + c will be rounded once */
 };
 
 typedef const struct expr *E; /* inside this file formulas are long enough */
@@ -75,32 +76,42 @@ static bool real_of(E e, double *out)
     return e->op == OP_REAL;
 }
 
-/* max(min(v, hi), lo) or min(max(v, lo), hi) with both within -limit..limit. */
-static bool clamped_within(E x, double limit)
+/* The largest |x| that x itself says it can have: max(min(v, hi), lo) or min(max(v, lo), hi). */
+static double most_of(E x)
 {
     double a = 0, b = 0;
-    if (x->op != OP_MIN && x->op != OP_MAX) return false;
+    if (x->op != OP_MIN && x->op != OP_MAX) return INFINITY;
     E inner = real_of(x->a[1], &a) ? x->a[0] : x->a[1];
-    if (!real_of(x->a[1], &a) && !real_of(x->a[0], &a)) return false;
-    if (inner->op != (x->op == OP_MIN ? OP_MAX : OP_MIN)) return false;
-    if (!real_of(inner->a[1], &b) && !real_of(inner->a[0], &b)) return false;
-    return fabs(a) <= limit && fabs(b) <= limit;
+    if (!real_of(x->a[1], &a) && !real_of(x->a[0], &a)) return INFINITY;
+    if (inner->op != (x->op == OP_MIN ? OP_MAX : OP_MIN)) return INFINITY;
+    if (!real_of(inner->a[1], &b) && !real_of(inner->a[0], &b)) return INFINITY;
+    return fmax(fabs(a), fabs(b));
+}
+
+/* x - k ln2. One step where k is small and its product is not rounded; else ln2 is taken in two
+ * parts, of which the first times k is exact. */
+static E without_powers(const struct m *m, E x, E k, double most)
+{
+    if (m->fma && !m->wide && most <= 8) return sub(m, x, mul(m, k, num(m, 0.6931471805599453)));
+    return sub(m, sub(m, x, mul(m, k, num(m, ln2_hi(m)))), mul(m, k, num(m, ln2_lo(m))));
 }
 
 /* x = k ln2 + r; e^x = 2^k e^r. 2^k is applied in two halves, so that results near the ends of the
- * range overflow and underflow by rounding, not by a wrapped exponent. */
+ * range overflow and underflow by rounding, not by a wrapped exponent; in one where the operator
+ * itself clamps x so that 2^k is a normal number. */
 static E expand_exp(const struct m *m, E x)
 {
-    double top = m->wide ? 720 : 95, bottom = m->wide ? -760 : -110;
-    bool tame =
-        clamped_within(x, m->wide ? 700 : 87); /* by the operator itself: 2^k is a normal number */
+    double top = m->wide ? 720 : 95, bottom = m->wide ? -760 : -110, most = most_of(x);
+    bool tame = most <= (m->wide ? 700 : 87);
     if (!tame) x = bin(m, OP_MAX, bin(m, OP_MIN, x, num(m, top)), num(m, bottom));
     E magic = num(m, m->wide ? 0x1.8p52
                              : 0x1.8p23); /* adding it leaves the nearest integer in the low bits */
     E t = add(m, mul(m, x, num(m, 1.4426950408889634)), magic), k = sub(m, t, magic);
-    E r = sub(m, sub(m, x, mul(m, k, num(m, ln2_hi(m)))), mul(m, k, num(m, ln2_lo(m))));
+    E r = without_powers(m, x, k, most), one = num(m, 1);
     E p = horner(m, m->wide ? &poly_exp_f64 : &poly_exp_f32, r);
-    E y = add(m, add(m, r, mul(m, mul(m, r, r), p)), num(m, 1));
+    /* Fused products are exact: an operation less. Others lose half a digit more that way. */
+    E y = m->fma ? add(m, mul(m, add(m, mul(m, p, r), one), r), one)
+                 : add(m, add(m, r, mul(m, mul(m, r, r), p)), one);
     /* Then k is added to y's exponent; the shift drops what magic has above it. */
     E up = bin(m, OP_SHL, bits(m, t), whole(m, m->wide ? 52 : 23));
     if (tame) return from_bits(m, bin(m, OP_ADD, bits(m, y), up));
@@ -212,13 +223,13 @@ static E expand(const struct m *m, enum op op, E x)
     }
 }
 
-const struct expr *math_expand(struct ir *ir, const struct expr *e, bool precise)
+static E math_expand(const struct low *l, E e)
 {
-    if (e->op < OP_EXP || e->op > OP_COS) return NULL;
+    struct ir *ir = l->ir;
     int lanes = e->type.lanes;
     bool narrow = e->type.dtype == TYPE_F16 || e->type.dtype == TYPE_BF16;
-    bool wide = e->type.dtype == TYPE_F64 || precise || e->op == OP_SIN || e->op == OP_COS;
-    struct m m = {.ir = ir, .wide = wide};
+    bool wide = e->type.dtype == TYPE_F64 || l->naive || e->op == OP_SIN || e->op == OP_COS;
+    struct m m = {.ir = ir, .wide = wide, .fma = l->t->fma && !l->naive};
     m.t = type_vec(wide ? TYPE_F64 : TYPE_F32, lanes);
     m.i = type_vec(wide ? TYPE_S64 : TYPE_S32, lanes);
     E x = expr_cast(ir, m.t, CAST_PLAIN, e->a[0]);
@@ -280,8 +291,8 @@ static const struct expr *share_node(struct share *s, const struct expr *e)
 
 static const struct expr *expand_node(struct ir *ir, const struct expr *e, void *ctx)
 {
-    const struct low *l = ctx;
-    return math_expand(ir, e, l->naive);
+    (void)ir;
+    return e->op >= OP_EXP && e->op <= OP_COS ? math_expand(ctx, e) : NULL;
 }
 
 static void note_math(const struct expr *e, void *ctx)

@@ -41,6 +41,20 @@ const struct expr *lanes_make(struct ir *ir, const struct expr *base, const int6
     return sum ? expr_binary(ir, OP_ADD, first, sum) : first;
 }
 
+/* A table read where it holds one number only. */
+static const struct expr *pick_constant(struct lanes_pick *p, const struct expr *e)
+{
+    const struct tensor *t = e->u.tensor;
+    const struct expr *base = NULL;
+    int64_t off[LANES_MAX], at = 0;
+    if (e->op != OP_LOAD || t->scope != SCOPE_TABLE || e->n != 1) return NULL;
+    if (!lanes_of(p->ir, e->a[0], &base, off) || !expr_is_int(base, &at)) return NULL;
+    double v = t->table[at + off[p->lane[0]]];
+    for (int k = 1; k < p->n; k++)
+        if (t->table[at + off[p->lane[k]]] != v) return NULL;
+    return expr_const(p->ir, type_vec((enum dtype)t->type.dtype, p->n), v);
+}
+
 static const struct expr *pick_node(struct lanes_pick *p, const struct expr *e)
 {
     struct ir *ir = p->ir;
@@ -53,6 +67,8 @@ static const struct expr *pick_node(struct lanes_pick *p, const struct expr *e)
     }
     bool opaque = e->n == 0 || e->op == OP_RAMP;
     if (opaque || (e->op == OP_LOAD && e->u.tensor->scope == SCOPE_REG)) return NULL;
+    const struct expr *constant = pick_constant(p, e);
+    if (constant) return constant;
     for (int i = 0; i < e->n; i++)
         if (!(a[i] = lanes_pick(p, e->a[i]))) return NULL;
     return expr_with(ir, e, a);

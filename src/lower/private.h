@@ -119,11 +119,6 @@ struct env *env_near(struct low *l, struct near *near, const struct stmt *s);
 /* Drops what the environment proves from every IF and guarded load. */
 void prove_guards(struct low *l);
 
-/* ---- math: math.c ---------------------------------------------------------------------------- */
-
-/* The expansion of EXP..COS, any lanes; NULL for another operator. precise: f32 by way of f64. */
-const struct expr *math_expand(struct ir *ir, const struct expr *e, bool precise);
-
 /* ---- counting: count.c ----------------------------------------------------------------------- */
 
 double count_flops(const struct nest *n, const int64_t *dyn);

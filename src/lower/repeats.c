@@ -14,6 +14,8 @@
  * Invariants: lanes count as equal only if every leaf is: the same address, the same scalar. The
  * number of classes is a power of two of at least 4, at most half the lanes, and both subscripts
  * can be said (lanes_make); else the parts are tried. */
+#include <string.h>
+
 #include "base/vec.h"
 #include "lower/private.h"
 
@@ -33,6 +35,9 @@ struct repeats {
     struct lanes_pick pick;
     struct stmt *outer; /* the first ALLOC, NULL: none yet */
     struct stmt *inner; /* the block in the last one */
+    int taken;          /* values taken out */
+    struct classes last; /* of the last one */
+    bool alike;          /* all of them have those */
 };
 
 /* ---- which lanes are equal ------------------------------------------------------------------- */
@@ -129,26 +134,146 @@ static void pick_classes(struct lanes_pick *p, const struct classes *c, int lane
     if (!same) memo_clear(&p->memo);
 }
 
-/* An array with the value, each number once; the load that puts them in place. NULL: no way. */
-static const struct expr *once(struct repeats *r, const struct expr *e, const struct classes *c)
+/* Another order of the classes: block by block of 128 bits, first those of the first register's
+ * block, then of the second's, .. so that collecting k registers into one and putting each number
+ * back in place moves nothing from block to block: every machine interleaves faster than it
+ * permutes. False: the classes are not spread evenly over the blocks. */
+static bool order_by_blocks(struct repeats *r, const struct expr *e, struct classes *c)
+{
+    int lanes = e->type.lanes, bits = (int)dtype_bits((enum dtype)e->type.dtype), k = lanes / c->n;
+    int wide = r->l->t->vector_bits / bits, block = 128 / bits, each = block / k, n = 0;
+    int to[LANES_MAX];
+    if (each == 0 || block * bits != 128 || lanes % (wide * k) || each * k != block) return false;
+    for (int i = 0; i < c->n; i++) to[i] = -1;
+    for (int g = 0; g < lanes; g += wide * k) {
+        for (int b = 0; b < wide; b += block) {
+            for (int s = 0; s < k; s++) {
+                int first = n;
+                for (int i = g + s * wide + b; i < g + s * wide + b + block; i++) {
+                    if (to[c->of[i]] >= 0 && to[c->of[i]] < first) return false;
+                    if (to[c->of[i]] < 0) to[c->of[i]] = n++;
+                }
+                if (n != first + each) return false;
+            }
+        }
+    }
+    for (int i = 0; i < lanes; i++) c->of[i] = (uint8_t)to[c->of[i]];
+    return true;
+}
+
+static void note_plain_load(const struct expr *e, void *ctx)
+{
+    int64_t stride = 0;
+    if (e->op != OP_LOAD || e->type.lanes == 1 || e->a[0]->op != OP_RAMP) return;
+    *(bool *)ctx |= expr_is_int(e->a[0]->a[1], &stride) && stride == 1;
+}
+
+/* The value with one lane a class: in the order of appearance if memory has them in that order. */
+static const struct expr *pick_once(struct repeats *r, const struct expr *e, struct classes *c)
+{
+    bool plain = false;
+    struct classes blocks = *c;
+    pick_classes(&r->pick, c, e->type.lanes);
+    const struct expr *value = lanes_pick(&r->pick, e);
+    if (value) expr_walk(value, note_plain_load, &plain);
+    if (!value || plain || !order_by_blocks(r, e, &blocks)) return value;
+    pick_classes(&r->pick, &blocks, e->type.lanes);
+    const struct expr *better = lanes_pick(&r->pick, e);
+    if (!better) return value;
+    *c = blocks;
+    return better;
+}
+
+/* A local array of n, and the block in which it lives. */
+static struct tensor *array(struct repeats *r, const char *kind, enum dtype d, int n)
 {
     struct ir *ir = r->l->ir;
-    int64_t place[LANES_MAX];
-    for (int i = 0; i < e->type.lanes; i++) place[i] = c->of[i];
-    pick_classes(&r->pick, c, e->type.lanes);
-    const struct expr *zero = expr_int(ir, 0), *back = lanes_make(ir, zero, place, e->type.lanes),
-                      *value = lanes_pick(&r->pick, e), *n = expr_int(ir, c->n);
-    if (!back || !value || value->type.lanes != c->n) return NULL;
-    const struct expr *at = expr_ramp(ir, zero, expr_int(ir, 1), c->n);
-    const char *name = arena_printf(ir->arena, "%s%s", r->name, fresh_suffix(r->l, "once"));
-    struct tensor *t = tensor_new(ir, name, type_of((enum dtype)e->type.dtype), SCOPE_STACK, 1, &n);
-    struct stmt *alloc = stmt_alloc(ir, t, NULL), *block = *stmt_body(alloc);
-    block_append(ir, block, stmt_store(ir, t, &at, value));
+    const char *name = arena_printf(ir->arena, "%s%s", r->name, fresh_suffix(r->l, kind));
+    const struct expr *extent = expr_int(ir, n);
+    struct tensor *t = tensor_new(ir, name, type_of(d), SCOPE_STACK, 1, &extent);
+    struct stmt *alloc = stmt_alloc(ir, t, NULL);
     if (r->inner)
         block_append(ir, r->inner, alloc);
     else
         r->outer = alloc;
-    r->inner = block;
+    r->inner = *stmt_body(alloc);
+    return t;
+}
+
+static void put(struct repeats *r, struct tensor *t, int at, const struct expr *value)
+{
+    struct ir *ir = r->l->ir;
+    const struct expr *to = expr_ramp(ir, expr_int(ir, at), expr_int(ir, 1), value->type.lanes);
+    block_append(ir, r->inner, stmt_store(ir, t, &to, value));
+}
+
+/* An array with the value, each number once; the load that puts them in place. NULL: no way. */
+static const struct expr *once(struct repeats *r, const struct expr *e, struct classes *c)
+{
+    struct ir *ir = r->l->ir;
+    int64_t place[LANES_MAX];
+    const struct expr *value = pick_once(r, e, c);
+    for (int i = 0; i < e->type.lanes; i++) place[i] = c->of[i];
+    const struct expr *zero = expr_int(ir, 0), *back = lanes_make(ir, zero, place, e->type.lanes);
+    if (!back || !value || value->type.lanes != c->n) return NULL;
+    r->alike = r->taken++ == 0 || (r->alike && memcmp(c, &r->last, sizeof *c) == 0);
+    r->last = *c;
+    struct tensor *t = array(r, "once", (enum dtype)e->type.dtype, c->n);
+    put(r, t, 0, value);
+    return expr_load(ir, t, &back, 1);
+}
+
+/* ---- half-way values stay short -------------------------------------------------------------- */
+
+/* The lanes of each class that are the rank-th of theirs, by class. False: classes differ in
+ * size. */
+static bool lanes_of_rank(const struct classes *c, int lanes, int rank, int *lane)
+{
+    int seen[LANES_MAX] = {0}, found = 0;
+    for (int i = 0; i < lanes; i++) {
+        if (seen[c->of[i]]++ != rank) continue;
+        lane[c->of[i]] = i;
+        found++;
+    }
+    return found == c->n;
+}
+
+struct others {
+    struct repeats *r;
+    bool many;
+};
+
+static void note_other_load(const struct expr *e, void *ctx)
+{
+    struct others *o = ctx;
+    if ((e->op != OP_LOAD && e->op != OP_LOADC) || e->type.lanes == 1) return;
+    if (e->u.tensor->scope == SCOPE_STACK || e->u.tensor->scope == SCOPE_TABLE) return;
+    o->many |= classes_of(o->r, e).n > LANES_LEAST;
+}
+
+/* What is left reads several values that were taken out, and puts each back in place: it is cheaper
+ * to compute it for the first lane of every class, for the second, .., and to place the results. */
+static const struct expr *by_rank(struct repeats *r, const struct expr *e)
+{
+    struct ir *ir = r->l->ir;
+    int lanes = e->type.lanes, n = r->last.n, k = lanes / n;
+    struct others o = {.r = r};
+    const struct expr *part[LANES_MAX], *zero = expr_int(ir, 0);
+    int64_t place[LANES_MAX];
+    if (r->taken < 2 || !r->alike || e->op == OP_LOAD) return e;
+    expr_walk(e, note_other_load, &o);
+    for (int rank = 0; rank < k && !o.many; rank++) {
+        memo_clear(&r->pick.memo);
+        r->pick.n = n;
+        o.many = !lanes_of_rank(&r->last, lanes, rank, r->pick.lane);
+        part[rank] = o.many ? NULL : lanes_pick(&r->pick, e);
+        o.many |= !part[rank];
+        for (int j = 0; j < n && !o.many; j++) place[r->pick.lane[j]] = rank * n + j;
+    }
+    const struct expr *back = o.many ? NULL : lanes_make(ir, zero, place, lanes);
+    if (!back) return e;
+    struct tensor *t = array(r, "part", (enum dtype)e->type.dtype, lanes);
+    for (int rank = 0; rank < k; rank++) put(r, t, rank * n, part[rank]);
     return expr_load(ir, t, &back, 1);
 }
 
@@ -181,7 +306,7 @@ static struct stmt *repeats_stmt(struct low *l, struct stmt *s, void *ctx)
         return s;
     if (s->u.store.value->type.lanes > LANES_MAX) return s;
     struct repeats r = {.l = l, .name = s->u.store.tensor->name, .pick = {.ir = l->ir}};
-    s->u.store.value = take_out(&r, s->u.store.value);
+    s->u.store.value = by_rank(&r, take_out(&r, s->u.store.value));
     memo_fini(&r.known);
     memo_fini(&r.to);
     memo_fini(&r.pick.memo);

@@ -423,5 +423,5 @@ void derive_text(const struct derive *d, const char *algorithm, struct buf *b)
         write_host(&w, i);
     }
     buf_puts(b, "\nknob MS in off on\nknob AD in plain hoist\nknob LS in off on\n"
-                "codegen misched={MS} addr={AD} lsr={LS}\n");
+                "knob OR in source list\ncodegen misched={MS} addr={AD} lsr={LS} order={OR}\n");
 }

@@ -151,6 +151,9 @@ void case_casts(enum dtype d, int lanes, int part, struct buf *out)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
+/* Two of four: of the window's two halves. */
+#define LOW "(ramp(0, 1, 16) / splat(2, 16) * splat(4, 16) + ramp(0, 1, 16) % splat(2, 16))"
+
 const char *const case_access[] = {
     /* masked tail: 37 elements in blocks of 16 */
     "nest t\nin     x: f32[37]\nout    y: f32[37]\nfor i in 0..3\n  if ramp(i * 16, 1, 16) < "
@@ -174,6 +177,22 @@ const char *const case_access[] = {
     "nest t\nin     x: f32[62]\nout    y: f32[32]\nfor i in 0..2\n  y[ramp(i * 16, 1, 16)] = "
     "x[splat(i * 32, 16) + (ramp(0, 1, 16) / splat(2, 16) * splat(4, 16) + ramp(0, 1, 16) % "
     "splat(2, 16))]\n",
+    /* neighbours: together they are whole vectors, the last ends at the last element */
+    "nest t\nin     x: f32[64]\nout    y: f32[32]\nfor i in 0..2\n  y[ramp(i * 16, 1, 16)] = "
+    "x[splat(i * 32, 16) + " LOW "] - x[splat(i * 32 + 2, 16) + " LOW "]\n",
+    /* the neighbour is read under a condition: the last window must end where it ends */
+    "nest t\nin     x: f32[62]\nout    y: f32[32]\nout    z: f32[32]\nfor i in 0..2\n"
+    "  y[ramp(i * 16, 1, 16)] = x[splat(i * 32, 16) + " LOW "]\n  if i < 1\n"
+    "    z[ramp(i * 16, 1, 16)] = x[splat(i * 32 + 2, 16) + " LOW "]\n",
+    /* .. by a loop that does not run, in a guarded load */
+    "nest t\nin     x: f32[62]\nout    y: f32[32]\nout    z: f32[32]\nfor i in 0..2\n"
+    "  y[ramp(i * 16, 1, 16)] = x[splat(i * 32, 16) + " LOW "] + (x[splat(i * 32 + 2, 16) + " LOW "] if i < "
+    "1 else splat(3.0, 16))\n  for j in 0..1 - i\n"
+    "    z[ramp(i * 16, 1, 16)] = x[splat(i * 32 + 2, 16) + " LOW "] + splat(cast(f32, j), 16)\n",
+    /* three taps of stride 2: the first two share their vectors */
+    "nest t\nin     x: f32[65]\nout    y: f32[32]\nfor i in 0..2\n  y[ramp(i * 16, 1, 16)] = "
+    "x[ramp(i * 32, 2, 16)] + x[ramp(i * 32 + 1, 2, 16)] * splat(2.0, 16) - x[ramp(i * 32 + 2, 2, "
+    "16)]\n",
     /* halves of an array put in place, and a table's values as literals */
     "nest t\nin     x: f32[16]\nout    y: f32[32]\ntable  k: f32[4] = {0.25, 1, -2, 3}\n"
     "alloc stack s: f32[16]\n  s[ramp(0, 1, 16)] = x[ramp(0, 1, 16)] + splat(1.0, 16)\n"

@@ -56,14 +56,15 @@ START_TEST(tile_14x2_has_no_spill)
     matmul_text(&b, 28, 64, 40, 14, 2);
     buf_init(&s, 1 << 20);
     for (int hoist = 0; hoist < 2; hoist++) {
-        for (int misched = 0; misched < 2; misched++) {
-            struct codegen_options o = {.misched = misched, .addr_hoist = hoist, .s = &s};
+        for (int misched = 0; misched < 3; misched++) { /* off, on, ordered by ourselves */
+            struct codegen_options o = {
+                .misched = misched == 1, .list = misched == 2, .addr_hoist = hoist, .s = &s};
             buf_reset(&s);
             cgrun_open(&r, b.p);
             ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
             int fma = 0;
             for (const char *p = s.p; (p = strstr(p, "vfmadd")); p++) fma++;
-            if (!misched)
+            if (misched != 1)
                 ck_assert_msg(r.art.vector_stack_refs == 0, "%d spills\n%s",
                               r.art.vector_stack_refs, s.p);
             ck_assert_int_eq(fma, 28);
@@ -97,6 +98,57 @@ START_TEST(same_kernel_same_bytes)
     cgrun_close(&r);
     cgrun_close(&q);
     buf_fini(&b);
+}
+END_TEST
+
+/* Four vectors, each raised to a high power by a chain of products: one after the other, or side by
+ * side. Where the last product of the first chain stands among all of them. */
+static int first_chain_ends(bool list)
+{
+    struct buf b, s;
+    struct cgrun r;
+    buf_init(&b, 1 << 16);
+    buf_init(&s, 1 << 20);
+    buf_puts(&b, "nest t\nin     x: f32[64]\nout    y: f32[64]\n");
+    for (int i = 0; i < 4; i++) {
+        buf_printf(&b, "y[ramp(%d, 1, 16)] = ", i * 16);
+        for (int k = 0; k < 7; k++) buf_printf(&b, "(x[ramp(%d, 1, 16)] * ", i * 16);
+        buf_printf(&b, "x[ramp(%d, 1, 16)]%s\n", i * 16, ")))))))");
+    }
+    struct codegen_options o = {.list = list, .ll = &s};
+    cgrun_open(&r, b.p);
+    ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
+    cgrun_fill(&r, CGRUN_SMALL, 3);
+    ck_assert_int_eq(cgrun_check(&r, NULL), 0);
+    cgrun_close(&r);
+    int products = 0, ends = 0, chain = 0;
+    char last[32] = "";
+    for (const char *p = s.p; (p = strstr(p, " = fmul ")); p++) {
+        const char *name = p;
+        while (name[-1] != ' ') name--;
+        char first[32] = "";
+        sscanf(strstr(p, "> ") + 2, "%31[^,]", first);
+        products++;
+        char operands[128];
+        snprintf(operands, sizeof operands, "%.120s", p);
+        operands[strcspn(operands, "\n")] = 0;
+        if (chain == 0 || strstr(operands, last)) {
+            chain++;
+            snprintf(last, sizeof last, "%.*s", (int)(p - name), name);
+            if (chain == 7) ends = products;
+        }
+    }
+    ck_assert_int_eq(products, 28);
+    ck_assert_int_eq(chain >= 7, 1);
+    buf_fini(&b);
+    buf_fini(&s);
+    return ends;
+}
+
+START_TEST(list_order_goes_side_by_side)
+{
+    ck_assert_int_eq(first_chain_ends(false), 7);
+    ck_assert_int_ge(first_chain_ends(true), 25);
 }
 END_TEST
 
@@ -347,6 +399,7 @@ static Suite *suite(void)
     tcase_add_test(tile, tile_14x2_has_no_spill);
     tcase_add_test(tile, same_kernel_same_bytes);
     tcase_add_test(tile, switches_have_an_effect);
+    tcase_add_test(tile, list_order_goes_side_by_side);
     suite_add_tcase(s, tile);
     TCase *ops = tcase_create("ops");
     tcase_set_timeout(ops, 60);

@@ -56,6 +56,85 @@ START_TEST(access_classes)
 }
 END_TEST
 
+/* ---- windows --------------------------------------------------------------------------------- */
+
+/* The plan for x[SUBSCRIPT of 8 lanes] in the first store of `for i`, beside the statements in
+ * `more`. */
+static enum window_fit plan(const char *subscript, const char *more, struct window *w)
+{
+    struct ir *ir = ir_new();
+    char text[1024];
+    snprintf(text, sizeof text,
+             "nest t\nin     x: f32[4096]\nout    y: f32[64]\nfor i in 0..4\n  "
+             "y[ramp(0, 1, 8)] = x[%s]\n%s",
+             subscript, more);
+    struct stmt *s = nest_loop(lower_parse(ir, text), "i")->u.loop.body;
+    while (s->kind == ST_BLOCK) s = s->u.block.p[0];
+    struct access_info a;
+    struct reach r = {.ir = ir};
+    access_classify(ir, s->u.store.value->a[0], &a);
+    enum window_fit fit = window_plan(&r, s, s->u.store.value->u.tensor, &a, 8, 8, w);
+    reach_fini(&r);
+    ir_free(ir);
+    return fit;
+}
+
+#define PAIRS(base) "splat(" base ", 8) + (ramp(0, 1, 8) / splat(2, 8) * splat(4, 8) + ramp(0, 1, 8) % splat(2, 8))"
+
+START_TEST(windows)
+{
+    struct window w;
+    static const uint8_t vector[8] = {0, 0, 0, 0, 1, 1, 1, 1}, low[8] = {0, 1, 4, 5, 0, 1, 4, 5},
+                         high[8] = {2, 3, 6, 7, 2, 3, 6, 7}, late[8] = {0, 1, 4, 5, 2, 3, 6, 7};
+    /* alone it spans 14 elements: the second vector ends with the last of them */
+    ck_assert_int_eq(plan(PAIRS("i * 16"), "", &w), WINDOW_WHOLE);
+    ck_assert_int_eq(w.n, 2);
+    ck_assert_int_eq(w.start[0], 0);
+    ck_assert_int_eq(w.start[1], 6);
+    ck_assert_mem_eq(w.vector, vector, 8);
+    ck_assert_mem_eq(w.lane, late, 8);
+    /* with its neighbour 16 elements are read: both find theirs in the same two vectors */
+    const char *beside = "  y[ramp(8, 1, 8)] = x[" PAIRS("i * 16 + 2") "]\n";
+    ck_assert_int_eq(plan(PAIRS("i * 16"), beside, &w), WINDOW_WHOLE);
+    ck_assert_int_eq(w.n, 2);
+    ck_assert_int_eq(w.start[1], 8);
+    ck_assert_mem_eq(w.lane, low, 8);
+    beside = "  y[ramp(8, 1, 8)] = x[" PAIRS("i * 16") "]\n";
+    ck_assert_int_eq(plan(PAIRS("i * 16 + 2"), beside, &w), WINDOW_WHOLE);
+    ck_assert_int_eq(w.start[0], -2);
+    ck_assert_int_eq(w.start[1], 6);
+    ck_assert_mem_eq(w.vector, vector, 8);
+    ck_assert_mem_eq(w.lane, high, 8);
+    /* what may not run, or is not the same place in every iteration, adds nothing */
+    static const char *const nothing[] = {
+        "  if i < 2\n    y[ramp(8, 1, 8)] = x[" PAIRS("i * 16 + 2") "]\n",
+        "  for j in 0..i\n    y[ramp(8, 1, 8)] = x[" PAIRS("i * 16 + 2") "]\n",
+        "  y[ramp(8, 1, 8)] = (x[" PAIRS("i * 16 + 2") "] if i < 2 else splat(0.0, 8))\n",
+        "  y[ramp(8, 1, 8)] = x[" PAIRS("i * 15 + 18") "]\n",
+    };
+    for (size_t k = 0; k < QN_COUNT(nothing); k++) {
+        ck_assert_int_eq(plan(PAIRS("i * 16"), nothing[k], &w), WINDOW_WHOLE);
+        ck_assert_msg(w.start[1] == 6, "case %zu: %lld", k, (long long)w.start[1]);
+    }
+    /* a vector is longer than the span: only where more may be read */
+    ck_assert_int_eq(plan("splat(i * 4, 8) + ramp(0, 1, 8) / splat(2, 8)", "", &w), WINDOW_SHORT);
+    ck_assert_int_eq(w.span, 4);
+    ck_assert_int_eq(plan("splat(i * 4, 8) + ramp(0, 1, 8) / splat(2, 8)",
+                          "  y[ramp(8, 1, 8)] = x[ramp(i * 4 - 4, 1, 8)]\n", &w),
+                     WINDOW_WHOLE);
+    ck_assert_int_eq(w.n, 1);
+    ck_assert_int_eq(w.start[0], -4);
+    ck_assert_int_eq(plan("splat(8, 8) + ramp(0, 1, 8) / splat(2, 8)", "", &w), WINDOW_WHOLE);
+    ck_assert_int_eq(w.start[0], 0);
+    /* backwards: base is lane 0, the window begins where it ends */
+    ck_assert_int_eq(plan("ramp(i + 70, -3, 8)", "", &w), WINDOW_WHOLE);
+    ck_assert_int_eq(w.first, -21);
+    ck_assert_int_eq(w.sel[0], 21);
+    ck_assert_int_eq(w.n, 3);
+    ck_assert_int_eq(w.start[2], -7);
+}
+END_TEST
+
 START_TEST(strided_and_permuted)
 {
     lower_both("nest perm\n"
@@ -385,6 +464,7 @@ int main(void)
     TCase *t = tcase_create("lower_mem");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, access_classes);
+    tcase_add_test(t, windows);
     tcase_add_test(t, strided_and_permuted);
     tcase_add_test(t, layouts);
     tcase_add_test(t, scratch_overlay);

@@ -433,6 +433,46 @@ START_TEST(golden_repeats)
 }
 END_TEST
 
+/* What two registers of four pairs have in common comes to one register block by block of four, and
+ * goes back without leaving its block. Two values taken out: what is left of the expression stays
+ * short too, and the results are placed. */
+START_TEST(golden_repeats_blocks)
+{
+    const char *text = "nest boxes\n"
+                       "in     x: f32[40, 4]\n"
+                       "out    y: f32[40, 4]\n"
+                       "table  s: f32[4] = {-1, -1, 1, 1}\n"
+                       "stage y\n"
+                       "  for no in 0..5\n"
+                       "    for l in 0..32 vector\n"
+                       "      y[no * 8 + l / 4, l % 4] = exp(x[no * 8 + l / 4, l % 2]) + exp(x[no * 8 "
+                       "+ l / 4, l % 2 + 2]) * s[l % 4]\n";
+    golden("repeats", text,
+           "nest boxes\n"
+           "in     x: f32[160]\n"
+           "out    y: f32[160]\n"
+           "table  s: f32[4] = {-1, -1, 1, 1}\n"
+           "for no in 0..5\n"
+           "  alloc stack y.once0: f32[16]\n"
+           "    y.once0[ramp(0, 1, 16)] = exp(x[splat(no * 32, 16) + (ramp(0, 1, 16) % "
+           "splat(2, 16) + ramp(0, 1, 16) / splat(2, 16) % splat(2, 16) * splat(16, 16) + "
+           "ramp(0, 1, 16) / splat(4, 16) * splat(4, 16))])\n"
+           "    alloc stack y.once1: f32[16]\n"
+           "      y.once1[ramp(0, 1, 16)] = exp(x[splat(no * 32 + 2, 16) + (ramp(0, 1, "
+           "16) % splat(2, 16) + ramp(0, 1, 16) / splat(2, 16) % splat(2, 16) * splat(16, "
+           "16) + ramp(0, 1, 16) / splat(4, 16) * splat(4, 16))])\n"
+           "      alloc stack y.part2: f32[32]\n"
+           "        y.part2[ramp(0, 1, 16)] = y.once0[ramp(0, 1, 16)] + y.once1[ramp(0, "
+           "1, 16)] * splat(-1.0, 16)\n"
+           "        y.part2[ramp(16, 1, 16)] = y.once0[ramp(0, 1, 16)] + y.once1[ramp(0, "
+           "1, 16)]\n"
+           "        y[ramp(no * 32, 1, 32)] = y.part2[ramp(0, 1, 32) % splat(2, 32) + "
+           "ramp(0, 1, 32) / splat(2, 32) % splat(2, 32) * splat(16, 32) + ramp(0, 1, 32) "
+           "/ splat(4, 32) % splat(4, 32) * splat(4, 32) + ramp(0, 1, 32) / splat(16, 32) "
+           "* splat(2, 32)]\n");
+}
+END_TEST
+
 /* Lanes that repeat in no pattern of bits stay as they are. */
 START_TEST(golden_repeats_not)
 {
@@ -551,6 +591,7 @@ int main(void)
     tcase_add_test(t, golden_mask);
     tcase_add_test(t, golden_mask_inside);
     tcase_add_test(t, golden_repeats);
+    tcase_add_test(t, golden_repeats_blocks);
     tcase_add_test(t, golden_repeats_not);
     tcase_add_test(t, golden_cut);
     tcase_add_test(t, golden_cut_mask);
