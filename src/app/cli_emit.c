@@ -166,7 +166,7 @@ enum rc emission_of(struct work *w, struct emission *out, struct err *e)
     bool recorded = strcmp(rung, "exact") == 0;
     *out = (struct emission){
         .task = w->task->token,
-        .op_text = strchr(w->task->spelled, '/') ? w->op_text : NULL,
+        .op_text = w->task->own ? w->op_text : NULL,
         .target = w->s->target->name,
         .form = o->form ? o->form : "vector",
         .prefix = o->prefix ? o->prefix : "",

@@ -189,6 +189,7 @@ static void job_open(struct job *j, const struct kernel *k, const struct target 
     c->reach.ir = c->ir;
     c->e = e;
     c->addr_hoist = o->addr_hoist;
+    c->want_stream = o->stream;
     c->table = ARENA_ARRAY(c->ir->arena, LLVMValueRef, c->ir->next_tensor + 1);
     cg_types(c);
     cg_facts_of_target(c, t);

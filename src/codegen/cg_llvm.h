@@ -9,6 +9,8 @@
  *   par.3(arg, i, worker)                            unpacks arg, calls
  *   par.3.body(...)                                  the body of a PARALLEL loop
  *
+ * `codegen stores=stream` on x86 makes the body twice: kernel.stream is called where every result is
+ * aligned to a vector.
  * Value forms in registers: f16 and bf16 are f32 holding a value of the narrow type; s4 u4 are i4;
  * b1 is i1. In memory: 16-bit patterns, bytes, bytes.
  * Scopes: a scope is a region of the control flow graph that its first block dominates; a memoised
@@ -55,6 +57,7 @@ struct cg_fn {
     uint32_t serial; /* of this function */
     uint32_t scope;  /* current */
     bool parallel;   /* body of a PARALLEL loop */
+    bool streamed;   /* it has stored past the caches */
 };
 
 enum { CG_ADDR_HOIST = 1 };
@@ -71,6 +74,7 @@ struct cg {
     struct reach reach;
     const struct stmt *at; /* being written */
     bool addr_hoist, packing; /* packing: writing the pack entry */
+    bool want_stream, stream; /* stream: the body being written may store past the caches */
     bool native_round, native_half, x86;
     struct cg_fn *fn;
     struct cg_memo *memo;   /* by expression id */
@@ -92,6 +96,8 @@ void cg_scope_push(struct cg *c, uint32_t *saved);
 void cg_scope_pop(struct cg *c, uint32_t saved);
 
 void cg_stmt(struct cg *c, struct stmt *s);
+/* return; what was stored past the caches is seen by whoever learns that this function is done. */
+void cg_return(struct cg *c);
 struct cg_fn *cg_fn_open(struct cg *c, LLVMValueRef fn);
 void cg_fn_close(struct cg *c, struct cg_fn *outer);
 void cg_fn_attrs(struct cg *c, LLVMValueRef fn);

@@ -102,6 +102,12 @@ void cg_fn_close(struct cg *c, struct cg_fn *outer)
     c->fn = outer;
 }
 
+void cg_return(struct cg *c)
+{
+    if (c->fn->streamed && c->x86) cg_call(c, "llvm.x86.sse.sfence", NULL, 0, NULL, 0);
+    LLVMBuildRetVoid(c->b);
+}
+
 /* ---- statements ------------------------------------------------------------------------------ */
 
 static void bind(struct cg *c, const struct var *v, LLVMValueRef value)
@@ -328,7 +334,7 @@ static void entry_body(struct cg *c, LLVMValueRef fn, struct stmt *body, const b
     c->fn->scratch = LLVMGetParam(fn, at++);
     c->fn->par = LLVMGetParam(fn, at);
     cg_stmt(c, body);
-    LLVMBuildRetVoid(c->b);
+    cg_return(c);
     cg_fn_close(c, NULL);
 }
 
@@ -376,6 +382,48 @@ static void load_args(struct cg *c, struct entry_args *a, const bool *used)
     }
 }
 
+static LLVMValueRef declare_body(struct cg *c, const char *name, const char *what, LLVMTypeRef type)
+{
+    char full[40];
+    snprintf(full, sizeof full, "%s.%s", name, what);
+    LLVMValueRef fn = LLVMAddFunction(c->mod, full, type);
+    LLVMSetLinkage(fn, LLVMInternalLinkage);
+    return fn;
+}
+
+/* Every result starts at a multiple of a vector. */
+static LLVMValueRef results_aligned(struct cg *c, const struct entry_args *a, const bool *used)
+{
+    LLVMValueRef bits = LLVMConstInt(c->i64, 0, 0);
+    int k = 0;
+    for (int i = 0; i < c->k->nest->ntensor; i++) {
+        const struct tensor *t = c->k->nest->tensor[i];
+        if (!is_buffer(t) || !used[t->id]) continue;
+        if (t->scope == SCOPE_OUT)
+            bits = LLVMBuildOr(c->b, bits, LLVMBuildPtrToInt(c->b, a->args[k], c->i64, ""), "");
+        k++;
+    }
+    LLVMValueRef low = LLVMConstInt(c->i64, (unsigned)(c->t->vector_bits / 8 - 1), 0);
+    return LLVMBuildICmp(c->b, LLVMIntEQ, LLVMBuildAnd(c->b, bits, low, ""),
+                         LLVMConstInt(c->i64, 0, 0), "");
+}
+
+static void call_and_return(struct cg *c, struct entry_args *a, LLVMTypeRef type, LLVMValueRef fn)
+{
+    LLVMBuildCall2(c->b, type, fn, a->args, (unsigned)a->n, "");
+    LLVMBuildRet(c->b, LLVMConstInt(c->i32, 0, 0));
+}
+
+static void write_body(struct cg *c, LLVMValueRef fn, struct stmt *body, const bool *used,
+                       bool stream)
+{
+    c->stream = stream;
+    c->env = env_new(c->ir);
+    for (int i = 0; i < c->k->nest->ndyn; i++)
+        env_put(c->env, c->k->nest->dyn[i], expr_int(c->ir, 0), expr_int(c->ir, INT64_MAX));
+    entry_body(c, fn, body, used);
+}
+
 /* int32_t NAME(void *const *buf, const int64_t *dyn, void *scratch, const struct par *par) */
 void cg_entry(struct cg *c, const char *name, struct stmt *body, bool packing)
 {
@@ -390,11 +438,10 @@ void cg_entry(struct cg *c, const char *name, struct stmt *body, bool packing)
                            .types = ARENA_ARRAY(c->ir->arena, LLVMTypeRef, most)};
     for (int i = 0; i < 4; i++) a.v[i] = LLVMGetParam(fn, (unsigned)i);
     load_args(c, &a, used);
-    char body_name[32];
-    snprintf(body_name, sizeof body_name, "%s.body", name);
     LLVMTypeRef type = LLVMFunctionType(c->void_, a.types, (unsigned)a.n, 0);
-    LLVMValueRef inner = LLVMAddFunction(c->mod, body_name, type);
-    LLVMSetLinkage(inner, LLVMInternalLinkage);
+    bool stream = c->want_stream && !packing, checked = stream && c->x86;
+    LLVMValueRef plain = declare_body(c, name, "body", type),
+                 past = checked ? declare_body(c, name, "stream", type) : NULL;
     if (a.bad) {
         LLVMBasicBlockRef bad = LLVMAppendBasicBlockInContext(c->ctx, fn, "bad"),
                           good = LLVMAppendBasicBlockInContext(c->ctx, fn, "good");
@@ -403,11 +450,16 @@ void cg_entry(struct cg *c, const char *name, struct stmt *body, bool packing)
         LLVMBuildRet(c->b, LLVMConstInt(c->i32, 1, 0));
         LLVMPositionBuilderAtEnd(c->b, good);
     }
-    LLVMBuildCall2(c->b, type, inner, a.args, (unsigned)a.n, "");
-    LLVMBuildRet(c->b, LLVMConstInt(c->i32, 0, 0));
+    if (checked) {
+        LLVMBasicBlockRef yes = LLVMAppendBasicBlockInContext(c->ctx, fn, "aligned"),
+                          no = LLVMAppendBasicBlockInContext(c->ctx, fn, "unaligned");
+        LLVMBuildCondBr(c->b, results_aligned(c, &a, used), yes, no);
+        LLVMPositionBuilderAtEnd(c->b, yes);
+        call_and_return(c, &a, type, past);
+        LLVMPositionBuilderAtEnd(c->b, no);
+    }
+    call_and_return(c, &a, type, plain);
     c->packing = packing;
-    c->env = env_new(c->ir);
-    for (int i = 0; i < c->k->nest->ndyn; i++)
-        env_put(c->env, c->k->nest->dyn[i], expr_int(c->ir, 0), expr_int(c->ir, INT64_MAX));
-    entry_body(c, inner, body, used);
+    if (checked) write_body(c, past, body, used, true);
+    write_body(c, plain, body, used, stream && !checked);
 }

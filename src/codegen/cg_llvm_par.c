@@ -99,7 +99,7 @@ static LLVMValueRef parallel_body(struct cg *c, struct stmt *s, const struct cg_
     c->fn->worker = LLVMGetParam(fn, n - 1);
     c->fn->var[s->u.loop.var->id] = LLVMGetParam(fn, n - 2);
     cg_stmt(c, s->u.loop.body);
-    LLVMBuildRetVoid(c->b);
+    cg_return(c);
     cg_fn_close(c, outer);
     LLVMPositionBuilderAtEnd(c->b, here);
     return fn;

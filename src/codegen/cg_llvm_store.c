@@ -3,7 +3,8 @@
  *   y[ramp(i*2, 2, 16)] = v   ->   sixteen element stores at displacements from one address
  *
  * Invariants: as in cg_llvm_mem.c; a permutation of one block is stored whole; lanes that a mask
- * excludes are not touched; scattered lanes are written in order. */
+ * excludes are not touched; scattered lanes are written in order; alignment beyond the element's is
+ * claimed only in a body whose caller has checked it. */
 #include "codegen/cg_llvm.h"
 
 enum { LANES_MAX = CG_LANES_MAX };
@@ -11,6 +12,31 @@ enum { LANES_MAX = CG_LANES_MAX };
 static void store_raw(struct cg *c, const struct tensor *t, LLVMValueRef v, LLVMValueRef p)
 {
     LLVMSetAlignment(LLVMBuildStore(c->b, v, p), cg_align(t));
+}
+
+/* Elements at multiples of `lanes` from the tensor's start. */
+static bool on_grid(const struct expr *at, int lanes)
+{
+    struct linear l;
+    if (!linear_of(at, &l) || l.c % lanes) return false;
+    for (int i = 0; i < l.n; i++)
+        if (l.coef[i] % lanes) return false;
+    return true;
+}
+
+/* A whole vector of a result, at its own alignment where the entry has seen that the result is
+ * aligned: past the caches. */
+static void store_result(struct cg *c, const struct tensor *t, const struct expr *at,
+                         LLVMValueRef v, LLVMValueRef p, int lanes)
+{
+    LLVMValueRef store = LLVMBuildStore(c->b, v, p);
+    int bytes = lanes * dtype_bytes((enum dtype)t->type.dtype);
+    LLVMSetAlignment(store, cg_align(t));
+    if (!c->stream || t->scope != SCOPE_OUT || bytes % 16 || !on_grid(at, lanes)) return;
+    LLVMValueRef one = LLVMConstInt(c->i32, 1, 0), node = LLVMMDNodeInContext(c->ctx, &one, 1);
+    LLVMSetMetadata(store, LLVMGetMDKindIDInContext(c->ctx, "nontemporal", 11), node);
+    if (c->x86) LLVMSetAlignment(store, (unsigned)i64_min(bytes, c->t->vector_bits / 8));
+    c->fn->streamed = true;
 }
 
 /* perm is a bijection of the lanes: the block is stored whole. */
@@ -70,7 +96,7 @@ static void store_vector(struct cg *c, const struct tensor *t, const struct expr
                                    LLVMConstVector(mask, (unsigned)lanes), "");
     }
     LLVMValueRef p = cg_address(c, t, a.base);
-    if (!c->failed) store_raw(c, t, v, p);
+    if (!c->failed) store_result(c, t, a.base, v, p, lanes);
 }
 
 static void store_masked(struct cg *c, const struct tensor *t, const struct expr *at,

@@ -31,6 +31,7 @@ void artefact_fini(struct artefact *a);
 #define CODEGEN_CHOICES(X)                                                                       \
     X(misched, "misched", "on", "off", "LLVM's machine scheduler")                               \
     X(list, "order", "list", "source", "list scheduling by ourselves, before LLVM")              \
+    X(stream, "stores", "stream", "cached", "whole vectors of results go past the caches")        \
     X(addr_hoist, "addr", "hoist", "plain", "address arithmetic moved out of loops by ourselves") \
     X(no_lsr, "lsr", "off", "on", "LLVM's loop strength reduction: a third of a large body's time")
 

@@ -1,7 +1,8 @@
 /* plan: which schedule spaces may be tried for a task.
  *
  *   conv2d, layout=nhwc  ->  schedules/conv2d/nhwc.sched (its `when` holds) for algorithm direct;
- *                            a derived space for each algorithm no file covers
+ *                            a derived space for each algorithm no file covers; only derived ones
+ *                            for a user's own operator, whatever its name
  *
  * Invariants: at least one space; files are read in name order: the plan is the same everywhere. */
 #include <stdio.h>
@@ -91,7 +92,7 @@ enum rc compile_plan(const struct task *task, const struct target *t, int thread
     struct algo algos[8];
     memset(out, 0, sizeof *out);
     compile_facts(task, t, threads, f);
-    enum rc rc = dir ? add_files(task, f, dir, out, e) : RC_OK;
+    enum rc rc = dir && !task->own ? add_files(task, f, dir, out, e) : RC_OK;
     int n = task_algorithms(task, algos, QN_COUNT(algos));
     for (int i = 0; i < n && i < (int)QN_COUNT(algos) && rc == RC_OK && out->n < PLAN_SPACES; i++) {
         if (covers(out, algos[i].name)) continue;

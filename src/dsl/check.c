@@ -70,7 +70,9 @@ static bool unknown_value(struct checker *c, const struct node *n)
     for (int i = 0; i < c->nhidden; i++)
         if (strcmp(c->local[i], n->name) == 0)
             return check_fail(c, n->line, n->col, "dsl.not_const",
-                              "'%s' is an index; this must be known with the task", n->name);
+                              "'%s' is an index; this must be known with the task (a choice "
+                              "for each element is select(condition, a, b))",
+                              n->name);
     for (int i = 0; i < c->nlocal; i++) names[count++] = c->local[i];
     for (int i = 0; i < c->op->nextent; i++) names[count++] = c->op->extent[i];
     for (int i = 0; i < c->nall; i++)

@@ -44,8 +44,8 @@ void operator_text(struct buf *b, const struct operator* op);
 
 /* ---- the library ----------------------------------------------------------------------------- */
 
-/* dir holds <op>/<op>.op (NULL: nothing is read). allow_paths: names such as ./my.op are opened;
- * only the command line sets it. Files are read on first use. */
+/* dir holds <op>/<op>.op (NULL: nothing is read). allow_paths: names such as ./my.op and my.op are
+ * opened; only the command line sets it. Files are read on first use. */
 enum rc op_lib_new(const char *dir, bool allow_paths, struct op_lib **out, struct err *e);
 void op_lib_free(struct op_lib *lib);
 /* Adds the operators of a text; a later one of the same name hides an earlier one. */
@@ -54,6 +54,9 @@ enum rc op_lib_add(struct op_lib *lib, const char *file, const char *text, size_
 /* By name, or by path where allowed. RC_INPUT task.unknown_op with "did you mean". */
 enum rc op_lib_find(struct op_lib *lib, const char *name, const struct operator** out,
                     struct err *e);
+/* It comes from a file named by the user and is not what the library has under its name: what is
+ * shipped for that name (schedules) is not for it. */
+bool op_lib_own(struct op_lib *lib, const struct operator* op);
 /* All names, sorted; owned by the library, valid until the next call. */
 const char *const *op_lib_names(struct op_lib *lib, int *n);
 
@@ -110,6 +113,7 @@ struct task {
     const char *token; /* canonical: op name, keys sorted, defaults and derived keys omitted */
     /* the same with the operator as typed (./my.op): what a user types again */
     const char *spelled;
+    bool own; /* op_lib_own */
     struct task_key *key;
     int nkey;
     struct task_tensor *tensor;

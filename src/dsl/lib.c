@@ -26,7 +26,11 @@ struct op_lib {
     size_t nfolder;
 };
 
-static bool is_path(const char *name) { return strchr(name, '/') || name[0] == '.'; }
+static bool is_path(const char *name)
+{
+    size_t n = strlen(name);
+    return strchr(name, '/') || name[0] == '.' || (n > 3 && strcmp(name + n - 3, ".op") == 0);
+}
 
 /* Sub-folders that hold an operator of their name. */
 static void list_folders(struct op_lib *lib)
@@ -179,4 +183,18 @@ enum rc op_lib_find(struct op_lib *lib, const char *name, const struct operator*
     did_you_mean(hint, sizeof hint, name, names, (size_t)n);
     return err_set(e, RC_INPUT, "task.unknown_op",
                    "there is no operator '%.60s'%s; `quern ops` lists them", name, hint);
+}
+
+bool op_lib_own(struct op_lib *lib, const struct operator* op)
+{
+    char mine[HASH_ID_LEN + 1], theirs[HASH_ID_LEN + 1];
+    const struct operator* shipped = NULL;
+    struct err e;
+    bool typed = false;
+    for (size_t i = 0; i < lib->file.n; i++)
+        typed = typed || (lib->path.p[i] && lib->file.p[i]->nop == 1 && lib->file.p[i]->op[0] == op);
+    if (!typed || op_lib_find(lib, op->name, &shipped, &e) != RC_OK) return typed;
+    operator_id(op, mine);
+    operator_id(shipped, theirs);
+    return strcmp(mine, theirs) != 0;
 }

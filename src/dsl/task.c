@@ -389,6 +389,7 @@ enum rc task_parse(const char *token, struct op_lib *lib, const struct task_limi
     rc = op_lib_find(lib, name, &t->op, e);
     if (rc == RC_OK) rc = split_keys(b, colon ? b->typed + (colon - token) + 1 : "");
     if (rc == RC_OK) {
+        t->own = op_lib_own(lib, t->op);
         b->s = (struct scope_values){.arena = a, .file = t->op->file, .op = t->op, .e = e};
         rc = bind_task(b, name);
     }

@@ -256,11 +256,12 @@ static void note_other_load(const struct expr *e, void *ctx)
 static const struct expr *by_rank(struct repeats *r, const struct expr *e)
 {
     struct ir *ir = r->l->ir;
-    int lanes = e->type.lanes, n = r->last.n, k = lanes / n;
+    int lanes = e->type.lanes, n = r->last.n;
     struct others o = {.r = r};
     const struct expr *part[LANES_MAX], *zero = expr_int(ir, 0);
     int64_t place[LANES_MAX];
     if (r->taken < 2 || !r->alike || e->op == OP_LOAD) return e;
+    int k = lanes / n;
     expr_walk(e, note_other_load, &o);
     for (int rank = 0; rank < k && !o.many; rank++) {
         memo_clear(&r->pick.memo);

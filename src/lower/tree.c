@@ -151,18 +151,32 @@ struct prove {
     struct env *env;
 };
 
+/* Loads under a guard and choices by what is known of the loops. */
+static bool is_guarded(const struct expr *e)
+{
+    if (e->op != OP_LOADC && e->op != OP_SELECT) return false;
+    const struct expr *c = e->a[0];
+    if (e->op == OP_LOADC) return true;
+    bool whole = c->op == OP_AND || (c->n == 2 && c->a[0]->type.dtype == TYPE_S64);
+    return whole && c->type.lanes == 1;
+}
+
 static const struct expr *prove_load(struct ir *ir, const struct expr *e, void *ctx)
 {
     struct prove *p = ctx;
-    if (e->op != OP_LOADC) return NULL;
+    if (!is_guarded(e)) return NULL;
     const struct expr *cond = unproved(ir, p->env, e->a[0]);
+    if (e->op == OP_SELECT) {
+        if (!cond) return e->a[2];
+        return cond == e->a[0] ? NULL : expr_select(ir, cond, e->a[1], e->a[2]);
+    }
     if (!cond) return e->a[1];
     return cond == e->a[0] ? NULL : expr_loadc(ir, e->u.tensor, cond, e->a[1], e->a + 2, e->n - 2);
 }
 
 static void note_guard(const struct expr *e, void *ctx)
 {
-    if (e->op == OP_LOADC) *(bool *)ctx = true;
+    if (is_guarded(e)) *(bool *)ctx = true;
 }
 
 static void prove_slot(const struct expr **slot, void *ctx)

@@ -170,6 +170,70 @@ START_TEST(max_pool)
 }
 END_TEST
 
+/* ---- choices that leave nothing -------------------------------------------------------------- */
+
+/* A triangle, a band, the other triangle; the row in lanes, the column in lanes, neither; a choice
+ * inside a product; a maximum whose default is its identity, and one whose default is not. */
+START_TEST(triangles)
+{
+    static const char *const value[] = {
+        "select(j <= i, a[i * 24 + j] * x[j], 0.0)",
+        "select(i <= j, a[i * 24 + j] * x[j], 0.0)",
+        "select(i - 3 <= j & j <= i + 2, a[i * 24 + j], 0.0) * x[j]",
+        "select(j * 2 < i + 5 & j != 4, a[i * 24 + j] * x[j], 0.0)",
+        "select(i / 3 <= j / 2, a[i * 24 + j] * x[j], 0.0)",
+        "select(x[j] < a[i] & j <= i, a[i * 24 + j] * x[j], 0.0)",
+        "select(j <= i, a[i * 24 + j], 1.0) * x[j]",
+        "select(j <= i, a[i * 24 + j], 0.0) * x[j] + x[i]",
+    };
+    static const char *const loops[] = {
+        "  for i in 0..24\n    for j in 0..24 reduce\n      y[i] %s= %s\n",
+        "  for i in 0..24\n    for jo in 0..6 reduce\n      for ji in 0..4 vector reduce\n        y[i] "
+        "%s= %s\n",
+        "  for io in 0..3\n    for j in 0..24 reduce\n      for ii in 0..8 vector\n        y[io * 8 + "
+        "ii] %s= %s\n",
+        "  for i in 0..24\n    for jo in 0..5 reduce\n      for ji in 0..5 unroll reduce\n        if jo "
+        "* 5 + ji < 24\n          y[i] %s= %s\n",
+        "  for io in 0..12\n    for jo in 0..6 reduce\n      for ii in 0..2 unroll\n        for ji in "
+        "0..4 vector reduce\n          y[io * 2 + ii] %s= %s\n",
+        "  for io in 0..3 vector\n    for j in 0..24 reduce\n      for ii in 0..8\n        y[io * 8 + "
+        "ii] %s= %s\n",
+    };
+    static const char *const names[][2] = {{"i", "j"},           {"i", "(jo * 4 + ji)"},
+                                           {"(io * 8 + ii)", "j"}, {"i", "(jo * 5 + ji)"},
+                                           {"(io * 2 + ii)", "(jo * 4 + ji)"}, {"(io * 8 + ii)", "j"}};
+    for (size_t k = 0; k < QN_COUNT(value); k++) {
+        for (size_t l = 0; l < QN_COUNT(loops); l++) {
+            for (int op = 0; op < 3; op++) {
+                char term[512], body[1024], text[2048];
+                size_t n = 0;
+                for (const char *p = value[k]; *p; p++) {
+                    bool alone = !(p > value[k] && p[-1] >= 'a' && p[-1] <= 'z') && !(p[1] >= 'a' && p[1] <= 'z');
+                    const char *name = alone && *p == 'i'   ? names[l][0]
+                                       : alone && *p == 'j' ? names[l][1]
+                                                            : NULL;
+                    n += (size_t)snprintf(term + n, sizeof term - n, name ? "%s" : "%.1s",
+                                          name ? name : p);
+                }
+                char *zero = strstr(term, ", 0.0)");
+                if (op && zero) { /* for a maximum: the identity, or a number */
+                    char rest[256];
+                    snprintf(rest, sizeof rest, "%s", zero + 6);
+                    snprintf(zero, sizeof term - (size_t)(zero - term), ", %s)%s",
+                             op == 1 && !*rest ? "f32(-inf)" : "0.5", rest);
+                }
+                snprintf(body, sizeof body, loops[l], op ? "max" : "+", term);
+                snprintf(text, sizeof text,
+                         "nest tri\nin     a: f32[576]\nin     x: f32[24]\nout    y: f32[24]\nstage "
+                         "y\n%s",
+                         body);
+                lower_both(text);
+            }
+        }
+    }
+}
+END_TEST
+
 /* ---- reductions over lanes, several targets -------------------------------------------------- */
 
 START_TEST(reduce_lanes)
@@ -421,6 +485,7 @@ int main(void)
     tcase_add_test(t, conv_borders);
     tcase_add_test(t, conv_vector_columns);
     tcase_add_test(t, max_pool);
+    tcase_add_test(t, triangles);
     tcase_add_test(t, reduce_lanes);
     tcase_add_test(t, argmax);
     tcase_add_test(t, user_reduction);

@@ -119,6 +119,46 @@ START_TEST(golden_taps)
 }
 END_TEST
 
+/* Blocks of terms that are nothing are not run; where the loop is exact, nothing is left to choose. */
+START_TEST(golden_triangle)
+{
+    golden("tighten",
+           "nest tri\n"
+           "in     x: f32[16]\n"
+           "out    y: f32[16]\n"
+           "stage y\n"
+           "  for i in 0..16\n"
+           "    for jo in 0..4 reduce\n"
+           "      for ji in 0..4 vector reduce\n"
+           "        y[i] += select(jo * 4 + ji <= i, x[jo * 4 + ji], 0.0)\n",
+           "nest tri\n"
+           "in     x: f32[16]\n"
+           "out    y: f32[16]\n"
+           "stage y\n"
+           "  for i in 0..16\n"
+           "    y[i] = 0.0\n"
+           "    for jo in 0..i / 4 + 1 reduce\n"
+           "      for ji in 0..4 vector reduce\n"
+           "        y[i] += select(jo * 4 + ji <= i, x[jo * 4 + ji], 0.0) started\n");
+    golden("tighten",
+           "nest tri\n"
+           "in     x: f32[16]\n"
+           "out    y: f32[16]\n"
+           "stage y\n"
+           "  for i in 0..16\n"
+           "    for j in 0..16 reduce\n"
+           "      y[i] += select(i < j, x[j], 0.0)\n",
+           "nest tri\n"
+           "in     x: f32[16]\n"
+           "out    y: f32[16]\n"
+           "stage y\n"
+           "  for i in 0..16\n"
+           "    y[i] = 0.0\n"
+           "    for j in i + 1..16 reduce\n"
+           "      y[i] += x[j] started\n");
+}
+END_TEST
+
 START_TEST(golden_peel)
 {
     golden("peel",
@@ -581,6 +621,7 @@ int main(void)
     TCase *t = tcase_create("golden");
     tcase_add_test(t, golden_rows);
     tcase_add_test(t, golden_taps);
+    tcase_add_test(t, golden_triangle);
     tcase_add_test(t, golden_peel);
     tcase_add_test(t, golden_updates);
     tcase_add_test(t, golden_partials);
