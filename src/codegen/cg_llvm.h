@@ -74,6 +74,7 @@ struct cg {
     struct reach reach;
     const struct stmt *at; /* being written */
     bool addr_hoist, packing; /* packing: writing the pack entry */
+    bool prefetch;
     bool want_stream, stream; /* stream: the body being written may store past the caches */
     bool native_round, native_half, x86;
     struct cg_fn *fn;

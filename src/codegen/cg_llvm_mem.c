@@ -246,6 +246,28 @@ static LLVMValueRef gather(struct cg *c, const struct expr *e, const struct expr
     return c->failed ? NULL : cg_call(c, "llvm.masked.gather", types, 2, args, 4);
 }
 
+/* What the straight-line code around reads of an operand in one iteration, a page further on: the
+ * machine's own prefetchers stop at a page's end. Addresses past the operand do no harm. */
+static void prefetch(struct cg *c, const struct tensor *t, const struct expr *base)
+{
+    enum { PAGE = 4096 };
+    struct reach_entry *x = NULL;
+    bool moves = c->fn->depth > 0 && cg_expr_facts(c, base)->depth == c->fn->depth;
+    if (!c->prefetch || !moves || t->scope != SCOPE_IN) return;
+    x = reach_find(&c->reach, c->at, t, base);
+    if (!x || x->seen) return;
+    x->seen = true;
+    int64_t bytes = dtype_bytes((enum dtype)t->type.dtype), step = c->t->line / bytes;
+    for (int64_t i = x->lo; i < x->hi; i += step) {
+        int64_t ahead = i + PAGE / bytes;
+        LLVMValueRef p = cg_address(c, t, expr_add(c->ir, x->moving, expr_int(c->ir, ahead)));
+        LLVMValueRef args[4] = {p, LLVMConstInt(c->i32, 0, 0), LLVMConstInt(c->i32, 3, 0),
+                                LLVMConstInt(c->i32, 1, 0)}; /* read, keep near, data */
+        if (c->failed) return;
+        cg_call(c, "llvm.prefetch", &c->ptr, 1, args, 4);
+    }
+}
+
 static LLVMValueRef load_vector(struct cg *c, const struct expr *e, const struct expr *at)
 {
     struct access_info a;
@@ -253,6 +275,7 @@ static LLVMValueRef load_vector(struct cg *c, const struct expr *e, const struct
     int lanes = e->type.lanes;
     if (lanes > LANES_MAX) return cg_fail(c, "codegen.form", "a vector of %d lanes", lanes);
     access_classify(c->ir, at, &a);
+    if (a.base) prefetch(c, t, a.base);
     if (a.kind == ACCESS_CONTIGUOUS) {
         LLVMValueRef p = cg_address(c, t, a.base);
         return c->failed ? NULL : load_raw(c, t, cg_mem_type(c, e->type), p);

@@ -130,7 +130,8 @@ static bool note_memory(struct instr *o)
         static const char *const pure[] = {"llvm.fma",  "llvm.sqrt",  "llvm.fabs",  "llvm.smin",
                                            "llvm.smax", "llvm.umin",  "llvm.umax",  "llvm.abs",
                                            "llvm.ctpop", "llvm.floor", "llvm.ceil", "llvm.rint",
-                                           "llvm.nearbyint", "llvm.trunc", "llvm.roundeven"};
+                                           "llvm.nearbyint", "llvm.trunc", "llvm.roundeven",
+                                           "llvm.prefetch"};
         for (size_t i = 0; i < QN_COUNT(pure); i++)
             if (is_call_to(o->v, pure[i])) return true;
         return false;

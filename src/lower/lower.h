@@ -73,6 +73,7 @@ struct reach_entry {
     const struct tensor *tensor;
     const struct expr *moving; /* s64: elements moving + lo .. moving + hi - 1 */
     int64_t lo, hi;
+    bool seen; /* for the caller: false when the code is scanned */
 };
 struct reach {
     struct ir *ir;
@@ -80,6 +81,9 @@ struct reach {
     VEC(struct reach_entry) all;
 };
 void reach_fini(struct reach *r);
+/* The entry of the tensor and base in the code around `at`; NULL: none. Valid until the next call. */
+struct reach_entry *reach_find(struct reach *r, const struct stmt *at, const struct tensor *t,
+                               const struct expr *base);
 
 /* A STRIDED or PERMUTE subscript as whole vectors of `width` elements and the place of each lane in
  * them. */

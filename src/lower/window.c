@@ -103,6 +103,18 @@ static void reach_scan(struct reach *r, const struct stmt *at)
 
 void reach_fini(struct reach *r) { vec_free(&r->all); }
 
+struct reach_entry *reach_find(struct reach *r, const struct stmt *at, const struct tensor *t,
+                               const struct expr *base)
+{
+    const struct expr *moving = NULL;
+    int64_t constant = 0;
+    if (!at || !split_base(r->ir, base, &moving, &constant)) return NULL;
+    reach_scan(r, at);
+    for (size_t i = 0; i < r->all.n; i++)
+        if (r->all.p[i].tensor == t && r->all.p[i].moving == moving) return &r->all.p[i];
+    return NULL;
+}
+
 /* How many elements before `first` and from `first` on may be read. */
 static void reach_of(struct reach *r, const struct stmt *at, const struct tensor *t,
                      const struct expr *base, int64_t first, int64_t *before, int64_t *after)
@@ -113,14 +125,9 @@ static void reach_of(struct reach *r, const struct stmt *at, const struct tensor
     if (expr_is_int(moving, &none) && t->rank == 1 && expr_is_int(t->extent[0], &n)) {
         lo = 0;
         hi = n;
-    } else if (at) {
-        reach_scan(r, at);
-        for (size_t i = 0; i < r->all.n; i++) {
-            const struct reach_entry *x = &r->all.p[i];
-            if (x->tensor != t || x->moving != moving) continue;
-            lo = x->lo;
-            hi = x->hi;
-        }
+    } else {
+        const struct reach_entry *x = reach_find(r, at, t, base);
+        if (x) lo = x->lo, hi = x->hi;
     }
     if (lo > constant + first || hi < constant + first + *after) return;
     *before = constant + first - lo;

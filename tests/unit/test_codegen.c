@@ -200,6 +200,45 @@ START_TEST(stores_past_the_caches)
 }
 END_TEST
 
+/* Each line of what an iteration reads of an operand once, whichever loads read it; nothing outside
+ * loops, of what the loop does not move, of local arrays and results. The operands end at a page that
+ * cannot be touched: asking for what lies behind it does no harm. */
+START_TEST(prefetch_a_page_ahead)
+{
+    static const struct {
+        const char *text;
+        int prefetches;
+    } rows[] = {
+        {"nest t\nin     x: f32[256]\nout    y: f32[128]\nfor i in 0..4\n  y[ramp(i * 32, 1, 16)] = "
+         "x[ramp(i * 64, 2, 16)] + x[ramp(i * 64 + 1, 2, 16)]\n  y[ramp(i * 32 + 16, 1, 16)] = x[ramp(i "
+         "* 64 + 32, 1, 16)] + x[ramp(i * 64 + 48, 1, 16)]\n",
+         4},
+        {"nest t\nin     x: f32[64]\nin     w: f32[16]\nout    y: f32[64]\nfor i in 0..4\n  y[ramp(i "
+         "* 16, 1, 16)] = x[ramp(i * 16, 1, 16)] * w[ramp(0, 1, 16)]\n",
+         1},
+        {"nest t\nin     x: f32[16]\nout    y: f32[16]\ny[ramp(0, 1, 16)] = x[ramp(0, 1, 16)]\n", 0},
+        {"nest t\nin     x: f32[64]\nout    y: f32[64]\nout    z: f32[64]\nfor i in 0..4\n  y[ramp(i "
+         "* 16, 1, 16)] = x[ramp(0, 1, 16)]\nfor k in 0..4\n  z[ramp(k * 16, 1, 16)] = y[ramp(k * 16, "
+         "1, 16)]\n",
+         0},
+    };
+    if (!host_is_v4()) return;
+    for (size_t i = 0; i < QN_COUNT(rows); i++) {
+        struct buf s;
+        struct cgrun r;
+        buf_init(&s, 1 << 20);
+        struct codegen_options o = {.prefetch = true, .list = i % 2, .s = &s};
+        cgrun_open(&r, rows[i].text);
+        ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
+        ck_assert_msg(count_of(s.p, "prefetcht0") == rows[i].prefetches, "row %zu\n%.1500s", i, s.p);
+        cgrun_fill(&r, CGRUN_SMALL, 3);
+        ck_assert_int_eq(cgrun_check(&r, NULL), 0);
+        cgrun_close(&r);
+        buf_fini(&s);
+    }
+}
+END_TEST
+
 /* A hidden option is ignored when misspelt: its effect must be seen. */
 START_TEST(switches_have_an_effect)
 {
@@ -449,6 +488,7 @@ static Suite *suite(void)
     tcase_add_test(tile, switches_have_an_effect);
     tcase_add_test(tile, list_order_goes_side_by_side);
     tcase_add_test(tile, stores_past_the_caches);
+    tcase_add_test(tile, prefetch_a_page_ahead);
     suite_add_tcase(s, tile);
     TCase *ops = tcase_create("ops");
     tcase_set_timeout(ops, 60);
