@@ -65,8 +65,7 @@ struct lineup {
 static double time_entry(struct entry *e, int64_t iters)
 {
     int64_t start = clock_ns();
-    do
-        e->run(e->state);
+    do e->run(e->state);
     while (clock_ns() - start < WARM_NS);
     start = clock_ns();
     for (int64_t i = 0; i < iters; i++) e->run(e->state);

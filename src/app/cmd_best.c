@@ -27,9 +27,10 @@ static void print_best(struct work *w, const struct db_row *row, const char *tra
     if (exact)
         printf("  rung: exact record\n");
     else if (logged)
-        printf("  rung: screened, by a search that did not come to its race; go on with: quern tune "
-               "%s\n",
-               w->task->spelled);
+        printf(
+            "  rung: screened, by a search that did not come to its race; go on with: quern tune "
+            "%s\n",
+            w->task->spelled);
     else
         printf(
             "  rung: estimate, by the analytic model; not tuned on this machine: quern tune %s\n",

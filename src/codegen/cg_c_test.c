@@ -146,10 +146,11 @@ static void print_compare(struct cc *c, struct buf *o, const struct tensor *t, i
         const char *tol = d == TYPE_F16 || d == TYPE_BF16 ? "1e-2" : "1e-4";
         buf_puts(o, "        double off = got < want ? want - got : got - want;\n");
         if (inexact)
-            buf_printf(o,
-                       "        double most = %s * ((size%d > 1 ? size%d : 1) + (want < 0 ? -want : "
-                       "want));\n",
-                       tol, slot, slot);
+            buf_printf(
+                o,
+                "        double most = %s * ((size%d > 1 ? size%d : 1) + (want < 0 ? -want : "
+                "want));\n",
+                tol, slot, slot);
         buf_printf(o,
                    "        if (!(off <= %s) && !(got <= want && got >= want) && !(got != got && "
                    "want != want)) {\n",

@@ -70,9 +70,9 @@ struct cg {
     const struct kernel *k;
     const struct target *t;
     struct ir *ir;
-    struct env *env;          /* ranges of loop variables, for cheap division */
+    struct env *env; /* ranges of loop variables, for cheap division */
     struct reach reach;
-    const struct stmt *at; /* being written */
+    const struct stmt *at;    /* being written */
     bool addr_hoist, packing; /* packing: writing the pack entry */
     bool prefetch;
     bool want_stream, stream; /* stream: the body being written may store past the caches */

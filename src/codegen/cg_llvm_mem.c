@@ -145,8 +145,7 @@ static LLVMValueRef shuffle(struct cg *c, LLVMValueRef a, LLVMValueRef b, const 
 {
     LLVMValueRef mask[LANES_MAX];
     for (int i = 0; i < lanes; i++)
-        mask[i] =
-            sel[i] < 0 ? LLVMGetPoison(c->i32) : LLVMConstInt(c->i32, (unsigned)sel[i], 0);
+        mask[i] = sel[i] < 0 ? LLVMGetPoison(c->i32) : LLVMConstInt(c->i32, (unsigned)sel[i], 0);
     if (!b) b = LLVMGetPoison(LLVMTypeOf(a));
     return LLVMBuildShuffleVector(c->b, a, b, LLVMConstVector(mask, (unsigned)lanes), "");
 }

@@ -19,7 +19,11 @@
 
 #include "codegen/cg_llvm.h"
 
-enum { LEAST = 12, MOST = 4096, LATENCY_LOAD = 4 }; /* loads wait for nothing: far ahead is not needed */
+enum {
+    LEAST = 12,
+    MOST = 4096,
+    LATENCY_LOAD = 4
+}; /* loads wait for nothing: far ahead is not needed */
 
 struct edge {
     int from, to;
@@ -127,9 +131,10 @@ static bool note_memory(struct instr *o)
         o->anywhere = o->writes = true;
         return true;
     } else {
-        static const char *const pure[] = {"llvm.fma",  "llvm.sqrt",  "llvm.fabs",  "llvm.smin",
-                                           "llvm.smax", "llvm.umin",  "llvm.umax",  "llvm.abs",
-                                           "llvm.ctpop", "llvm.floor", "llvm.ceil", "llvm.rint",
+        static const char *const pure[] = {"llvm.fma",       "llvm.sqrt",  "llvm.fabs",
+                                           "llvm.smin",      "llvm.smax",  "llvm.umin",
+                                           "llvm.umax",      "llvm.abs",   "llvm.ctpop",
+                                           "llvm.floor",     "llvm.ceil",  "llvm.rint",
                                            "llvm.nearbyint", "llvm.trunc", "llvm.roundeven",
                                            "llvm.prefetch"};
         for (size_t i = 0; i < QN_COUNT(pure); i++)
@@ -261,8 +266,7 @@ static void place(struct block *b, int i, int cycle, int *ready, int *nready)
 {
     struct instr *o = &b->op[i];
     b->alive += growth(b, i);
-    for (int k = o->in; k < o->in_end; k++)
-        b->op[b->in.p[k].from].readers -= b->in.p[k].value;
+    for (int k = o->in; k < o->in_end; k++) b->op[b->in.p[k].from].readers -= b->in.p[k].value;
     for (int k = o->first; k < o->last; k++) {
         const struct edge *e = &b->in.p[b->out[k]];
         struct instr *to = &b->op[e->to];

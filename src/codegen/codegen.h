@@ -28,11 +28,11 @@ void artefact_fini(struct artefact *a);
 
 /* What a schedule's last line may choose. X(field, "key", "value that sets it", "value that does
  * not", "what it is"); unset is the default, but for misched, where the target says. */
-#define CODEGEN_CHOICES(X)                                                                       \
-    X(misched, "misched", "on", "off", "LLVM's machine scheduler")                               \
-    X(list, "order", "list", "source", "list scheduling by ourselves, before LLVM")              \
+#define CODEGEN_CHOICES(X)                                                                        \
+    X(misched, "misched", "on", "off", "LLVM's machine scheduler")                                \
+    X(list, "order", "list", "source", "list scheduling by ourselves, before LLVM")               \
     X(stream, "stores", "stream", "cached", "whole vectors of results go past the caches")        \
-    X(prefetch, "prefetch", "page", "none", "operands that a loop walks over, a page ahead")       \
+    X(prefetch, "prefetch", "page", "none", "operands that a loop walks over, a page ahead")      \
     X(addr_hoist, "addr", "hoist", "plain", "address arithmetic moved out of loops by ourselves") \
     X(no_lsr, "lsr", "off", "on", "LLVM's loop strength reduction: a third of a large body's time")
 

@@ -206,7 +206,7 @@ static enum rc no_such_choice(const char *key, struct err *e)
     char all[200] = "";
     for (int i = 0; i < CHOICES; i++)
         snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s",
-                 i == 0             ? ""
+                 i == 0            ? ""
                  : i < CHOICES - 1 ? ", "
                                    : " and ",
                  choice_key[i]);
@@ -245,7 +245,7 @@ static void back(struct compiler *c, const struct kernel *k, const struct trace 
 #define X(field, ...) .field = chosen(trace, CHOICE_##field, false),
         CODEGEN_CHOICES(X)
 #undef X
-        .optimise = (want & COMPILE_REFERENCE) != 0,
+            .optimise = (want & COMPILE_REFERENCE) != 0,
         .ll = want & COMPILE_LL ? &ll : NULL,
         .s = want & COMPILE_ASM ? &s : NULL,
     };

@@ -192,7 +192,8 @@ bool op_lib_own(struct op_lib *lib, const struct operator* op)
     struct err e;
     bool typed = false;
     for (size_t i = 0; i < lib->file.n; i++)
-        typed = typed || (lib->path.p[i] && lib->file.p[i]->nop == 1 && lib->file.p[i]->op[0] == op);
+        typed =
+            typed || (lib->path.p[i] && lib->file.p[i]->nop == 1 && lib->file.p[i]->op[0] == op);
     if (!typed || op_lib_find(lib, op->name, &shipped, &e) != RC_OK) return typed;
     operator_id(op, mine);
     operator_id(shipped, theirs);

@@ -138,8 +138,7 @@ static const struct expr *anywhere(struct low *l, const struct stmt *loop, const
         if (!linear_of(e, &x)) return NULL;
     }
     const struct expr *e = linear_expr(l->ir, &x);
-    return uses_vector_loop(loop, e) ? NULL
-                                     : expr_binary(l->ir, OP_LE, expr_int(l->ir, 0), e);
+    return uses_vector_loop(loop, e) ? NULL : expr_binary(l->ir, OP_LE, expr_int(l->ir, 0), e);
 }
 
 static void guard_body(struct low *l, struct stmt *loop, const struct expr *cond)

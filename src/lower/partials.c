@@ -28,8 +28,9 @@ enum { CHAIN = 64 };
 struct chain {
     struct stmt *s[CHAIN], *store, *vec;
     int n;
-    int64_t lanes, pure, side; /* elements of the unrolled pure loops; of the unrolled reduce ones */
-    bool serial;               /* is there a reduce loop to move the folding out of? */
+    int64_t lanes, pure,
+        side;    /* elements of the unrolled pure loops; of the unrolled reduce ones */
+    bool serial; /* is there a reduce loop to move the folding out of? */
     enum reduce op;
     const struct expr *rest;
 };
@@ -122,7 +123,7 @@ static bool find_chain(const struct low *l, struct stmt *top, struct chain *c)
         if (on_reduce(c, s->u.store.idx[d])) return false;
     for (int i = 0; i < c->n && !l->t->masks; i++)
         if (c->s[i]->kind == ST_IF && expr_uses_var(c->s[i]->u.cond.cond, c->vec->u.loop.var))
-            return false; /* lanes of a register without masks would become scalars */
+            return false;          /* lanes of a register without masks would become scalars */
     for (int i = 0; i < c->n; i++) /* the last loop runs after the reduce loops */
         if (c->s[i]->kind == ST_FOR && !c->s[i]->u.loop.reduce && on_reduce(c, c->s[i]->u.loop.lo))
             return false;
@@ -156,8 +157,7 @@ static struct stmt *loop_of(struct low *l, const struct var *v, int64_t lo, int6
 static const struct var *fresh_var(struct low *l, const char *kind)
 {
     struct ir *ir = l->ir;
-    return var_new(ir, arena_printf(ir->arena, "part%s", fresh_suffix(l, kind)),
-                   type_of(TYPE_S64));
+    return var_new(ir, arena_printf(ir->arena, "part%s", fresh_suffix(l, kind)), type_of(TYPE_S64));
 }
 
 static const struct expr *combine(struct ir *ir, enum reduce op, const struct expr *a,
@@ -186,11 +186,10 @@ static struct stmt *gather(const struct tile *k, const struct chain *c)
     const struct var *p = fresh_var(l, "p"), *i = fresh_var(l, "i"), *lane = fresh_var(l, "l");
     const struct expr *first = expr_mul(ir, expr_var(ir, p), expr_int(ir, c->side));
     const struct expr *to = tile_at(k, first, expr_var(ir, lane));
-    const struct expr *from =
-        tile_at(k, expr_add(ir, first, expr_var(ir, i)), expr_var(ir, lane));
-    struct stmt *s = stmt_store(
-        ir, k->t, &to,
-        combine(ir, c->op, expr_load(ir, k->t, &to, 1), expr_load(ir, k->t, &from, 1)));
+    const struct expr *from = tile_at(k, expr_add(ir, first, expr_var(ir, i)), expr_var(ir, lane));
+    struct stmt *s =
+        stmt_store(ir, k->t, &to,
+                   combine(ir, c->op, expr_load(ir, k->t, &to, 1), expr_load(ir, k->t, &from, 1)));
     s = loop_of(l, lane, 0, k->lanes, LOOP_VECTOR, s);
     s = loop_of(l, i, 1, c->side, LOOP_UNROLL, s);
     return loop_of(l, p, 0, c->pure, LOOP_UNROLL, s);

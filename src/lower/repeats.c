@@ -33,9 +33,9 @@ struct repeats {
     VEC(struct classes) all;
     struct memo to; /* node -> node with its repeats taken out */
     struct lanes_pick pick;
-    struct stmt *outer; /* the first ALLOC, NULL: none yet */
-    struct stmt *inner; /* the block in the last one */
-    int taken;          /* values taken out */
+    struct stmt *outer;  /* the first ALLOC, NULL: none yet */
+    struct stmt *inner;  /* the block in the last one */
+    int taken;           /* values taken out */
     struct classes last; /* of the last one */
     bool alike;          /* all of them have those */
 };

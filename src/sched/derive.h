@@ -37,7 +37,7 @@ struct dstage {
     int lane; /* reductions: the reduce axis that lanes run along; -1: lanes along vec */
     int64_t lane_width;
     bool lane_ok, either, reused; /* either: lanes along vec are worth a try, too */
-    bool reg; /* guests: may live in registers */
+    bool reg;                     /* guests: may live in registers */
     bool acc, acc_detail,
         acc_reg; /* hosts that reduce: accumulate in a register tile of their own */
     bool made;   /* that tile's stage, which `accumulate` makes; reader is its host */

@@ -17,7 +17,7 @@
 struct writer {
     const struct derive *d;
     struct buf *b;
-    char id[8];           /* suffix of this host's knobs */
+    char id[8];        /* suffix of this host's knobs */
     bool no_mv, no_vm; /* orders of its tile loops that are left out */
 };
 

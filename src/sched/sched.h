@@ -123,7 +123,7 @@ enum rc space_derive(const struct nest *naive, const char *algorithm, const stru
                      struct space **out, struct err *e);
 void space_free(struct space *s);
 const char *space_name(const struct space *s);
-const char *space_op(const struct space *s); /* the operator after `for` */
+const char *space_op(const struct space *s);   /* the operator after `for` */
 const char *space_text(const struct space *s); /* a derived space's .sched; "" if it was read */
 const char *space_algorithm(const struct space *s); /* "direct" */
 int space_knobs(const struct space *s);

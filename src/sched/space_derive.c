@@ -177,8 +177,8 @@ static void reach_reads(struct reach *r)
  * are around its place? The order of the two tile loops can be chosen to its liking. */
 static bool computed_again(const struct dstage *s, const struct dstage *host, uint64_t used)
 {
-    bool tiled = (host->vec >= 0 && (used >> host->vec & 1)) ||
-                 (host->row >= 0 && (used >> host->row & 1));
+    bool tiled =
+        (host->vec >= 0 && (used >> host->vec & 1)) || (host->row >= 0 && (used >> host->row & 1));
     int64_t terms = 1;
     for (int i = 0; i < s->nloop; i++)
         if (s->axis[i].reduce) terms = i64_min(1 << 20, terms * s->axis[i].extent);
@@ -200,12 +200,8 @@ static void map_guest(struct derive *d, struct dstage *s)
     const struct dstage *host = &d->stage[s->host];
     struct tensor *target[UPDATE_TARGETS] = {NULL};
     leaf_targets(s->leaf, target);
-    struct reach r = {.d = d,
-                      .at = &d->stage[s->reader],
-                      .host = host,
-                      .t = target[0],
-                      .dim = -1,
-                      .plain = true};
+    struct reach r = {
+        .d = d, .at = &d->stage[s->reader], .host = host, .t = target[0], .dim = -1, .plain = true};
     reach_reads(&r);
     s->plain = r.plain && s->reader == s->host;
     for (int i = 0; i < s->nloop && s->plain; i++)

@@ -186,7 +186,8 @@ const char *const case_access[] = {
     "    z[ramp(i * 16, 1, 16)] = x[splat(i * 32 + 2, 16) + " LOW "]\n",
     /* .. by a loop that does not run, in a guarded load */
     "nest t\nin     x: f32[62]\nout    y: f32[32]\nout    z: f32[32]\nfor i in 0..2\n"
-    "  y[ramp(i * 16, 1, 16)] = x[splat(i * 32, 16) + " LOW "] + (x[splat(i * 32 + 2, 16) + " LOW "] if i < "
+    "  y[ramp(i * 16, 1, 16)] = x[splat(i * 32, 16) + " LOW "] + (x[splat(i * 32 + 2, 16) + " LOW
+    "] if i < "
     "1 else splat(3.0, 16))\n  for j in 0..1 - i\n"
     "    z[ramp(i * 16, 1, 16)] = x[splat(i * 32 + 2, 16) + " LOW "] + splat(cast(f32, j), 16)\n",
     /* three taps of stride 2: the first two share their vectors */

@@ -102,9 +102,11 @@ static bool llvm_case(uint64_t seed, const uint64_t *mask, bool show)
         snprintf(e.code, sizeof e.code, "(too long to compile here)");
     }
     if (s == BLOB_READY) {
-        struct codegen_options o = {
-            .misched = seed % 5 == 0, .addr_hoist = seed % 2 == 0, .list = seed % 3 == 0,
-            .stream = seed % 4 == 0, .prefetch = seed % 7 == 0};
+        struct codegen_options o = {.misched = seed % 5 == 0,
+                                    .addr_hoist = seed % 2 == 0,
+                                    .list = seed % 3 == 0,
+                                    .stream = seed % 4 == 0,
+                                    .prefetch = seed % 7 == 0};
         shared->compiling = true;
         enum rc rc = codegen_llvm(&c.k, target[at], &o, &a, &e);
         shared->compiling = false;

@@ -76,16 +76,26 @@ static int64_t value(const struct expr *e, const int64_t *at)
     int64_t a[2] = {0, 0};
     for (int i = 0; i < e->n; i++) a[i] = value(e->a[i], at);
     switch ((enum op)e->op) {
-    case OP_INT: return e->u.i;
-    case OP_VAR: return at[e->u.var->name[1] - '0'];
-    case OP_ADD: return a[0] + a[1];
-    case OP_SUB: return a[0] - a[1];
-    case OP_MUL: return a[0] * a[1];
-    case OP_DIV: return i64_floordiv(a[0], a[1]);
-    case OP_MOD: return i64_floormod(a[0], a[1]);
-    case OP_MIN: return i64_min(a[0], a[1]);
-    case OP_MAX: return i64_max(a[0], a[1]);
-    default: ck_abort_msg("unexpected %s", op_name((enum op)e->op));
+    case OP_INT:
+        return e->u.i;
+    case OP_VAR:
+        return at[e->u.var->name[1] - '0'];
+    case OP_ADD:
+        return a[0] + a[1];
+    case OP_SUB:
+        return a[0] - a[1];
+    case OP_MUL:
+        return a[0] * a[1];
+    case OP_DIV:
+        return i64_floordiv(a[0], a[1]);
+    case OP_MOD:
+        return i64_floormod(a[0], a[1]);
+    case OP_MIN:
+        return i64_min(a[0], a[1]);
+    case OP_MAX:
+        return i64_max(a[0], a[1]);
+    default:
+        ck_abort_msg("unexpected %s", op_name((enum op)e->op));
     }
     return 0;
 }

@@ -81,28 +81,46 @@ static int64_t value(const struct world *w, const struct expr *e, const int64_t 
     int64_t a[3] = {0, 0, 0};
     for (int i = 0; i < e->n; i++) a[i] = value(w, e->a[i], at);
     switch ((enum op)e->op) {
-    case OP_INT: return e->u.i;
+    case OP_INT:
+        return e->u.i;
     case OP_VAR:
         for (int i = 0; i < VARS; i++)
             if (w->var[i] == e->u.var) return at[i];
         ck_abort_msg("unknown variable");
-    case OP_ADD: return a[0] + a[1];
-    case OP_SUB: return a[0] - a[1];
-    case OP_MUL: return a[0] * a[1];
-    case OP_DIV: return i64_floordiv(a[0], a[1]);
-    case OP_MOD: return i64_floormod(a[0], a[1]);
-    case OP_MIN: return i64_min(a[0], a[1]);
-    case OP_MAX: return i64_max(a[0], a[1]);
-    case OP_NEG: return -a[0];
-    case OP_AND: return a[0] & a[1];
-    case OP_OR: return a[0] | a[1];
-    case OP_NOT: return !a[0];
-    case OP_EQ: return a[0] == a[1];
-    case OP_NE: return a[0] != a[1];
-    case OP_LT: return a[0] < a[1];
-    case OP_LE: return a[0] <= a[1];
-    case OP_SELECT: return a[0] ? a[1] : a[2];
-    default: ck_abort_msg("unexpected operator %s", op_name((enum op)e->op));
+    case OP_ADD:
+        return a[0] + a[1];
+    case OP_SUB:
+        return a[0] - a[1];
+    case OP_MUL:
+        return a[0] * a[1];
+    case OP_DIV:
+        return i64_floordiv(a[0], a[1]);
+    case OP_MOD:
+        return i64_floormod(a[0], a[1]);
+    case OP_MIN:
+        return i64_min(a[0], a[1]);
+    case OP_MAX:
+        return i64_max(a[0], a[1]);
+    case OP_NEG:
+        return -a[0];
+    case OP_AND:
+        return a[0] & a[1];
+    case OP_OR:
+        return a[0] | a[1];
+    case OP_NOT:
+        return !a[0];
+    case OP_EQ:
+        return a[0] == a[1];
+    case OP_NE:
+        return a[0] != a[1];
+    case OP_LT:
+        return a[0] < a[1];
+    case OP_LE:
+        return a[0] <= a[1];
+    case OP_SELECT:
+        return a[0] ? a[1] : a[2];
+    default:
+        ck_abort_msg("unexpected operator %s", op_name((enum op)e->op));
     }
     return 0;
 }

@@ -57,8 +57,10 @@ START_TEST(tile_14x2_has_no_spill)
     buf_init(&s, 1 << 20);
     for (int hoist = 0; hoist < 2; hoist++) {
         for (int misched = 0; misched < 3; misched++) { /* off, on, ordered by ourselves */
-            struct codegen_options o = {
-                .misched = misched == 1, .list = misched == 2, .addr_hoist = hoist, .s = &s};
+            struct codegen_options o = {.misched = misched == 1,
+                                        .list = misched == 2,
+                                        .addr_hoist = hoist,
+                                        .s = &s};
             buf_reset(&s);
             cgrun_open(&r, b.p);
             ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
@@ -174,10 +176,12 @@ START_TEST(stores_past_the_caches)
         {"nest t\nin     x: f32[65]\nout    y: f32[65]\nfor i in 0..4\n  y[ramp(i * 16, 1, 16)] = "
          "x[ramp(i * 16, 1, 16)] * splat(2.0, 16)\ny[64] = x[64]\n",
          1, 1},
-        {"nest t\nin     x: f32[64]\nout    y: f32[64]\nfor i in 0..4 parallel\n  y[ramp(i * 16, 1, "
+        {"nest t\nin     x: f32[64]\nout    y: f32[64]\nfor i in 0..4 parallel\n  y[ramp(i * 16, "
+         "1, "
          "16)] = x[ramp(i * 16, 1, 16)] * splat(2.0, 16)\n",
          1, 1},
-        {"nest t\nin     x: f32[64]\nout    y: f32[64]\ny[0] = x[0]\nfor i in 0..3\n  y[ramp(i * 16 "
+        {"nest t\nin     x: f32[64]\nout    y: f32[64]\ny[0] = x[0]\nfor i in 0..3\n  y[ramp(i * "
+         "16 "
          "+ 1, 1, 16)] = x[ramp(i * 16 + 1, 1, 16)]\nfor k in 49..64\n  y[k] = x[k]\n",
          0, 0},
     };
@@ -209,16 +213,22 @@ START_TEST(prefetch_a_page_ahead)
         const char *text;
         int prefetches;
     } rows[] = {
-        {"nest t\nin     x: f32[256]\nout    y: f32[128]\nfor i in 0..4\n  y[ramp(i * 32, 1, 16)] = "
-         "x[ramp(i * 64, 2, 16)] + x[ramp(i * 64 + 1, 2, 16)]\n  y[ramp(i * 32 + 16, 1, 16)] = x[ramp(i "
+        {"nest t\nin     x: f32[256]\nout    y: f32[128]\nfor i in 0..4\n  y[ramp(i * 32, 1, 16)] "
+         "= "
+         "x[ramp(i * 64, 2, 16)] + x[ramp(i * 64 + 1, 2, 16)]\n  y[ramp(i * 32 + 16, 1, 16)] = "
+         "x[ramp(i "
          "* 64 + 32, 1, 16)] + x[ramp(i * 64 + 48, 1, 16)]\n",
          4},
-        {"nest t\nin     x: f32[64]\nin     w: f32[16]\nout    y: f32[64]\nfor i in 0..4\n  y[ramp(i "
+        {"nest t\nin     x: f32[64]\nin     w: f32[16]\nout    y: f32[64]\nfor i in 0..4\n  "
+         "y[ramp(i "
          "* 16, 1, 16)] = x[ramp(i * 16, 1, 16)] * w[ramp(0, 1, 16)]\n",
          1},
-        {"nest t\nin     x: f32[16]\nout    y: f32[16]\ny[ramp(0, 1, 16)] = x[ramp(0, 1, 16)]\n", 0},
-        {"nest t\nin     x: f32[64]\nout    y: f32[64]\nout    z: f32[64]\nfor i in 0..4\n  y[ramp(i "
-         "* 16, 1, 16)] = x[ramp(0, 1, 16)]\nfor k in 0..4\n  z[ramp(k * 16, 1, 16)] = y[ramp(k * 16, "
+        {"nest t\nin     x: f32[16]\nout    y: f32[16]\ny[ramp(0, 1, 16)] = x[ramp(0, 1, 16)]\n",
+         0},
+        {"nest t\nin     x: f32[64]\nout    y: f32[64]\nout    z: f32[64]\nfor i in 0..4\n  "
+         "y[ramp(i "
+         "* 16, 1, 16)] = x[ramp(0, 1, 16)]\nfor k in 0..4\n  z[ramp(k * 16, 1, 16)] = y[ramp(k * "
+         "16, "
          "1, 16)]\n",
          0},
     };
@@ -230,7 +240,8 @@ START_TEST(prefetch_a_page_ahead)
         struct codegen_options o = {.prefetch = true, .list = i % 2, .s = &s};
         cgrun_open(&r, rows[i].text);
         ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
-        ck_assert_msg(count_of(s.p, "prefetcht0") == rows[i].prefetches, "row %zu\n%.1500s", i, s.p);
+        ck_assert_msg(count_of(s.p, "prefetcht0") == rows[i].prefetches, "row %zu\n%.1500s", i,
+                      s.p);
         cgrun_fill(&r, CGRUN_SMALL, 3);
         ck_assert_int_eq(cgrun_check(&r, NULL), 0);
         cgrun_close(&r);

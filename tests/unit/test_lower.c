@@ -188,27 +188,36 @@ START_TEST(triangles)
     };
     static const char *const loops[] = {
         "  for i in 0..24\n    for j in 0..24 reduce\n      y[i] %s= %s\n",
-        "  for i in 0..24\n    for jo in 0..6 reduce\n      for ji in 0..4 vector reduce\n        y[i] "
+        "  for i in 0..24\n    for jo in 0..6 reduce\n      for ji in 0..4 vector reduce\n        "
+        "y[i] "
         "%s= %s\n",
-        "  for io in 0..3\n    for j in 0..24 reduce\n      for ii in 0..8 vector\n        y[io * 8 + "
+        "  for io in 0..3\n    for j in 0..24 reduce\n      for ii in 0..8 vector\n        y[io * "
+        "8 + "
         "ii] %s= %s\n",
-        "  for i in 0..24\n    for jo in 0..5 reduce\n      for ji in 0..5 unroll reduce\n        if jo "
+        "  for i in 0..24\n    for jo in 0..5 reduce\n      for ji in 0..5 unroll reduce\n        "
+        "if jo "
         "* 5 + ji < 24\n          y[i] %s= %s\n",
-        "  for io in 0..12\n    for jo in 0..6 reduce\n      for ii in 0..2 unroll\n        for ji in "
+        "  for io in 0..12\n    for jo in 0..6 reduce\n      for ii in 0..2 unroll\n        for ji "
+        "in "
         "0..4 vector reduce\n          y[io * 2 + ii] %s= %s\n",
-        "  for io in 0..3 vector\n    for j in 0..24 reduce\n      for ii in 0..8\n        y[io * 8 + "
+        "  for io in 0..3 vector\n    for j in 0..24 reduce\n      for ii in 0..8\n        y[io * "
+        "8 + "
         "ii] %s= %s\n",
     };
-    static const char *const names[][2] = {{"i", "j"},           {"i", "(jo * 4 + ji)"},
-                                           {"(io * 8 + ii)", "j"}, {"i", "(jo * 5 + ji)"},
-                                           {"(io * 2 + ii)", "(jo * 4 + ji)"}, {"(io * 8 + ii)", "j"}};
+    static const char *const names[][2] = {{"i", "j"},
+                                           {"i", "(jo * 4 + ji)"},
+                                           {"(io * 8 + ii)", "j"},
+                                           {"i", "(jo * 5 + ji)"},
+                                           {"(io * 2 + ii)", "(jo * 4 + ji)"},
+                                           {"(io * 8 + ii)", "j"}};
     for (size_t k = 0; k < QN_COUNT(value); k++) {
         for (size_t l = 0; l < QN_COUNT(loops); l++) {
             for (int op = 0; op < 3; op++) {
                 char term[512], body[1024], text[2048];
                 size_t n = 0;
                 for (const char *p = value[k]; *p; p++) {
-                    bool alone = !(p > value[k] && p[-1] >= 'a' && p[-1] <= 'z') && !(p[1] >= 'a' && p[1] <= 'z');
+                    bool alone = !(p > value[k] && p[-1] >= 'a' && p[-1] <= 'z') &&
+                                 !(p[1] >= 'a' && p[1] <= 'z');
                     const char *name = alone && *p == 'i'   ? names[l][0]
                                        : alone && *p == 'j' ? names[l][1]
                                                             : NULL;
@@ -223,10 +232,11 @@ START_TEST(triangles)
                              op == 1 && !*rest ? "f32(-inf)" : "0.5", rest);
                 }
                 snprintf(body, sizeof body, loops[l], op ? "max" : "+", term);
-                snprintf(text, sizeof text,
-                         "nest tri\nin     a: f32[576]\nin     x: f32[24]\nout    y: f32[24]\nstage "
-                         "y\n%s",
-                         body);
+                snprintf(
+                    text, sizeof text,
+                    "nest tri\nin     a: f32[576]\nin     x: f32[24]\nout    y: f32[24]\nstage "
+                    "y\n%s",
+                    body);
                 lower_both(text);
             }
         }

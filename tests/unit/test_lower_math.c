@@ -159,8 +159,7 @@ START_TEST(clamped_exp)
         char value[80];
         snprintf(value, sizeof value, "exp(max(min(x[i * 8 + j], %d.0), -%d.0))", limit[k],
                  limit[k]);
-        for (int i = 0; i < SAMPLES; i++)
-            x[i] = (rng_unit(&r) * 2 - 1) * (i % 2 ? limit[k] : 0.4);
+        for (int i = 0; i < SAMPLES; i++) x[i] = (rng_unit(&r) * 2 - 1) * (i % 2 ? limit[k] : 0.4);
         for (int mode = 0; mode < MODES; mode++)
             ck_assert_double_le(worst_of(value, OP_EXP, false, mode, x),
                                 mode == 2 ? 0.51 : promises[0].f32);

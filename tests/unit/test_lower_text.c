@@ -478,15 +478,16 @@ END_TEST
  * short too, and the results are placed. */
 START_TEST(golden_repeats_blocks)
 {
-    const char *text = "nest boxes\n"
-                       "in     x: f32[40, 4]\n"
-                       "out    y: f32[40, 4]\n"
-                       "table  s: f32[4] = {-1, -1, 1, 1}\n"
-                       "stage y\n"
-                       "  for no in 0..5\n"
-                       "    for l in 0..32 vector\n"
-                       "      y[no * 8 + l / 4, l % 4] = exp(x[no * 8 + l / 4, l % 2]) + exp(x[no * 8 "
-                       "+ l / 4, l % 2 + 2]) * s[l % 4]\n";
+    const char *text =
+        "nest boxes\n"
+        "in     x: f32[40, 4]\n"
+        "out    y: f32[40, 4]\n"
+        "table  s: f32[4] = {-1, -1, 1, 1}\n"
+        "stage y\n"
+        "  for no in 0..5\n"
+        "    for l in 0..32 vector\n"
+        "      y[no * 8 + l / 4, l % 4] = exp(x[no * 8 + l / 4, l % 2]) + exp(x[no * 8 "
+        "+ l / 4, l % 2 + 2]) * s[l % 4]\n";
     golden("repeats", text,
            "nest boxes\n"
            "in     x: f32[160]\n"
