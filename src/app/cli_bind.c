@@ -279,11 +279,13 @@ static void bind_progress(void *ctx, const struct tune_progress *p)
     b->last_line_ns = now;
     double rate = p->elapsed_s > 0 ? (double)p->step / p->elapsed_s : 0;
     double eta = rate > 0 ? (double)(p->trials - p->step) / rate : 0;
-    fprintf(stderr,
-            "%s%-8s %4" PRId64 "/%" PRId64 " tried  best %8.1f us  %5.1f GFLOP/s  %3" PRId64
-            " failed  %5.1f/s  ETA %3.0f s%s",
+    char left[24] = "";
+    if (eta >= 1) snprintf(left, sizeof left, "  ETA %.0f s", eta);
+    fprintf(stderr, /* at most 79 columns: a longer line would wrap and pile up */
+            "%s%-7s %3" PRId64 "/%" PRId64 " tried  best %.1f us %.1f GFLOP/s  %" PRId64
+            " dropped  %.0f/s%s%s",
             tty ? "\r\033[K" : "", p->phase, p->step, p->trials, p->best_ns / 1e3,
-            p->best_ns > 0 ? b->w->flops / p->best_ns : 0, p->failures, rate, eta > 0 ? eta : 0,
+            p->best_ns > 0 ? b->w->flops / p->best_ns : 0, p->failures, rate, left,
             tty ? "" : "\n");
     b->line_open = tty;
 }

@@ -223,7 +223,7 @@ void options_fini(struct options *o) { mem_free(o->arg); }
 
 static const char exit_codes[] =
     "0 ok, 1 failed, 2 bad usage or input, 3 wrong result, 4 no suitable device, 5 daemon,\n"
-    "6 deadline, 7 log, 70 internal error, 130 interrupted.";
+    "6 deadline, 7 log or disk, 70 internal error, 130 interrupted.";
 
 void help_all(void)
 {

@@ -144,6 +144,9 @@ int main(int argc, char **argv)
     open_standard();
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+    struct sigaction hup; /* the terminal is gone: as Ctrl-C, unless nohup said otherwise */
+    if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &sa, NULL);
     signal(SIGPIPE, SIG_IGN);
     const char *name = argc > 1 ? argv[1] : "--help";
     bool json = asks(argc, argv, "--json", NULL);

@@ -210,6 +210,9 @@ END_TEST
 START_TEST(sigterm) { interrupt(SIGTERM); }
 END_TEST
 
+START_TEST(sighup) { interrupt(SIGHUP); }
+END_TEST
+
 /* The screened schedules of the only run, in step order: the search's proposals. */
 static char *proposals(void)
 {
@@ -350,6 +353,7 @@ int main(void)
     tcase_add_test(t, logs_travel);
     tcase_add_test(t, ctrl_c);
     tcase_add_test(t, sigterm);
+    tcase_add_test(t, sighup);
     tcase_add_test(t, an_interrupted_draft_proposes_the_same);
     tcase_add_test(t, kill_9_again_and_again);
     tcase_add_test(t, two_tunes_of_one_task);

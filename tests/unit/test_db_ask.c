@@ -234,6 +234,7 @@ START_TEST(why_tells_all)
                                        "97.0 % of the fma roof",
                                        "tier 3",
                                        "quern verify 'matmul:K=64,M=16,N=64'",
+                                       "if it is in a file of your own, give the file",
                                        "evil \\x1B[31m"};
     for (size_t i = 0; i < QN_COUNT(WANT); i++)
         ck_assert_msg(strstr(b.p, WANT[i]) != NULL, "no '%s' in:\n%s", WANT[i], b.p);
