@@ -295,7 +295,7 @@ static void man_command(const struct command *c)
 
 void help_man(void)
 {
-    printf(".TH QUERN 1 \"\" \"quern %s\" \"User Commands\"\n.SH NAME\nquern \\- operator "
+    printf(".TH QUERN 1 \"\" \"quern %s\" \"User Commands\"\n.nh\n.SH NAME\nquern \\- operator "
            "autotuner and code generator\n",
            QN_VERSION);
     printf(".SH SYNOPSIS\n.B quern\n.I COMMAND\n[\\fIARGUMENT\\fR]... [\\fIOPTION\\fR]...\n.SH "
