@@ -142,6 +142,7 @@ enum rc work_race(struct work *w, int n, const struct wire_task *job,
                   double noisy_width, struct client_race *out, struct err *e);
 void work_timing(struct work *w, const struct client_race *r, int entry,
                  const struct compile_result *blob, struct timing *out);
+void work_patience(const struct work *w); /* says so if the reference of this task takes long */
 /* Tier 3 on the runner, for --seeds data seeds or until one fails; texts of *out live in w->a. */
 enum rc work_verify(struct work *w, const char *trace, const struct compile_result *r,
                     struct wire_outcome *out, struct err *e);

@@ -95,6 +95,15 @@ void work_timing(struct work *w, const struct client_race *r, int entry,
     out->roofline_pct = 100 * ideal / x->median_ns;
 }
 
+void work_patience(const struct work *w)
+{
+    enum { PLAIN_GFLOPS_PER_MINUTE = 30 }; /* of plain loops */
+    double gflop = w->flops / 1e9;
+    if (gflop < 2) return;
+    say("quern: %s goes through plain loops first: %.0f GFLOP, perhaps %.0f s\n", w->task->token,
+        gflop, gflop * 60 / PLAIN_GFLOPS_PER_MINUTE);
+}
+
 enum rc work_verify(struct work *w, const char *trace, const struct compile_result *r,
                     struct wire_outcome *out, struct err *e)
 {

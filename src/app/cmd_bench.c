@@ -97,6 +97,7 @@ static enum rc bench_task(void *ctx, const char *token, struct err *e)
     if (rc == RC_OK) rc = work_schedule(&w, s->o->schedule, &trace, &rung, &row, e);
     if (rc == RC_OK) rc = work_compile(&w, trace, COMPILE_BLOB, &r, e);
     if (rc == RC_OK) rc = work_job(&w, trace, &job, e);
+    if (rc == RC_OK) work_patience(&w);
     if (rc == RC_OK)
         rc = s->o->aa ? bench_aa(&w, job, &r, e) : bench_one(&w, job, &r, rung, row.id, e);
     compile_result_fini(&r);

@@ -38,6 +38,7 @@ static enum rc verify_task(void *ctx, const char *token, struct err *e)
     enum rc rc = work_open(&w, s, token, true, e);
     if (rc == RC_OK) rc = work_schedule(&w, s->o->schedule, &trace, &rung, &row, e);
     if (rc == RC_OK) rc = work_compile(&w, trace, COMPILE_BLOB | COMPILE_VERIFY, &r, e);
+    if (rc == RC_OK) work_patience(&w);
     if (rc == RC_OK) rc = work_verify(&w, trace, &r, &outcome, e);
     if (rc == RC_OK) {
         print_verdict(&w, &outcome, rung);

@@ -224,10 +224,11 @@ enum rc db_why(struct db *d, const char *id, struct buf *out, struct err *e)
                    r.id);
         buf_escape_term(out, r.k.task, strlen(r.k.task));
         buf_printf(out, "' --schedule %.8s.sched\n", r.id);
-        buf_printf(out,
-                   "  (the operator is %.8s; if it is in a file of your own, give the file instead of "
-                   "the name)\n",
-                   r.k.op_hash);
+        buf_printf(
+            out,
+            "  (the operator is %.8s; if it is in a file of your own, give the file instead of "
+            "the name)\n",
+            r.k.op_hash);
     }
     arena_free(a);
     return rc;

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <unistd.h>
 
+#include "base/fs.h"
 #include "compile/compile_int.h"
 #include "compile/job.h"
 #include "compile/worker.h"
@@ -250,6 +252,47 @@ START_TEST(a_plan_is_never_empty)
 }
 END_TEST
 
+/* A user's operator is his, whatever its name: softmax.op in this folder gets no schedule of the
+ * shipped softmax; the shipped file itself, named by its path, does. */
+START_TEST(a_plan_of_an_own_operator)
+{
+    static const char text[] = "op softmax {\n  in x[M, N]: f32\n  out y[M]: f32\n"
+                               "  y[m] = max(n:N) x[m, n]\n}\n";
+    static const struct {
+        const char *token;
+        bool own;
+    } rows[] = {
+        {"softmax.op:M=3,N=5", true},
+        {"./softmax.op:M=3,N=5", true},
+        {"softmax:M=3,N=5", false},
+        {QN_SOURCE_DIR "/schedules/softmax/softmax.op:M=3,N=5", false},
+        {QN_SOURCE_DIR "/schedules/delta2bbox/delta2bbox.op:N=4", false},
+    };
+    struct op_lib *lib;
+    struct target *t;
+    struct err e = {0};
+    ck_assert_int_eq(fs_write("softmax.op", text, strlen(text), &e), RC_OK);
+    ck_assert_int_eq(op_lib_new(QN_SOURCE_DIR "/schedules", true, &lib, &e), RC_OK);
+    ck_assert_int_eq(target_load("x86-64-v3", &t, &e), RC_OK);
+    for (size_t i = 0; i < QN_COUNT(rows); i++) {
+        struct task *task;
+        struct plan p;
+        ck_assert_msg(task_parse(rows[i].token, lib, NULL, &task, &e) == RC_OK, "%s", e.msg);
+        ck_assert_msg(task->own == rows[i].own, "%s", rows[i].token);
+        ck_assert_msg(compile_plan(task, t, 1, QN_SOURCE_DIR "/schedules", &p, &e) == RC_OK,
+                      "%s: %s", rows[i].token, e.msg);
+        ck_assert_int_ge(p.n, 1);
+        if (rows[i].own) ck_assert_str_eq(space_name(p.space[0]), "derived");
+        if (strstr(rows[i].token, "delta2bbox")) ck_assert_str_eq(space_name(p.space[0]), "boxes");
+        plan_fini(&p);
+        task_free(task);
+    }
+    target_free(t);
+    op_lib_free(lib);
+    unlink("softmax.op");
+}
+END_TEST
+
 /* As many stages with loops of their own as a derived space tiles, and more: their knobs fit. */
 START_TEST(a_plan_of_many_stages)
 {
@@ -296,6 +339,7 @@ int main(void)
     tcase_add_test(t, a_signal_is_no_timeout);
     tcase_add_test(t, a_bad_task_is_refused_by_the_worker);
     tcase_add_test(t, a_plan_is_never_empty);
+    tcase_add_test(t, a_plan_of_an_own_operator);
     tcase_add_test(t, a_plan_of_many_stages);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

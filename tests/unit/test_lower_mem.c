@@ -81,7 +81,7 @@ static enum window_fit plan(const char *subscript, const char *more, struct wind
 
 #define PAIRS(base)                                                                               \
     "splat(" base ", 8) + (ramp(0, 1, 8) / splat(2, 8) * splat(4, 8) + ramp(0, 1, 8) % splat(2, " \
-                  "8))"
+    "8))"
 
 START_TEST(windows)
 {
