@@ -68,6 +68,7 @@ struct cc {
     const struct stmt *at; /* being printed */
     struct err *e;
     bool failed, vector, avx512, packing;
+    bool exact; /* it rounds by adding a large number, or uses infinities */
     /* C_VECTOR on an x86 that rounds in one instruction, so that the compiler's builtins call
      * nothing */
     bool sse41;

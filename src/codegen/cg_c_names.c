@@ -167,6 +167,7 @@ const char *cc_real(struct cc *c, enum dtype d, double v)
 {
     char text[64];
     bool f64 = d == TYPE_F64;
+    c->exact |= !isfinite(v) || v == 0x1.8p23 || v == 0x1.8p52;
     if (!isfinite(v)) {
         cc_need(c, "qn_inf");
         const char *s = isnan(v) ? "(qn_inf() - qn_inf())" : v < 0 ? "(-qn_inf())" : "qn_inf()";
@@ -241,8 +242,18 @@ static void put_features(const struct target *t, struct buf *out)
     }
 }
 
+/* gcc can be told for one file; clang's pragmas leave some of it on. */
+static const char no_fast_math[] =
+    "/* Exponentials round by adding and taking away a large number, maxima begin at -infinity: "
+    "-ffast-math\n   would take that apart. */\n"
+    "#if defined(__clang__)\n#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && "
+    "__FINITE_MATH_ONLY__)\n"
+    "#error \"with clang this file must be compiled with -fno-fast-math\"\n#endif\n"
+    "#elif defined(__GNUC__)\n#pragma GCC optimize(\"no-fast-math\")\n#endif\n\n";
+
 void cc_preamble(struct cc *c, struct buf *out)
 {
+    if (c->exact) buf_puts(out, no_fast_math);
     bool x86 = strncmp(c->t->triple, "x86_64", 6) == 0,
          a64 = strncmp(c->t->triple, "aarch64", 7) == 0;
     if (!c->vector) {

@@ -233,6 +233,52 @@ START_TEST(hook_runs_the_parts)
 }
 END_TEST
 
+/* -ffast-math would fold the rounding inside exp away and make every infinity undefined: gcc is told
+ * not to, clang refuses. The values are checked by a program of its own, because the emitted test's
+ * oracle could be as wrong. */
+START_TEST(fast_math)
+{
+    static const char text[] = "nest ex\nin     x: f32[32]\nout    y: f32[32]\nstage y\n  for i in "
+                               "0..2\n    for j in 0..16 "
+                               "vector\n      y[i * 16 + j] = exp(x[i * 16 + j])\n";
+    static const char main_text[] =
+        "#include <math.h>\n#include \"app_conv.h\"\nint main(void)\n{\n    static float x[32], "
+        "y[32];\n    void *buf[2] = {x, y};\n    for (int i = 0; i < 32; i++) x[i] = (float)i * "
+        "0.375f - 6;\n    app_conv(buf, 0, 0, 0);\n    for (int i = 0; i < 32; i++)\n        if "
+        "(fabs(y[i] - exp(x[i])) > 1e-6 * exp(x[i])) return 1;\n    return 0;\n}\n";
+    char dir[] = "/tmp/quern-fast-XXXXXX", *out = NULL;
+    struct buf b;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    emit_all(dir, text, text, _i ? C_PORTABLE : C_VECTOR);
+    buf_init(&b, 1 << 16);
+    buf_puts(&b, main_text);
+    write_text(dir, "u.c", &b);
+    const char *flags[][3] = {{"gcc", "-O3", "-ffast-math"},
+                              {"gcc", "-Ofast", "-funroll-loops"},
+                              {"clang-19", "-ffast-math", "-fno-fast-math"},
+                              {"clang-19", "-O2", "-ffast-math"},
+                              {"clang-19", "-O2", "-ffinite-math-only"}};
+    for (size_t k = 0; k < QN_COUNT(flags); k++) {
+        const char *build[] = {flags[k][0],  flags[k][1], flags[k][2], "-o", "t",
+                               "app_conv.c", "u.c",       "-lm",       NULL};
+        const char *run[] = {"./t", NULL};
+        int built = run_in(dir, build, &out);
+        if (k < 3) {
+            ck_assert_msg(built == 0, "%s", out);
+            ck_assert_msg(run_in(dir, run, &out) == 0, "%s %s", flags[k][0], flags[k][2]);
+        } else {
+            ck_assert_int_ne(built, 0);
+            ck_assert_msg(strstr(out, "-fno-fast-math") != NULL, "%s", out);
+        }
+    }
+    char path[128];
+    snprintf(path, sizeof path, "%s/u.c", dir);
+    unlink(path);
+    remove_all(dir);
+    buf_fini(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("codegen_c");
@@ -242,6 +288,7 @@ int main(void)
     tcase_add_loop_test(c, operators_and_casts, 0, WAYS);
     tcase_add_loop_test(c, generated_test_says_ok, 0, WAYS);
     tcase_add_test(c, generated_test_says_no);
+    tcase_add_loop_test(c, fast_math, 0, 2);
     tcase_add_test(c, header_is_complete);
     tcase_add_loop_test(c, hook_runs_the_parts, 0, WAYS);
     suite_add_tcase(s, c);
