@@ -120,6 +120,13 @@ START_TEST(several_tasks_into_one_folder)
     app_has(umbrella, "#include \"net_conv2d_C8_H10_K16_R3_S3_W10_pad1.h\"");
     app_expect(0, &r,
                "emit --check c/net_matmul_K24_M48_N40.c c/net_conv2d_C8_H10_K16_R3_S3_W10_pad1.c");
+    /* a later kernel joins them; one whose header is gone leaves */
+    ck_assert_int_eq(unlink("c/net_matmul_K24_M48_N40.h"), 0);
+    app_expect(0, &r, "emit matmul:M=3,N=5,K=2 -o c --prefix net_");
+    umbrella = app_read("c/net_kernels.h");
+    app_has(umbrella, "#include \"net_matmul_K2_M3_N5.h\"");
+    app_has(umbrella, "#include \"net_conv2d_C8_H10_K16_R3_S3_W10_pad1.h\"");
+    app_lacks(umbrella, "net_matmul_K24");
 }
 END_TEST
 
