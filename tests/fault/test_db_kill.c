@@ -267,6 +267,7 @@ static void writer(int seed, int64_t rows)
     if (db_open(&d, path, DB_WRITE, &db_last) != RC_OK || db_claim(d, &k, 0, &c, &db_last) != RC_OK)
         goto bad;
     if (!c.mine || db_run_open(d, &k, (uint64_t)seed, "", a, &run, &db_last) != RC_OK) goto bad;
+    if (run.state == DB_RUN_FINISHED) _exit(0); /* the kill came after the last row */
     for (int64_t i = (int64_t)run.row_n; i < rows; i++) {
         struct db_row r;
         db_row_of(&r, i);
