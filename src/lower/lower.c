@@ -88,8 +88,9 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
          * outwards. */
         {"peel", pass_peel, NEST_SCHEDULED},
         {"tighten", pass_tighten, NEST_SCHEDULED},
-        /* Down to stores into flat memory. */
+        /* Down to stores into flat memory; parts of one tensor side by side. */
         {"updates", pass_updates, NEST_SCHEDULED},
+        {"join", pass_join, NEST_SCHEDULED},
         /* Sums along lanes: added in lanes, folded at the end. */
         {"partials", pass_partials, NEST_SCHEDULED},
         {"flatten", pass_flatten, NEST_SCHEDULED},

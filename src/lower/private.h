@@ -29,6 +29,7 @@ enum rc pass_guard_taps(struct low *l);
 enum rc pass_peel(struct low *l);
 enum rc pass_tighten(struct low *l);
 enum rc pass_updates(struct low *l);
+enum rc pass_join(struct low *l);
 enum rc pass_partials(struct low *l);
 enum rc pass_flatten(struct low *l);
 enum rc pass_rows(struct low *l);

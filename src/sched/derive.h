@@ -57,6 +57,8 @@ struct derive {
     int ncopy;
     int64_t vector_bits, vregs, threads, dynamic;
     bool unrolls;
+    bool far;  /* operands and results together are more than L2 */
+    bool past; /* results alone are several times L2: the next operator will not find them near */
 };
 
 /* derive_axes.c */

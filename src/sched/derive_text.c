@@ -423,5 +423,9 @@ void derive_text(const struct derive *d, const char *algorithm, struct buf *b)
         write_host(&w, i);
     }
     buf_puts(b, "\nknob MS in off on\nknob AD in plain hoist\nknob LS in off on\n"
-                "knob OR in source list\ncodegen misched={MS} addr={AD} lsr={LS} order={OR}\n");
+                "knob OR in source list\n");
+    if (d->far) buf_puts(b, "knob PF in none page\n");
+    if (d->past) buf_puts(b, "knob ST in cached stream\n");
+    buf_printf(b, "codegen misched={MS} addr={AD} lsr={LS} order={OR}%s%s\n",
+               d->far ? " prefetch={PF}" : "", d->past ? " stores={ST}" : "");
 }

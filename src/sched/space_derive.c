@@ -409,6 +409,33 @@ static void plan_all(struct derive *d, struct arena *a)
     make_accumulators(d, a);
 }
 
+static double tensor_bytes(const struct derive *d, const struct tensor *t, const struct facts *f)
+{
+    double n = dtype_bytes((enum dtype)t->type.dtype);
+    for (int i = 0; i < t->rank; i++) {
+        int64_t v = d->dynamic;
+        const struct expr *e = t->extent[i];
+        if (!expr_is_int(e, &v) && e->op == OP_VAR) facts_get(f, e->u.var->name, &v);
+        n *= (double)v;
+    }
+    return n;
+}
+
+/* How far the data are from the core. */
+static void weigh(struct derive *d, const struct nest *naive, const struct facts *f)
+{
+    double in = 0, out = 0;
+    int64_t l2 = 256 << 10;
+    facts_get(f, "target.l2", &l2);
+    for (int i = 0; i < naive->ntensor; i++) {
+        const struct tensor *t = naive->tensor[i];
+        if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST) in += tensor_bytes(d, t, f);
+        if (t->scope == SCOPE_OUT) out += tensor_bytes(d, t, f);
+    }
+    d->far = in + out > (double)l2;
+    d->past = out > 4 * (double)l2;
+}
+
 static void derive_init(struct derive *d, const struct nest *naive, const struct facts *f)
 {
     int64_t v;
@@ -417,6 +444,7 @@ static void derive_init(struct derive *d, const struct nest *naive, const struct
     d->threads = facts_get(f, "threads", &v) ? v : 1;
     d->dynamic = 1024;
     d->unrolls = true;
+    weigh(d, naive, f);
     for (int i = 0; i < naive->body->u.block.n && d->n < DERIVE_STAGES; i++) {
         struct stmt *s = naive->body->u.block.p[i];
         struct stmt *leaf = s->kind == ST_STAGE ? stage_leaf(s) : NULL;

@@ -1,5 +1,6 @@
 /* lower: the text each pass leaves of a small nest, which is also its documentation. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,6 +157,59 @@ START_TEST(golden_triangle)
            "    y[i] = 0.0\n"
            "    for j in i + 1..16 reduce\n"
            "      y[i] += x[j] started\n");
+}
+END_TEST
+
+/* Two halves of one tensor from the same operand: one loop over what they share. */
+START_TEST(golden_join)
+{
+    const char *text = "nest halves\n"
+                       "in     x: f32[6, 4]\n"
+                       "out    y: f32[6, 4]\n"
+                       "stage y\n"
+                       "  for t in 0..6\n"
+                       "    for d in 0..2\n"
+                       "      y[t, d] = x[t, d] - x[t, d + 2]\n"
+                       "stage \"y#2\"\n"
+                       "  for u in 0..6\n"
+                       "    for e in 0..2\n"
+                       "      y[u, e + 2] = x[u, e + 2] + x[u, e]\n";
+    golden("join", text,
+           "nest halves\n"
+           "in     x: f32[6, 4]\n"
+           "out    y: f32[6, 4]\n"
+           "for t in 0..6\n"
+           "  for d in 0..2\n"
+           "    y[t, d] = x[t, d] - x[t, d + 2]\n"
+           "  for e in 0..2\n"
+           "    y[t, e + 2] = x[t, e + 2] + x[t, e]\n");
+}
+END_TEST
+
+/* The second part reads the first, wherever; the ranges differ; the tensors differ; one is a
+ * reduction. */
+START_TEST(golden_join_not)
+{
+    static const char *const second[] = {
+        "  for u in 0..6\n    y[u + 6] = y[5 - u] * 2.0\n",
+        "  for u in 0..5\n    y[u + 6] = x[u]\nstage \"y#3\"\n  y[11] = x[0]\n",
+        "  for u in 1..7\n    y[u + 5] = x[u - 1]\n",
+        "  for u in 0..6 unroll\n    y[u + 6] = x[u]\n",
+    };
+    for (size_t i = 0; i < QN_COUNT(second); i++) {
+        char text[512];
+        snprintf(
+            text, sizeof text,
+            "nest parts\nin     x: f32[6]\nout    y: f32[12]\nstage y\n  for t in 0..6\n    y[t] "
+            "= x[t] + 1.0\nstage \"y#2\"\n%s",
+            second[i]);
+        golden("join", text, "");
+    }
+    golden(
+        "join",
+        "nest two\nin     x: f32[6]\nout    y: f32[6]\nout    z: f32[6]\nstage y\n  for t in 0..6\n"
+        "    y[t] = x[t] + 1.0\nstage z\n  for u in 0..6\n    z[u] = x[u] - 1.0\n",
+        "");
 }
 END_TEST
 
@@ -623,6 +677,8 @@ int main(void)
     tcase_add_test(t, golden_rows);
     tcase_add_test(t, golden_taps);
     tcase_add_test(t, golden_triangle);
+    tcase_add_test(t, golden_join);
+    tcase_add_test(t, golden_join_not);
     tcase_add_test(t, golden_peel);
     tcase_add_test(t, golden_updates);
     tcase_add_test(t, golden_partials);
