@@ -24,6 +24,10 @@ static void print_verdict(struct work *w, const struct wire_outcome *o, const ch
            rung);
     if (!ok)
         printf("  %s (error %.3g, bound %.3g)\n", o->text ? o->text : "", o->max_err, o->bound);
+    if (o->verdict == VERDICT_WRONG_RESULT && w->task->own && o->worst < 1000)
+        say("quern: rounding alone can do this where large values cancel; if data like these "
+            "cannot "
+            "occur, say which can: in t[N]: f32 in 0..2\n");
 }
 
 static enum rc verify_task(void *ctx, const char *token, struct err *e)

@@ -40,6 +40,7 @@ static enum check check_of(const struct task_tensor *t, const struct data_recipe
     if (!dtype_is_float(t->dtype)) return CHECK_BITS;
     if (t->dtype == TYPE_F32 && r->sum_of_products && !r->fractional && !r->transcendental)
         return CHECK_SUMPROD;
+    if (r->steep && (t->dtype == TYPE_F32 || t->dtype == TYPE_F64)) return CHECK_STEEP;
     return r->bent ? CHECK_MILD_L2 : CHECK_REL_L2;
 }
 

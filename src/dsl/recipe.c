@@ -14,6 +14,9 @@
  * rounds the same way: a sum of n such terms, one after the other, may be n/4 units off, and the
  * reference's own is.
  *
+ * log(a - b) has no error bound at all where a and b meet: what is verified there is that results are
+ * alike, not how far they can be trusted (focal loss with targets between 0 and 1).
+ *
  * Invariant: `exact` is only said when every order of summation gives the same bits. */
 #include <math.h>
 #include <string.h>
@@ -39,6 +42,7 @@ struct walk {
     enum after *after;    /* likewise */
     bool transcendental, fractional, products, reduces;
     bool jumps; /* a rounded value decides: a floor or a selection may fall on the other side */
+    bool steep; /* a logarithm of terms that may cancel: near zero it magnifies their rounding */
 };
 
 static int tensor_at(const struct nest *n, const struct tensor *t)
@@ -66,6 +70,7 @@ static double exact_limit(enum dtype d)
 
 static struct bound clip(struct bound b, enum dtype d)
 {
+    if (isnan(b.mag)) b.mag = INFINITY; /* nothing times something without a bound */
     if (!(b.mag < exact_limit(d))) b.exact = false;
     return b;
 }
@@ -146,6 +151,18 @@ static struct bound bound_arith(struct walk *w, const struct expr *e)
     }
 }
 
+/* A sum or difference of rounded terms within the expression, not behind a tensor. */
+static bool cancels(struct walk *w, const struct expr *e)
+{
+    if (e->op == OP_LOAD || e->op == OP_LOADC || !dtype_is_float((enum dtype)e->type.dtype))
+        return false;
+    if (e->op == OP_ADD || e->op == OP_SUB)
+        return !bound_of(w, e->a[0]).exact || !bound_of(w, e->a[1]).exact;
+    bool some = false;
+    for (int i = 0; i < e->n; i++) some = some || cancels(w, e->a[i]);
+    return some;
+}
+
 static struct bound bound_of(struct walk *w, const struct expr *e)
 {
     enum dtype d = (enum dtype)e->type.dtype;
@@ -164,6 +181,7 @@ static struct bound bound_of(struct walk *w, const struct expr *e)
     }
     if (e->op >= OP_EXP && e->op <= OP_COS) {
         w->transcendental = true;
+        w->steep |= e->op == OP_LOG && cancels(w, e->a[0]);
         bound_of(w, e->a[0]);
         return (struct bound){INFINITY, false};
     }
@@ -347,6 +365,7 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     out->sum_of_products = w.reduces && w.products && after <= AFTER_SUM;
     out->bent = after == AFTER_BENT || w.jumps;
     out->transcendental = w.transcendental;
+    out->steep = w.steep;
     out->fractional = w.fractional;
     mem_free(sw.depth);
     mem_free(w.tensor);

@@ -1,6 +1,6 @@
 /* data: one generator of values, one writer per element type.
  *
- *   data_fill(p, x, RECIPE_INTS, seed, false)     x[i] uniform in {int_lo .. int_hi}
+ *   data_fill(p, x, RECIPE_INTS, seed, DATA_PLAIN)     x[i] uniform in {int_lo .. int_hi}
  *
  * Invariants: the same (buffer shape, recipe, seed) gives the same bytes on every machine; integer
  * types stay in [int_lo, int_hi] whatever the recipe, because such values may be indices. */
@@ -114,11 +114,22 @@ static void source_range(struct source *s, const struct wire_buffer *b, const st
     if (!s->real_given) s->real_lo = -1, s->real_hi = 1;
 }
 
-static void fill_float(uint8_t *dst, const struct wire_buffer *b, struct source *s, bool square)
+static double nudged(const struct source *s, struct rng *r, double v, double unit)
 {
+    double to = v * (1 + (rng_unit(r) < 0.5 ? -1 : 1) * (4 + 4 * rng_unit(r)) * unit);
+    return s->real_given && (to < s->real_lo || to >= s->real_hi) ? v : to;
+}
+
+static void fill_float(uint8_t *dst, const struct wire_buffer *b, struct source *s, uint64_t seed,
+                       enum data_twist twist)
+{
+    struct rng moves;
+    rng_seed(&moves, seed * 4 + (uint64_t)twist);
     for (uint64_t i = 0; i < b->count; i++) {
         double v = next_real(s, i);
-        if (square) v = (double)(float)v * (double)(float)v;
+        if (twist == DATA_SQUARED) v = (double)(float)v * (double)(float)v;
+        if (twist >= DATA_NUDGED_1)
+            v = nudged(s, &moves, v, b->dtype == DTYPE_F64 ? 0x1p-53 : 0x1p-24);
         switch (b->dtype) {
         case DTYPE_F64:
             memcpy(dst + i * 8, &v, 8);
@@ -153,14 +164,14 @@ static void fill_int(uint8_t *dst, const struct wire_buffer *b, int bits, struct
 }
 
 void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed,
-               bool square)
+               enum data_twist twist)
 {
     const struct dtype_info *t = wire_dtype_info((enum wire_dtype)b->dtype);
     struct source s = {.recipe = recipe};
     rng_seed(&s.rng, seed);
     source_range(&s, b, t);
     if (t->kind == 'F')
-        fill_float(dst, b, &s, square);
+        fill_float(dst, b, &s, seed, twist);
     else
         fill_int(dst, b, t->bits, &s);
 }

@@ -4,9 +4,13 @@
 
 #include "wire/wire.h"
 
-/* Fills b->bytes at dst. `square` squares every float element, for the bound of CHECK_SUMPROD. */
+/* What is done to every float element: squares, for the bound of CHECK_SUMPROD; moved up or down by 4
+ * to 8 units of the last place inside the buffer's range, each NUDGED its own way, for CHECK_STEEP. */
+enum data_twist { DATA_PLAIN, DATA_SQUARED, DATA_NUDGED_1, DATA_NUDGED_2 };
+
+/* Fills b->bytes at dst. */
 void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed,
-               bool square);
+               enum data_twist twist);
 /* Are the recipe's values small integers, so that correct results are exact? */
 bool data_integral(enum recipe recipe);
 

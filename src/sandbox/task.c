@@ -3,6 +3,7 @@
  *   tier 1 of conv2d:  view (ints, seed 0, right) -> reference -> expect (ints, seed 0)
  *                      view (ints, seed 0, timed)      shares that expect
  *
+ * Bound of CHECK_STEEP: the same reference kernel on operands moved by a few units of their last place.
  * Bound of CHECK_SUMPROD: the same reference kernel on squared operands gives sum (ab)^2 per
  * element, because for sums of products every term is then squared. Valid for ops whose outputs are
  * sums of products with at most an added bias or residual and a maximum with 0; for others the
@@ -149,23 +150,23 @@ static uint64_t mix(uint64_t seed, uint64_t i)
     return x ^ x >> 31;
 }
 
-struct view *task_view(struct task *t, enum recipe recipe, uint64_t seed, bool square,
+struct view *task_view(struct task *t, enum recipe recipe, uint64_t seed, enum data_twist twist,
                        enum stage_align align)
 {
     for (int i = 0; i < t->views_n; i++) {
         struct view *v = &t->views[i];
-        if (v->recipe == recipe && v->seed == seed && v->square == square && v->align == align)
+        if (v->recipe == recipe && v->seed == seed && v->twist == twist && v->align == align)
             return v;
     }
     if (t->views_n == TASK_MAX_VIEWS) return NULL;
     struct view *v = &t->views[t->views_n];
-    *v = (struct view){.recipe = recipe, .seed = seed, .square = square, .align = align};
+    *v = (struct view){.recipe = recipe, .seed = seed, .twist = twist, .align = align};
     for (uint32_t i = 0; i < t->t.buffers_n; i++) {
         const struct wire_buffer *b = &t->t.buffers[i];
         if (b->role == ROLE_OUT) continue;
         size_t off, len = place_pages(b->bytes, align, unit_of(b), (int)i, &off);
         if ((v->at[i] = pile_take(&t->pile, len)) == SIZE_MAX) return NULL;
-        if (len) data_fill((uint8_t *)pile_ptr(t, v->at[i]) + off, b, recipe, mix(seed, i), square);
+        if (len) data_fill((uint8_t *)pile_ptr(t, v->at[i]) + off, b, recipe, mix(seed, i), twist);
     }
     t->views_n++;
     return v;
@@ -276,12 +277,39 @@ static bool store_wants(struct task *t, struct expect *x, const struct stage *g)
     return true;
 }
 
-static bool wants_bounds(const struct task *t, enum recipe recipe)
+static double element(const struct wire_buffer *b, const void *p, uint64_t k)
 {
-    bool sumprod = false;
+    return b->dtype == DTYPE_F64 ? ((const double *)p)[k] : (double)((const float *)p)[k];
+}
+
+/* bound = 30 tol rms(want), and 16 times what the nudged run differs by, for each of the runs. */
+static bool widen_bounds(struct task *t, struct expect *x, const struct stage *g)
+{
+    for (uint32_t i = 0; i < t->t.buffers_n; i++) {
+        const struct wire_buffer *b = &t->t.buffers[i];
+        if (b->role != ROLE_OUT || b->check != CHECK_STEEP) continue;
+        bool first = x->bound[i] == 0;
+        if (first) x->bound[i] = pile_take(&t->pile, b->count * sizeof(double));
+        if (x->bound[i] == SIZE_MAX) return false;
+        double *bound = pile_ptr(t, x->bound[i]), squares = 0;
+        const void *want = pile_ptr(t, x->want[i]), *moved = g->places[i].mine + g->places[i].off;
+        for (uint64_t k = 0; first && k < b->count; k++)
+            squares += element(b, want, k) * element(b, want, k);
+        double base = 30 * t->t.tol * sqrt(squares / fmax(1, (double)b->count));
+        for (uint64_t k = 0; k < b->count; k++) {
+            double by = fabs(element(b, moved, k) - element(b, want, k));
+            bound[k] = (first ? base : bound[k]) + (by > 0 ? 16 * by : 0);
+        }
+    }
+    return true;
+}
+
+static bool wants_bounds(const struct task *t, enum recipe recipe, enum check check)
+{
+    bool some = false;
     for (uint32_t i = 0; i < t->t.buffers_n; i++)
-        sumprod |= t->t.buffers[i].role == ROLE_OUT && t->t.buffers[i].check == CHECK_SUMPROD;
-    return sumprod && !(data_integral(recipe) && t->t.exact);
+        some |= t->t.buffers[i].role == ROLE_OUT && t->t.buffers[i].check == check;
+    return some && !(data_integral(recipe) && t->t.exact);
 }
 
 static void say_no_memory(struct wire_outcome *o)
@@ -297,15 +325,24 @@ const struct expect *task_expect(struct job *job, struct task *t, enum recipe re
         if (t->expects[i].recipe == recipe && t->expects[i].seed == seed) return &t->expects[i];
     struct child_spec spec;
     struct expect x = {.recipe = recipe, .seed = seed};
-    struct view *v = task_view(t, recipe, seed, false, ALIGN_RIGHT);
+    struct view *v = task_view(t, recipe, seed, DATA_PLAIN, ALIGN_RIGHT);
     say_no_memory(o);
     if (t->expects_n == TASK_MAX_EXPECTS || !v || !run_reference(job, t, v, &spec, o)) return NULL;
     if (!store_wants(t, &x, &spec.stages[0])) {
         say_no_memory(o);
         return NULL;
     }
-    if (wants_bounds(t, recipe)) {
-        v = task_view(t, recipe, seed, true, ALIGN_RIGHT);
+    bool steep = wants_bounds(t, recipe, CHECK_STEEP);
+    for (int twist = DATA_NUDGED_1; steep && twist <= DATA_NUDGED_2; twist++) {
+        v = task_view(t, recipe, seed, (enum data_twist)twist, ALIGN_RIGHT);
+        if (!v || !run_reference(job, t, v, &spec, o)) return NULL;
+        if (!widen_bounds(t, &x, &spec.stages[0])) {
+            say_no_memory(o);
+            return NULL;
+        }
+    }
+    if (wants_bounds(t, recipe, CHECK_SUMPROD)) {
+        v = task_view(t, recipe, seed, DATA_SQUARED, ALIGN_RIGHT);
         if (!v || !run_reference(job, t, v, &spec, o)) return NULL;
         if (!store_bounds(t, &x, &spec.stages[0])) {
             say_no_memory(o);

@@ -25,7 +25,7 @@ struct pile {
 struct view { /* inputs of one recipe, seed and alignment */
     enum recipe recipe;
     uint64_t seed;
-    bool square;
+    enum data_twist twist;
     enum stage_align align;
     size_t at[WIRE_MAX_BUFFERS]; /* of the mapping, in the pile; outputs: unused */
 };
@@ -72,7 +72,7 @@ uint64_t cache_bytes(const struct task_cache *c);
 void cache_free(struct task_cache *c);
 
 /* NULL: no memory. */
-struct view *task_view(struct task *t, enum recipe recipe, uint64_t seed, bool square,
+struct view *task_view(struct task *t, enum recipe recipe, uint64_t seed, enum data_twist twist,
                        enum stage_align align);
 const struct expect *task_expect(struct job *job, struct task *t, enum recipe recipe, uint64_t seed,
                                  struct wire_outcome *o);

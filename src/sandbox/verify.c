@@ -38,7 +38,9 @@ static const struct check_case TIMED_ROUGH = {"timed",  1, RECIPE_RANDOM, 1, ALI
 static bool is_mild(const struct wire_task *t)
 {
     for (uint32_t i = 0; i < t->buffers_n; i++)
-        if (t->buffers[i].role == ROLE_OUT && t->buffers[i].check == CHECK_MILD_L2) return true;
+        if (t->buffers[i].role == ROLE_OUT &&
+            (t->buffers[i].check == CHECK_MILD_L2 || t->buffers[i].check == CHECK_STEEP))
+            return true;
     return false;
 }
 
@@ -102,7 +104,7 @@ static enum cmp_mode mode_of(const struct task *t, const struct wire_buffer *b,
                              const struct check_case *c, bool bound)
 {
     if (b->check == CHECK_BITS || (data_integral(c->recipe) && t->t.exact)) return CMP_BITS;
-    return b->check == CHECK_SUMPROD && bound ? CMP_BOUND : CMP_REL_L2;
+    return bound ? CMP_BOUND : CMP_REL_L2;
 }
 
 /* Does element i still hold the poison it was given? */
@@ -210,7 +212,7 @@ static bool add_stage(struct job *job, struct task *t, const struct wire_blob *b
                       const struct check_case *c, int slot, struct child_spec *spec, size_t *out_at,
                       struct wire_outcome *o)
 {
-    const struct view *v = task_view(t, c->recipe, check_seed(job, c), false, c->align);
+    const struct view *v = task_view(t, c->recipe, check_seed(job, c), DATA_PLAIN, c->align);
     if (v && task_stage(job, t, spec, slot, v, blob, c->poison, out_at)) return true;
     o->verdict = VERDICT_NO_MEMORY;
     o->text = "no memory for the operands";

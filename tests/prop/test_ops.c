@@ -70,6 +70,7 @@ static const struct row {
     {"groupnorm", "N=0..2 P=s C=c groups=1..4"},
     {"l2norm", "M=d N=c"},
     {"focal", "N=d C=c"},
+    {"focal_soft", "N=d C=c"},
     {"conv1d", "T=d C=c K=c R=1..5 dilation=1..3 pad=0..4"},
     {"qdq", "M=z N=c"},
     {"swiglu", "M=z N=c K=c"},

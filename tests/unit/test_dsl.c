@@ -308,7 +308,10 @@ START_TEST(recipes)
     ck_assert_double_eq_tol(r.tol, 12000 * ldexp(1, -24), 1e-12);
     r = recipe_of("matmul:M=1,N=1,K=1000000", "direct", "");
     ck_assert(r.nested == 0);
+    r = recipe_of("matrix_nms:N=9", "direct", "");
+    ck_assert(!r.steep);
     r = recipe_of("softmax:M=2,N=9", "online", "");
+    ck_assert(!r.steep);
     ck_assert(!r.exact && r.transcendental);
     r = recipe_of("argmax:M=2,N=9", "direct", "");
     ck_assert(r.exact && !r.sum_of_products);

@@ -172,6 +172,14 @@ START_TEST(tiers_pass_and_count)
         expect_verdict(call(WIRE_VERIFY, &m), "inexact", "ok", "");
         m.blob = sandbox_blob("wrong");
         expect_verdict(call(WIRE_VERIFY, &m), "inexact", "wrong_result", "");
+        m.task.buffers[2].check = CHECK_STEEP; /* bounds from nudged operands */
+        expect_verdict(call(WIRE_VERIFY, &m), "steep", "wrong_result", "");
+        m.blob = sandbox_blob("last_wrong");
+        expect_verdict(call(WIRE_VERIFY, &m), "steep", "wrong_result", "");
+        m.blob = sandbox_blob("good");
+        r = call(WIRE_VERIFY, &m);
+        expect_verdict(r, "steep", "ok", "");
+        ck_assert(r->outcome.worst <= 1);
     }
 }
 END_TEST
@@ -515,20 +523,38 @@ START_TEST(data_has_the_promised_ranges)
         .name = "x", .dtype = DTYPE_F32, .count = 2000, .bytes = 8000, .int_lo = -3, .int_hi = 5};
     float v[2000], again[2000];
     bool seen[9] = {false};
-    data_fill(v, &b, RECIPE_INTS, 9, false);
-    data_fill(again, &b, RECIPE_INTS, 9, false);
+    data_fill(v, &b, RECIPE_INTS, 9, DATA_PLAIN);
+    data_fill(again, &b, RECIPE_INTS, 9, DATA_PLAIN);
     ck_assert_mem_eq(v, again, sizeof v);
     for (int i = 0; i < 2000; i++) {
         ck_assert(v[i] >= -3 && v[i] <= 5 && v[i] == floorf(v[i]));
         seen[(int)v[i] + 3] = true;
     }
     for (int i = 0; i < 9; i++) ck_assert(seen[i]);
-    data_fill(v, &b, RECIPE_ONEHOT, 9, false);
+    data_fill(v, &b, RECIPE_ONEHOT, 9, DATA_PLAIN);
     int ones = 0;
     for (int i = 0; i < 2000; i++) ones += v[i] == 1;
     ck_assert_int_ge(ones, 2000 / 61);
-    data_fill(v, &b, RECIPE_RANDOM, 9, false);
-    data_fill(again, &b, RECIPE_RANDOM, 9, true);
+    data_fill(v, &b, RECIPE_RANDOM, 9, DATA_PLAIN);
+    data_fill(again, &b, RECIPE_RANDOM, 9, DATA_SQUARED);
+    for (int twist = DATA_NUDGED_1; twist <= DATA_NUDGED_2; twist++) {
+        static float one[2000];
+        float moved[2000];
+        int up = 0, same = 0;
+        data_fill(moved, &b, RECIPE_RANDOM, 9, (enum data_twist)twist);
+        for (int i = 0; i < 2000; i++) {
+            double by = ((double)moved[i] - v[i]) / fabs((double)v[i]) * 0x1p24;
+            ck_assert(fabs(by) > 1.9 && fabs(by) < 10.1);
+            up += by > 0;
+            same += twist == DATA_NUDGED_2 && moved[i] == one[i];
+        }
+        ck_assert(up > 900 && up < 1100 && same < 1500);
+        memcpy(one, moved, sizeof one);
+    }
+    b.real_lo = 0, b.real_hi = 0x1p-100; /* what the caller promises is kept */
+    float inside[2000];
+    data_fill(inside, &b, RECIPE_RANDOM, 9, DATA_NUDGED_1);
+    for (int i = 0; i < 2000; i++) ck_assert(inside[i] >= 0 && inside[i] < 0x1p-100);
     double mean = 0;
     for (int i = 0; i < 2000; i++) {
         ck_assert(v[i] >= -1 && v[i] < 1 && again[i] == v[i] * v[i]);
@@ -538,10 +564,10 @@ START_TEST(data_has_the_promised_ranges)
     int8_t s8[64];
     struct wire_buffer c = {
         .name = "q", .dtype = DTYPE_S8, .count = 64, .bytes = 64, .int_lo = -1000, .int_hi = 1000};
-    for (int r = 0; r < RECIPE_COUNT; r++) data_fill(s8, &c, (enum recipe)r, 1, false);
+    for (int r = 0; r < RECIPE_COUNT; r++) data_fill(s8, &c, (enum recipe)r, 1, DATA_PLAIN);
     uint8_t b1[8];
     struct wire_buffer d = {.name = "bits", .dtype = DTYPE_B1, .count = 64, .bytes = 8};
-    data_fill(b1, &d, RECIPE_ONES, 1, false);
+    data_fill(b1, &d, RECIPE_ONES, 1, DATA_PLAIN);
     for (int i = 0; i < 8; i++) ck_assert_uint_eq(b1[i], 255);
 }
 END_TEST
