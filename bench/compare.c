@@ -2,6 +2,7 @@
  *
  *   compare matmul:M=512,N=512,K=512 conv2d:... [--schedule FILE]
  *           [--peers c-gcc,c-clang,naive-gcc,onednn] [--rounds N] [--json]
+ *           [--hand FILE.c]
  *
  * Protocol: every round runs each maker once, in random order, for a millisecond that is not timed
  * and then long enough for the clock;
@@ -23,7 +24,7 @@
 #include "measure/stats.h"
 
 volatile int interrupted;
-enum { PEERS = 11, ROUNDS_MAX = 1000, EPOCH_NS = 300000, WARM_NS = 1000000 };
+enum { PEERS = 14, ROUNDS_MAX = 1000, EPOCH_NS = 300000, WARM_NS = 1000000 };
 
 static const struct {
     const char *name;
@@ -40,6 +41,9 @@ static const struct {
     {"eager", peer_eager},
     {"eager-fixed", peer_eager_fixed},
     {"stream", peer_stream},
+    {"hand-gcc", peer_hand_gcc},
+    {"hand-clang", peer_hand_clang},
+    {"hand-clang-mvec", peer_hand_mvec},
 };
 _Static_assert(QN_COUNT(peers) == PEERS, "PEERS counts the table");
 
@@ -149,7 +153,7 @@ static struct verdict_of verdict_of(const struct lineup *l, int i)
 
 struct compare_options {
     struct options o;
-    const char *peers;
+    const char *peers, *hand;
 };
 
 static bool listed(const char *list, const char *name)
@@ -231,6 +235,7 @@ static enum rc compare_task(void *ctx, const char *token, struct err *e)
     struct lineup *l = mem_new(sizeof *l);
     struct bench_task t = {.w = &w,
                            .threads = (int)co->o.threads,
+                           .hand = co->hand,
                            .dir = "/tmp/quern-compare-XXXXXX"};
     struct compile_result blob = {0};
     char *trace = NULL;
@@ -304,6 +309,9 @@ int main(int argc, char **argv)
             co.o.db = v, i++;
         else if (strcmp(a, "--peers") == 0)
             co.peers = v, i++;
+        else if (strcmp(a, "--hand") == 0)
+            co.hand = v, co.peers = co.peers ? co.peers : "hand-gcc,hand-clang,hand-clang-mvec",
+            i++;
         else if (a[0] == '-')
             return fprintf(stderr, "compare: unknown option %s\n", a), 2;
         else
