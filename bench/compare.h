@@ -31,8 +31,8 @@ struct entry {
 typedef bool peer_open_fn(struct bench_task *t, struct entry *out, char *why);
 
 peer_open_fn peer_quern, peer_c_gcc, peer_c_clang, peer_naive_gcc, peer_naive_clang,
-    peer_dnnl_direct, peer_dnnl_winograd, peer_openblas, peer_eager, peer_eager_fixed, peer_stream, peer_hand_gcc,
-    peer_hand_clang, peer_hand_mvec;
+    peer_dnnl_direct, peer_dnnl_winograd, peer_openblas, peer_eager, peer_eager_fixed, peer_stream,
+    peer_hand_gcc, peer_hand_clang, peer_hand_mvec;
 
 /* bench/NAME.c as a library, by clang-19 -O3 -march=native; NULL with a reason. dlclose. */
 void *bench_compile(struct bench_task *t, const char *name, char *why);

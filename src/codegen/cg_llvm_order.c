@@ -8,9 +8,9 @@
  * dependent operations fills the queues with what must wait; with independent chains side by side,
  * what is seen is what can run.
  *
- * The order is that of a machine which starts `fma_ports` operations of each of four kinds a cycle:
- * of those whose operands are done, the one with the longest path to the block's end. Where more vectors are
- * alive than registers hold, one that ends some first.
+ * The order is that of a machine which starts `fma_ports` operations of each of four kinds a cycle: of
+ * those whose operands are done, the one with the longest path to the block's end. New work is begun
+ * only while half the registers are free; where all are taken, what was begun is finished first.
  *
  * Invariants: values, their operands and the order of accesses that may touch the same memory stay;
  * only the order of independent instructions of one block changes. */
@@ -19,11 +19,8 @@
 
 #include "codegen/cg_llvm.h"
 
-enum {
-    LEAST = 12,
-    MOST = 4096,
-    LATENCY_LOAD = 4
-}; /* loads wait for nothing: far ahead is not needed */
+/* Loads wait for nothing: far ahead is not needed. */
+enum { LEAST = 12, MOST = 4096, LATENCY_LOAD = 4 };
 
 struct edge {
     int from, to;
@@ -37,6 +34,7 @@ struct instr {
     bool writes, vector; /* vector: its result takes a register */
     bool lasting;        /* its result is used outside the block */
     bool given;          /* a PHI: there when the block begins */
+    bool goes_on;        /* a vector of this block is among its operands */
     int latency, height; /* height: cycles from its start to the end of the block */
     int waits, start;    /* operands not yet placed; cycle in which they are done */
     int readers;         /* of its value, not yet placed */
@@ -193,6 +191,7 @@ static void edges_of(struct block *b, const struct place *all, int to)
         if (again) continue;
         if (i < 4) seen[i] = from;
         add_edge(b, from, to, true);
+        o->goes_on |= b->op[from].vector;
     }
     for (int from = 0; from < to && (o->memory || o->anywhere); from++)
         if (may_meet(&b->op[from], o)) add_edge(b, from, to, false);
@@ -244,22 +243,33 @@ static int growth(const struct block *b, int i)
     return grows;
 }
 
+/* A vector from memory or from a scalar: work that is only begun. */
+static bool begins(const struct instr *o) { return o->vector && !o->goes_on; }
+
+/* Is i better than the other? With room the one with the longest way to go; without, the one that frees
+ * most, and of those the first in the kernel's own order: what was begun is finished. */
+static bool better(const struct block *b, int i, int than, bool full)
+{
+    const struct instr *o = &b->op[i], *p = &b->op[than];
+    int g = full ? growth(b, i) - growth(b, than) : 0;
+    if (g != 0) return g < 0;
+    return full || o->height == p->height ? i < than : o->height > p->height;
+}
+
+/* -1: nothing now. Half the registers are for what is under way; new work waits for it. */
 static int choose(const struct block *b, const int *ready, int n, int cycle)
 {
-    int best = -1, best_growth = 0;
-    bool full = b->alive >= b->registers;
+    bool full = b->alive >= b->registers, half = b->alive >= b->registers / 2;
+    int best = -1, begun = -1;
+    bool waiting = false;
     for (int k = 0; k < n; k++) {
-        const struct instr *o = &b->op[ready[k]], *p = best < 0 ? NULL : &b->op[ready[best]];
+        const struct instr *o = &b->op[ready[k]];
+        int *slot = half && begins(o) ? &begun : &best;
+        waiting |= o->start > cycle;
         if (!full && o->start > cycle) continue;
-        int g = full ? growth(b, ready[k]) : 0;
-        bool better = !p || g < best_growth ||
-                      (g == best_growth && (o->height > p->height ||
-                                            (o->height == p->height && ready[k] < ready[best])));
-        if (!better) continue;
-        best = k;
-        best_growth = g;
+        if (*slot < 0 || better(b, ready[k], ready[*slot], full)) *slot = k;
     }
-    return best;
+    return best >= 0 ? best : waiting ? -1 : begun;
 }
 
 static void place(struct block *b, int i, int cycle, int *ready, int *nready)
@@ -364,7 +374,7 @@ static void order_block(struct cg *c, LLVMBasicBlockRef bb, int n)
         for (int i = 0; i < b.n; i++) edges_of(&b, all, i);
         b.out = mem_new((b.in.n + 1) * sizeof *b.out);
         b.order = mem_new(size * sizeof *b.order);
-        b.registers = (int)c->t->vregs - (int)i64_min(steady_vectors(&b, all), c->t->vregs / 2);
+        b.registers = (int)c->t->vregs - 1 - (int)i64_min(steady_vectors(&b, all), c->t->vregs / 2);
         heights(&b);
         out_edges(&b);
         list_schedule(&b);

@@ -18,10 +18,12 @@
     X(sigmoid, 1, SIGMOID)                                                                   \
     X(sin, 1, SIN)                                                                           \
     X(cos, 1, COS)                                                                           \
-    X(floor, 1, FLOOR) X(ceil, 1, CEIL) X(round, 1, ROUND) X(trunc, 1, TRUNC) X(abs, 1, ABS) \
-        X(popcount, 1, POPCOUNT) X(min, 2, MIN) X(max, 2, MAX) X(rshr, 2, RSHR)              \
-            X(select, 3, COUNT) X(clamp, 3, COUNT) X(bitcast, 2, COUNT) X(lowest, 1, COUNT)  \
-                X(highest, 1, COUNT) X(ceildiv, 2, COUNT)
+    X(floor, 1, FLOOR)                                                                       \
+    X(ceil, 1, CEIL)                                                                         \
+    X(round, 1, ROUND)                                                                       \
+    X(trunc, 1, TRUNC) X(abs, 1, ABS) X(popcount, 1, POPCOUNT) X(min, 2, MIN) X(max, 2, MAX) \
+        X(rshr, 2, RSHR) X(select, 3, COUNT) X(clamp, 3, COUNT) X(bitcast, 2, COUNT)         \
+            X(lowest, 1, COUNT) X(highest, 1, COUNT) X(ceildiv, 2, COUNT)
 
 static const struct {
     const char *name;

@@ -3,7 +3,7 @@
  *
  * Requires: nothing. (After unroll, so that masks and lanes are final; before fma, which improves
  * it.)
- * Provides: no EXP..COS. Values used several times are LETs in front of the statement. Bounds:
+ * Provides: no EXP..COS; of c ? f(a) : f(b), with f or a part of it one of these, one f(c ? a : b). Values used several times are LETs in front of the statement. Bounds:
  * math.def. On the reference path f32 is computed in f64 and rounded once.
  *
  *     y[i] = exp(x[i])   -->   let y.m0 = max(min(x[i], 95.0), -110.0)
@@ -96,12 +96,13 @@ static E without_powers(const struct m *m, E x, E k, double most)
     return sub(m, sub(m, x, mul(m, k, num(m, ln2_hi(m)))), mul(m, k, num(m, ln2_lo(m))));
 }
 
-/* x = k ln2 + r; e^x = 2^k e^r. 2^k is applied in two halves, so that results near the ends of the
+/* |x| <= most, if the caller knows. x = k ln2 + r; e^x = 2^k e^r. 2^k is applied in two halves, so that results near the ends of the
  * range overflow and underflow by rounding, not by a wrapped exponent; in one where the operator
  * itself clamps x so that 2^k is a normal number. */
-static E expand_exp(const struct m *m, E x)
+static E expand_exp(const struct m *m, E x, double most)
 {
-    double top = m->wide ? 720 : 95, bottom = m->wide ? -760 : -110, most = most_of(x);
+    double top = m->wide ? 720 : 95, bottom = m->wide ? -760 : -110;
+    most = fmin(most, most_of(x));
     bool tame = most <= (m->wide ? 700 : 87);
     if (!tame) x = bin(m, OP_MAX, bin(m, OP_MIN, x, num(m, top)), num(m, bottom));
     E magic = num(m, m->wide ? 0x1.8p52
@@ -120,15 +121,24 @@ static E expand_exp(const struct m *m, E x)
     return mul(m, mul(m, y, power_of_two(m, half)), power_of_two(m, bin(m, OP_SUB, n, half)));
 }
 
+/* The least x that x itself says it can have: max(v, c). */
+static double least_of(E x)
+{
+    double c = 0;
+    bool known = x->op == OP_MAX && (real_of(x->a[1], &c) || real_of(x->a[0], &c));
+    return known ? c : -INFINITY;
+}
+
 /* x = 2^e (1 + f) with 1 + f between sqrt(1/2) and sqrt(2). */
 static E expand_log(const struct m *m, E x)
 {
     int digits = m->wide ? 52 : 23, bias = m->wide ? 1023 : 127;
+    bool tame = least_of(x) >= (m->wide ? 0x1p-1022 : 0x1p-126);
     E small = less(m, x, num(m, m->wide ? 0x1p-1022 : 0x1p-126)),
       scale = num(m, m->wide ? 0x1p54 : 0x1p25);
-    E b = bits(m, pick(m, small, mul(m, x, scale), x));
+    E b = bits(m, tame ? x : pick(m, small, mul(m, x, scale), x));
     E e = bin(m, OP_SUB, bin(m, OP_SHR, b, whole(m, digits)), whole(m, bias));
-    e = bin(m, OP_SUB, e, pick(m, small, whole(m, m->wide ? 54 : 25), whole(m, 0)));
+    if (!tame) e = bin(m, OP_SUB, e, pick(m, small, whole(m, m->wide ? 54 : 25), whole(m, 0)));
     int64_t one = (int64_t)bias << digits;
     E f = from_bits(m, bin(m, OP_OR, bin(m, OP_AND, b, whole(m, (INT64_C(1) << digits) - 1)),
                            whole(m, one)));
@@ -141,6 +151,7 @@ static E expand_log(const struct m *m, E x)
     E t = add(m, mul(m, s, add(m, hf, r)), mul(m, k, num(m, ln2_lo(m))));
     E y = sub(m, mul(m, k, num(m, ln2_hi(m))), sub(m, sub(m, hf, t), f));
     y = pick(m, bin(m, OP_EQ, x, num(m, INFINITY)), x, y);
+    if (tame) return y;
     y = pick(m, bin(m, OP_EQ, x, num(m, 0)), num(m, -INFINITY), y);
     return pick(m, less(m, x, num(m, 0)), num(m, NAN), y);
 }
@@ -155,14 +166,14 @@ static E expand_tanh(const struct m *m, E x)
     E a = magnitude(m, x), z = mul(m, x, x);
     E small =
         add(m, mul(m, mul(m, horner(m, m->wide ? &poly_tanh_f64 : &poly_tanh_f32, z), z), x), x);
-    E e = expand_exp(m, mul(m, bin(m, OP_MIN, a, num(m, 30)), num(m, 2)));
+    E e = expand_exp(m, mul(m, bin(m, OP_MIN, a, num(m, 30)), num(m, 2)), 60);
     E large = sub(m, num(m, 1), quo(m, num(m, 2), add(m, e, num(m, 1))));
     return pick(m, less(m, a, num(m, 0.625)), small, signed_as(m, large, x));
 }
 
 static E expand_sigmoid(const struct m *m, E x)
 {
-    E e = expand_exp(m, minus(m, magnitude(m, x)));
+    E e = expand_exp(m, minus(m, magnitude(m, x)), INFINITY);
     return quo(m, pick(m, less(m, x, num(m, 0)), e, num(m, 1)), add(m, e, num(m, 1)));
 }
 
@@ -174,11 +185,11 @@ static E expand_erf(const struct m *m, E x)
     if (m->wide) {
         a = bin(m, OP_MIN, a, num(m, 6));
         E t = quo(m, sub(m, a, num(m, 2)), add(m, a, num(m, 2)));
-        c = quo(m, mul(m, expand_exp(m, minus(m, mul(m, a, a))), horner(m, &poly_erfc_f64, t)),
+        c = quo(m, mul(m, expand_exp(m, minus(m, mul(m, a, a)), 36), horner(m, &poly_erfc_f64, t)),
                 add(m, a, num(m, 1)));
     } else {
         a = bin(m, OP_MIN, a, num(m, 4));
-        c = expand_exp(m, horner(m, &poly_erfc_f32, a));
+        c = expand_exp(m, horner(m, &poly_erfc_f32, a), 20);
     }
     return pick(m, less(m, a, num(m, 1)), small, signed_as(m, sub(m, num(m, 1), c), x));
 }
@@ -205,7 +216,7 @@ static E expand(const struct m *m, enum op op, E x)
 {
     switch (op) {
     case OP_EXP:
-        return expand_exp(m, x);
+        return expand_exp(m, x, INFINITY);
     case OP_LOG:
         return expand_log(m, x);
     case OP_TANH:
@@ -289,15 +300,47 @@ static const struct expr *share_node(struct share *s, const struct expr *e)
     return to;
 }
 
-static const struct expr *expand_node(struct ir *ir, const struct expr *e, void *ctx)
-{
-    (void)ir;
-    return e->op >= OP_EXP && e->op <= OP_COS ? math_expand(ctx, e) : NULL;
-}
+/* ---- one expansion for two arms -------------------------------------------------------------- */
 
 static void note_math(const struct expr *e, void *ctx)
 {
     if (e->op >= OP_EXP && e->op <= OP_COS) *(bool *)ctx = true;
+}
+
+static bool has_math(E e)
+{
+    bool any = false;
+    expr_walk(e, note_math, &any);
+    return any;
+}
+
+/* c ? a : b, where one operator makes both: the operator of the chosen operands. */
+static E one_arm(struct ir *ir, E c, E a, E b)
+{
+    E x[16];
+    if (a == b) return a;
+    bool same = a->op == b->op && a->n == b->n && a->n > 0 && type_eq(a->type, b->type) &&
+                a->op != OP_LOAD && a->op != OP_LOADC && a->op != OP_SPLAT && a->op != OP_RAMP;
+    if (!same || a->u.i != b->u.i || !has_math(a) || !has_math(b)) return expr_select(ir, c, a, b);
+    for (int i = 0; i < a->n; i++) {
+        if (!type_eq(a->a[i]->type, b->a[i]->type)) return expr_select(ir, c, a, b);
+        x[i] = one_arm(ir, c, a->a[i], b->a[i]);
+    }
+    return expr_with(ir, a, x);
+}
+
+static const struct expr *merge_node(struct ir *ir, const struct expr *e, void *ctx)
+{
+    (void)ctx;
+    bool both = e->op == OP_SELECT && has_math(e->a[1]) && has_math(e->a[2]);
+    E one = both ? one_arm(ir, e->a[0], e->a[1], e->a[2]) : NULL;
+    return one && one->op != OP_SELECT ? one : NULL;
+}
+
+static const struct expr *expand_node(struct ir *ir, const struct expr *e, void *ctx)
+{
+    (void)ir;
+    return e->op >= OP_EXP && e->op <= OP_COS ? math_expand(ctx, e) : NULL;
 }
 
 static bool under_mask(const struct stmt *s)
@@ -317,7 +360,8 @@ static struct stmt *expand_stmt(struct low *l, struct stmt *s, struct stmt *arou
     if (!any) return around;
     struct share c = {.l = l,
                       .name = s->kind == ST_STORE ? s->u.store.tensor->name : s->u.let.var->name};
-    const struct expr *e = expr_map(l->ir, *value, expand_node, l);
+    const struct expr *e = l->naive ? *value : expr_map(l->ir, *value, merge_node, NULL);
+    e = expr_map(l->ir, e, expand_node, l);
     count_uses(&c, e);
     *value = share_node(&c, e);
     memo_fini(&c.uses);

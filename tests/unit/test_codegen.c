@@ -67,7 +67,7 @@ START_TEST(tile_14x2_has_no_spill)
             int fma = 0;
             for (const char *p = s.p; (p = strstr(p, "vfmadd")); p++) fma++;
             if (misched != 1)
-                ck_assert_msg(r.art.vector_stack_refs == 0, "%d spills\n%s",
+                ck_assert_msg(r.art.vector_stack_refs == 0, "%d spills\n%.1000s",
                               r.art.vector_stack_refs, s.p);
             ck_assert_int_eq(fma, 28);
             ck_assert_int_eq(r.art.pack_at, -1);

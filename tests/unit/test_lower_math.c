@@ -168,6 +168,22 @@ START_TEST(clamped_exp)
 }
 END_TEST
 
+/* The logarithm of what is at least a normal number leaves out what others need. */
+START_TEST(clamped_log)
+{
+    struct rng r;
+    double *x = mem_new(SAMPLES * sizeof *x);
+    rng_seed(&r, 12);
+    for (int i = 0; i < SAMPLES; i++)
+        x[i] = i % 2 ? 1 + (rng_unit(&r) * 2 - 1) * 0.3
+                     : ldexp(1 + rng_unit(&r), (int)rng_range(&r, -25, 120));
+    for (int mode = 0; mode < MODES; mode++)
+        ck_assert_double_le(worst_of("log(max(x[i * 8 + j], 1.0e-8))", OP_LOG, false, mode, x),
+                            mode == 2 ? 0.51 : promises[1].f32);
+    mem_free(x);
+}
+END_TEST
+
 static float one(enum op op, float x)
 {
     char text[256];
@@ -237,6 +253,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, bounds, 0, (int)QN_COUNT(promises));
     tcase_add_test(t, clamped_exp);
+    tcase_add_test(t, clamped_log);
     tcase_add_test(t, ends);
     tcase_add_test(t, lets);
     suite_add_tcase(s, t);
