@@ -4,8 +4,8 @@
  *           [--peers c-gcc,c-clang,naive-gcc,onednn] [--rounds N] [--json]
  *           [--hand FILE.c]
  *
- * Protocol: every round runs each maker once, in random order, for a millisecond that is not timed
- * and then long enough for the clock;
+ * Protocol: every round runs each maker once, in random order, for ten milliseconds that are not
+ * timed and then long enough for the clock;
  * ratios are paired by round; the interval is that of measure/stats.h. The fastest peer is chosen
  * in a first pass and its ratio taken from a second, because the fastest of many noisy medians is
  * biased. ratio = peer's time / quern's. */
@@ -24,7 +24,7 @@
 #include "measure/stats.h"
 
 volatile int interrupted;
-enum { PEERS = 14, ROUNDS_MAX = 1000, EPOCH_NS = 300000, WARM_NS = 1000000 };
+enum { PEERS = 14, ROUNDS_MAX = 1000, EPOCH_NS = 300000, WARM_NS = 10000000 };
 
 static const struct {
     const char *name;
@@ -64,8 +64,8 @@ struct lineup {
     int rounds;
 };
 
-/* The runs before are not timed: the first find the caches as another maker left them. One is not
- * enough where a run takes less time than what it evicts, written by the other, takes to memory. */
+/* The runs before are not timed: the first find the caches as another maker left them, and where data
+ * are as large as the last cache, it takes tens of runs until what that one has written is gone. */
 static double time_entry(struct entry *e, int64_t iters)
 {
     int64_t start = clock_ns();
