@@ -9,21 +9,22 @@
 
 /* X(name, arity, kind): U = unary IR operator of that spelling, B = binary one, S = special to the
  * language */
-#define BUILTINS(X)                                                                          \
-    X(exp, 1, EXP)                                                                           \
-    X(log, 1, LOG)                                                                           \
-    X(sqrt, 1, SQRT)                                                                         \
-    X(tanh, 1, TANH)                                                                         \
-    X(erf, 1, ERF)                                                                           \
-    X(sigmoid, 1, SIGMOID)                                                                   \
-    X(sin, 1, SIN)                                                                           \
-    X(cos, 1, COS)                                                                           \
-    X(floor, 1, FLOOR)                                                                       \
-    X(ceil, 1, CEIL)                                                                         \
-    X(round, 1, ROUND)                                                                       \
-    X(trunc, 1, TRUNC) X(abs, 1, ABS) X(popcount, 1, POPCOUNT) X(min, 2, MIN) X(max, 2, MAX) \
-        X(rshr, 2, RSHR) X(select, 3, COUNT) X(clamp, 3, COUNT) X(bitcast, 2, COUNT)         \
-            X(lowest, 1, COUNT) X(highest, 1, COUNT) X(ceildiv, 2, COUNT)
+#define BUILTINS(X)                                                                        \
+    X(exp, 1, EXP)                                                                         \
+    X(log, 1, LOG)                                                                         \
+    X(sqrt, 1, SQRT)                                                                       \
+    X(tanh, 1, TANH)                                                                       \
+    X(erf, 1, ERF)                                                                         \
+    X(sigmoid, 1, SIGMOID)                                                                 \
+    X(sin, 1, SIN)                                                                         \
+    X(cos, 1, COS)                                                                         \
+    X(floor, 1, FLOOR)                                                                     \
+    X(ceil, 1, CEIL)                                                                       \
+    X(round, 1, ROUND)                                                                     \
+    X(trunc, 1, TRUNC)                                                                     \
+    X(abs, 1, ABS) X(popcount, 1, POPCOUNT) X(min, 2, MIN) X(max, 2, MAX) X(rshr, 2, RSHR) \
+        X(select, 3, COUNT) X(clamp, 3, COUNT) X(bitcast, 2, COUNT) X(lowest, 1, COUNT)    \
+            X(highest, 1, COUNT) X(ceildiv, 2, COUNT)
 
 static const struct {
     const char *name;

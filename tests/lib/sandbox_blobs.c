@@ -91,21 +91,22 @@ BLOB(good_packed,
      "movss (%r8,%rax,4),%xmm0\n mulss (%r9,%rax,4),%xmm0\n movss %xmm0,(%r10,%rax,4)\n"
      "inc %rax\n jmp 1b\n 2:\n" OK)
 
-#define LIST(X)                                                                                   \
-    X(good)                                                                                       \
-    X(slow)                                                                                       \
-    X(oob_past)                                                                                   \
-    X(oob_before)                                                                                 \
-    X(oob_read)                                                                                   \
-    X(oob_far)                                                                                    \
-    X(write_input)                                                                                \
-    X(wild)                                                                                       \
-    X(null)                                                                                       \
-    X(write_code)                                                                                 \
-    X(ud2) X(trap) X(endless) X(divide) X(recurse) X(sys_open) X(sys_socket) X(sys_execve)        \
-        X(sys_fork) X(sys_ptrace) X(sys_kill) X(sys_mprotect) X(sys_process_vm_writev) X(sys_x32) \
-            X(sys_int80) X(leave) X(wrong) X(last_wrong) X(unwritten) X(bad_args) X(skips)        \
-                X(accumulates) X(good_par) X(par_fault) X(good_packed)
+#define LIST(X)                                                                                    \
+    X(good)                                                                                        \
+    X(slow)                                                                                        \
+    X(oob_past)                                                                                    \
+    X(oob_before)                                                                                  \
+    X(oob_read)                                                                                    \
+    X(oob_far)                                                                                     \
+    X(write_input)                                                                                 \
+    X(wild)                                                                                        \
+    X(null)                                                                                        \
+    X(write_code)                                                                                  \
+    X(ud2)                                                                                         \
+    X(trap) X(endless) X(divide) X(recurse) X(sys_open) X(sys_socket) X(sys_execve) X(sys_fork)    \
+        X(sys_ptrace) X(sys_kill) X(sys_mprotect) X(sys_process_vm_writev) X(sys_x32) X(sys_int80) \
+            X(leave) X(wrong) X(last_wrong) X(unwritten) X(bad_args) X(skips) X(accumulates)       \
+                X(good_par) X(par_fault) X(good_packed)
 
 static const struct {
     const char *name;
