@@ -161,8 +161,24 @@ static E signed_as(const struct m *m, E y, E x)
     return pick(m, less(m, x, num(m, 0)), minus(m, y), y);
 }
 
+/* With e = exp(2a) - 1 = 2^k (exp(r) - 1) + (2^k - 1), which loses nothing near 0: e/(e + 2). Beyond
+ * a = 9.2 it is 1. */
+static E tanh_narrow(const struct m *m, E x)
+{
+    E a = bin(m, OP_MIN, magnitude(m, x), num(m, 9.2)), magic = num(m, 0x1.8p23),
+      one = num(m, 1);
+    E t = add(m, mul(m, a, num(m, 2 * 1.4426950408889634)), magic), k = sub(m, t, magic);
+    E r = sub(m, add(m, a, a), mul(m, k, num(m, 0.6931471805599453)));
+    E p = add(m, r, mul(m, mul(m, r, r), horner(m, &poly_exp_f32, r)));
+    E scale = from_bits(m, bin(m, OP_ADD, bits(m, one),
+                               bin(m, OP_SHL, bits(m, t), whole(m, 23))));
+    E e = add(m, mul(m, scale, p), sub(m, scale, one));
+    return signed_as(m, quo(m, e, add(m, e, num(m, 2))), x);
+}
+
 static E expand_tanh(const struct m *m, E x)
 {
+    if (!m->wide && m->fma) return tanh_narrow(m, x);
     E a = magnitude(m, x), z = mul(m, x, x);
     E small =
         add(m, mul(m, mul(m, horner(m, m->wide ? &poly_tanh_f64 : &poly_tanh_f32, z), z), x), x);
