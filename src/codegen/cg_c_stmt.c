@@ -151,6 +151,40 @@ static void print_if(struct cc *c, struct stmt *s)
     cc_line(c, "}");
 }
 
+struct reg_reads {
+    const struct tensor *t;
+    bool *read; /* by element */
+};
+
+static void note_reg_read(const struct expr *e, void *ctx)
+{
+    struct reg_reads *r = ctx;
+    int64_t i = 0;
+    if ((e->op != OP_LOAD && e->op != OP_LOADC) || e->u.tensor != r->t) return;
+    if (expr_is_int(e->a[e->n - 1], &i)) r->read[i] = true;
+}
+
+static void note_reg_slot(const struct expr **slot, void *ctx)
+{
+    expr_walk(*slot, note_reg_read, ctx);
+}
+
+static bool note_reg_stmt(struct stmt *s, void *ctx)
+{
+    stmt_exprs(s, note_reg_slot, ctx);
+    return true;
+}
+
+/* Compilers warn of a variable that is only set (the last rows of a tile that has fewer). */
+static void mention_unread(struct cc *c, const struct stmt *s, int64_t n)
+{
+    const struct tensor *t = s->u.alloc.tensor;
+    struct reg_reads r = {t, ARENA_ARRAY(c->a, bool, n)};
+    stmt_walk(s->u.alloc.body, note_reg_stmt, &r);
+    for (int64_t i = 0; i < n; i++)
+        if (!r.read[i]) cc_line(c, "(void)%s;", c->fn->reg[t->id][i]);
+}
+
 static void print_reg(struct cc *c, const struct tensor *t, int64_t n)
 {
     const char **names = ARENA_ARRAY(c->a, const char *, n);
@@ -179,6 +213,7 @@ static void print_alloc(struct cc *c, struct stmt *s)
         }
         if (t->scope == SCOPE_REG) {
             print_reg(c, t, n);
+            mention_unread(c, s, n);
         } else {
             c->fn->base[t->id] = cc_name(c, t->name);
             cc_line(c, "%s %s[%lld];", cc_memory_type((enum dtype)t->type.dtype),

@@ -194,6 +194,9 @@ const char *const case_access[] = {
     "nest t\nin     x: f32[65]\nout    y: f32[32]\nfor i in 0..2\n  y[ramp(i * 16, 1, 16)] = "
     "x[ramp(i * 32, 2, 16)] + x[ramp(i * 32 + 1, 2, 16)] * splat(2.0, 16) - x[ramp(i * 32 + 2, 2, "
     "16)]\n",
+    /* a tile of registers of which one is only set */
+    "nest t\nin     x: f32[16]\nout    y: f32[16]\nalloc reg r: f32x16[2]\n  r[0] = x[ramp(0, 1, "
+    "16)]\n  r[1] = splat(0.0, 16)\n  y[ramp(0, 1, 16)] = r[0]\n",
     /* halves of an array put in place, and a table's values as literals */
     "nest t\nin     x: f32[16]\nout    y: f32[32]\ntable  k: f32[4] = {0.25, 1, -2, 3}\n"
     "alloc stack s: f32[16]\n  s[ramp(0, 1, 16)] = x[ramp(0, 1, 16)] + splat(1.0, 16)\n"
