@@ -1,18 +1,35 @@
-/* Join: neighbouring loops over one range that write parts of one tensor become one loop.
+/* Join: neighbouring loops over one range become one loop, so that what the second uses of the
+ * first is still near.
  *
- * Requires: stages dissolved (updates), so that parts are neighbours.
- * Provides: what both parts read of an operand for one value of the variable is read while it is
- * near. One level, the outermost.
+ * Requires: stages dissolved (updates), so that loops are neighbours; pads gone.
+ * Provides: two cases. Parts of one tensor: what both read of an operand is read once.
  *
  *     for t in 0..512                              for t in 0..512
  *       for d in 0..32                               for d in 0..32
  *         y[t, d] = x[t, d] - x[t, d + 32]     -->     y[t, d] = x[t, d] - x[t, d + 32]
- *     for u in 0..512                                for e in 0..32
- *       for e in 0..32                                 y[t, e + 32] = x[t, e + 32] + x[t, e]
+ *     for u in 0..512                                  y[t, d + 32] = x[t, d + 32] + x[t, d]
+ *       for e in 0..32
  *         y[u, e + 32] = x[u, e + 32] + x[u, e]
  *
- * Invariants: neither loop reads what the other writes. Then two stores of one element, if there
- * are any, store the same value (an element is defined once; a tail that overlaps repeats it). */
+ * A block and its readers: the second loop reads of each tensor that the first writes only the
+ * block of the same iteration (distance 0). A space asks for it by splitting the stages alike.
+ *
+ *     for mo in 0..8                               for mo in 0..8
+ *       for mi in 0..4                               for mi in 0..4
+ *         s[mo*4 + mi] = ..                    -->     s[mo*4 + mi] = ..
+ *     for ko in 0..8                                 for n in 0..N
+ *       for n in 0..N                                  for ki in 0..4
+ *         for ki in 0..4                                 y[mo*4 + ki, n] = x[..] / s[mo*4 + ki]
+ *           y[ko*4 + ki, n] = x[..] / s[ko*4 + ki]
+ *
+ * Loops inside a loop that was joined are joined alike.
+ *
+ * Invariants: the second loop writes nothing that the first reads. It reads nothing that the first
+ * writes, or only within the block: in one dimension the first writes [c*v + a, c*v + a + b) with
+ * b <= c in iteration v, which enters no other dimension, and the second reads inside that. As the
+ * first loop alone defines what the blocks cover and blocks do not overlap, all of a block is
+ * written by its iteration. Two stores of one element, if there are any, store the same value (an
+ * element is defined once; a tail that overlaps repeats it). */
 #include "base/vec.h"
 #include "lower/private.h"
 
@@ -36,14 +53,6 @@ static bool note_stmt(struct stmt *s, void *ctx)
     return true;
 }
 
-static bool meet(const struct touched *a, const struct touched *b)
-{
-    for (size_t i = 0; i < a->writes.n; i++)
-        for (size_t k = 0; k < b->reads.n; k++)
-            if (a->writes.p[i] == b->reads.p[k]) return true;
-    return false;
-}
-
 static bool parts_of_one(const struct touched *a, const struct touched *b)
 {
     for (size_t i = 0; i < a->writes.n; i++)
@@ -52,16 +61,98 @@ static bool parts_of_one(const struct touched *a, const struct touched *b)
     return false;
 }
 
-static bool may_join(struct stmt *a, struct stmt *b)
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+/* Both boxes are taken below the loop; `b` has its variable replaced by that of `a`. Does b lie
+ * inside a in dimension d? */
+static bool lies_inside(struct ir *ir, const struct region *a, const struct region *b, int d)
+{
+    int64_t ea, eb, off;
+    if (!expr_is_int(a->extent[d], &ea) || !expr_is_int(b->extent[d], &eb)) return false;
+    const struct expr *gap = expr_simplify(ir, NULL, expr_sub(ir, b->lo[d], a->lo[d]));
+    return expr_is_int(gap, &off) && off >= 0 && off + eb <= ea;
+}
+
+/* The dimension in which the box moves with v, block after block, and in which alone it does. */
+static int block_dim(const struct region *r, const struct var *v)
+{
+    int dim = -1;
+    int64_t extent;
+    for (int d = 0; d < r->rank; d++) {
+        if (expr_uses_var(r->extent[d], v)) return -1;
+        if (!expr_uses_var(r->lo[d], v)) continue;
+        if (dim >= 0) return -1;
+        dim = d;
+    }
+    struct linear l;
+    if (dim < 0 || !expr_is_int(r->extent[dim], &extent) || !linear_of(r->lo[dim], &l)) return -1;
+    int64_t step = 0;
+    for (int i = 0; i < l.n; i++) {
+        if (!expr_uses_var(l.atom[i], v)) continue;
+        if (l.atom[i]->op != OP_VAR) return -1;
+        step = l.coef[i];
+    }
+    return extent <= step ? dim : -1;
+}
+
+static void rename_box(struct ir *ir, struct region *r, const struct var *from,
+                       const struct var *to)
+{
+    for (int d = 0; d < r->rank; d++) r->lo[d] = expr_subst(ir, r->lo[d], from, expr_var(ir, to));
+}
+
+/* What b reads of t in an iteration, a has written by then: its block. */
+static bool within_block(const struct nest *n, struct stmt *a, struct stmt *b,
+                         const struct tensor *t)
+{
+    struct region written, read;
+    const char *why = NULL;
+    if (!region_write(n, a->u.loop.body, t, &written, &why)) return false;
+    if (!region_read(n, b->u.loop.body, t, &read, &why)) return false;
+    rename_box(n->ir, &read, b->u.loop.var, a->u.loop.var);
+    int dim = block_dim(&written, a->u.loop.var);
+    return dim >= 0 && lies_inside(n->ir, &written, &read, dim);
+}
+
+/* Does b read anything that a writes, and if so only within blocks? */
+static bool follows(const struct nest *n, struct stmt *a, struct stmt *b, const struct touched *ta,
+                    const struct touched *tb, bool *reads)
+{
+    const struct tensor *checked = NULL;
+    *reads = false;
+    for (size_t i = 0; i < ta->writes.n; i++)
+        for (size_t k = 0; k < tb->reads.n; k++) {
+            const struct tensor *t = ta->writes.p[i];
+            if (t != tb->reads.p[k] || t == checked) continue;
+            if (!within_block(n, a, b, t)) return false;
+            *reads = true;
+            checked = t;
+        }
+    return true;
+}
+
+/* ---- joining --------------------------------------------------------------------------------- */
+
+static bool writes_what_is_read(const struct touched *writer, const struct touched *reader)
+{
+    for (size_t i = 0; i < writer->writes.n; i++)
+        for (size_t k = 0; k < reader->reads.n; k++)
+            if (writer->writes.p[i] == reader->reads.p[k]) return true;
+    return false;
+}
+
+static bool may_join(const struct nest *n, struct stmt *a, struct stmt *b)
 {
     if (a->kind != ST_FOR || b->kind != ST_FOR || a->u.loop.kind != b->u.loop.kind) return false;
     bool plain = a->u.loop.kind == LOOP_SERIAL || a->u.loop.kind == LOOP_PARALLEL;
     if (!plain || a->u.loop.reduce || b->u.loop.reduce) return false;
+    if (a->u.loop.ordered || b->u.loop.ordered) return false;
     if (a->u.loop.lo != b->u.loop.lo || a->u.loop.hi != b->u.loop.hi) return false;
     struct touched ta = {0}, tb = {0};
     stmt_walk(a, note_stmt, &ta);
     stmt_walk(b, note_stmt, &tb);
-    bool ok = parts_of_one(&ta, &tb) && !meet(&ta, &tb) && !meet(&tb, &ta);
+    bool reads, ok = !writes_what_is_read(&tb, &ta) && follows(n, a, b, &ta, &tb, &reads) &&
+                     (reads || parts_of_one(&ta, &tb));
     vec_free(&ta.reads);
     vec_free(&ta.writes);
     vec_free(&tb.reads);
@@ -83,18 +174,28 @@ static void join(struct low *l, struct stmt *a, struct stmt *b)
     block_append(l->ir, to, from);
 }
 
+static void join_neighbours(struct low *l, struct stmt *block)
+{
+    int kept = 0;
+    bool joined = false; /* the last kept */
+    if (block->kind != ST_BLOCK) return;
+    for (int i = 0; i < block->u.block.n; i++) {
+        struct stmt *s = block->u.block.p[i], *last = kept ? block->u.block.p[kept - 1] : NULL;
+        if (last && may_join(l->n, last, s)) {
+            join(l, last, s);
+            joined = true;
+            continue;
+        }
+        if (last && joined) join_neighbours(l, last->u.loop.body);
+        block->u.block.p[kept++] = s;
+        joined = false;
+    }
+    if (kept && joined) join_neighbours(l, block->u.block.p[kept - 1]->u.loop.body);
+    block->u.block.n = kept;
+}
+
 enum rc pass_join(struct low *l)
 {
-    struct stmt *body = l->n->body;
-    int kept = 0;
-    if (body->kind != ST_BLOCK) return RC_OK;
-    for (int i = 0; i < body->u.block.n; i++) {
-        struct stmt *s = body->u.block.p[i], *last = kept ? body->u.block.p[kept - 1] : NULL;
-        if (last && may_join(last, s))
-            join(l, last, s);
-        else
-            body->u.block.p[kept++] = s;
-    }
-    body->u.block.n = kept;
+    join_neighbours(l, l->n->body);
     return RC_OK;
 }

@@ -19,7 +19,10 @@ struct daxis {
     int64_t extent; /* dynamic ones count as large */
     int dim;        /* of the target it subscripts; -1 */
     bool reduce, ordered, dynamic;
-    int host; /* guests: the axis of the host it follows; -1 */
+    int host;    /* guests: the axis of the host it follows; -1 */
+    bool leads;  /* hosts: outside the blocks, never tiled */
+    bool blocks; /* hosts: the rest of a block; `whole` is then the loop that was split */
+    const char *whole;
 };
 
 struct dstage {
@@ -41,6 +44,9 @@ struct dstage {
     bool acc, acc_detail,
         acc_reg; /* hosts that reduce: accumulate in a register tile of their own */
     bool made;   /* that tile's stage, which `accumulate` makes; reader is its host */
+    /* Hosts that are computed block by block with others; run: the last of them, -1 alone. */
+    int run, nlead, blocked; /* blocked: the axis of `block` */
+    const struct var *lead[DERIVE_LOOPS], *block;
 };
 
 struct dcopy {
@@ -56,7 +62,7 @@ struct derive {
     struct dcopy copy[DERIVE_COPIES];
     int ncopy;
     int64_t vector_bits, vregs, threads, dynamic;
-    bool unrolls;
+    bool unrolls, blocks_ok;
     bool far;  /* operands and results together are more than L2 */
     bool past; /* results alone are several times L2: the next operator will not find them near */
 };
@@ -68,6 +74,11 @@ int derive_turned(const struct dstage *s, const struct expr *load);
 void derive_lane_knobs(const struct derive *d, const struct dstage *s, int index, struct buf *b);
 void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, bool reg,
                        struct buf *b);
+/* derive_blocks.c: runs of hosts; their knob and the split of one of them */
+void derive_blocks(struct derive *d);
+bool derive_thin(const struct derive *d, int host);
+void derive_block_knob(const struct dstage *s, struct buf *b);
+void derive_block_split(const struct dstage *s, struct buf *b);
 /* derive_text.c */
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b);
 void space_set_text(struct space *s, const char *text, size_t n);

@@ -146,28 +146,29 @@ void derive_axes(const struct derive *d, struct dstage *s)
     s->bits = 8 * dtype_bytes((enum dtype)target[0]->type.dtype);
     for (int i = 0; i < n && i < DERIVE_LOOPS; i++) {
         struct daxis *a = &s->axis[s->nloop++];
-        *a = (struct daxis){own[i]->u.loop.var,
-                            own[i]->u.loop.var->name,
-                            extent_or(own[i], d->dynamic),
-                            derive_dim(s, own[i]->u.loop.var),
-                            own[i]->u.loop.reduce,
-                            own[i]->u.loop.ordered,
-                            !is_const_loop(own[i]),
-                            -1};
+        *a = (struct daxis){.var = own[i]->u.loop.var,
+                            .name = own[i]->u.loop.var->name,
+                            .extent = extent_or(own[i], d->dynamic),
+                            .dim = derive_dim(s, own[i]->u.loop.var),
+                            .reduce = own[i]->u.loop.reduce,
+                            .ordered = own[i]->u.loop.ordered,
+                            .dynamic = !is_const_loop(own[i]),
+                            .host = -1};
+        for (int k = 0; k < s->nlead && s->run >= 0; k++) a->leads |= s->lead[k] == a->var;
         s->nreduce += a->reduce;
         if (a->reduce && a->extent > 1) s->last_reduce = s->nloop - 1;
-        if (!a->reduce && !a->ordered && a->dim == inner) s->vec = s->nloop - 1;
+        if (!a->reduce && !a->ordered && !a->leads && a->dim == inner) s->vec = s->nloop - 1;
     }
     for (int i = 0; i < s->nloop; i++) {
         struct daxis *a = &s->axis[i];
         bool better =
             s->vec < 0 || (s->axis[s->vec].extent < 4 && a->extent > 2 * s->axis[s->vec].extent);
-        if (!a->reduce && !a->ordered && a->extent > 1 && better) s->vec = i;
+        if (!a->reduce && !a->ordered && !a->leads && a->extent > 1 && better) s->vec = i;
     }
     if (s->vec >= 0 && s->axis[s->vec].extent < 2) s->vec = -1;
     for (int i = 0; i < s->nloop; i++) {
         struct daxis *a = &s->axis[i];
-        if (!a->reduce && !a->ordered && i != s->vec && a->extent > 1) s->row = i;
+        if (!a->reduce && !a->ordered && !a->leads && i != s->vec && a->extent > 1) s->row = i;
     }
     s->lanes = i64_max(2, d->vector_bits / s->bits);
     while (s->vec >= 0 && s->lanes > 2 && s->lanes >= 2 * s->axis[s->vec].extent) s->lanes /= 2;
@@ -216,7 +217,8 @@ void derive_lane_loops(const struct derive *d, const struct dstage *s, int index
     if (side) buf_printf(b, "split %s {G%d} guard %s_o %s_i\n", side, index, side, side);
     buf_puts(b, "reorder");
     for (int i = 0; i < s->nloop; i++)
-        if (!s->axis[i].reduce && i != s->vec) buf_printf(b, " %s", s->axis[i].name);
+        if (!s->axis[i].reduce && !s->axis[i].leads && i != s->vec)
+            buf_printf(b, " %s", s->axis[i].name);
     if (side) buf_printf(b, " %s_o", side);
     for (int i = 0; i < s->nloop; i++)
         if (s->axis[i].reduce && i != s->lane) buf_printf(b, " %s", s->axis[i].name);

@@ -10,6 +10,7 @@
  * and later hosts carry the host's number; every statement can be refused without making another
  * unreadable. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "sched/derive.h"
@@ -88,11 +89,13 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
     buf_printf(b, "knob TM%s in %speel guard\n", w->id, r->dynamic || races ? "" : "shift ");
     if (!w->no_mv && !w->no_vm) buf_printf(b, "knob O%s in mv vm\n", w->id);
     /* rows, held to what the registers leave */
+    char most_rows[64];
+    snprintf(most_rows, sizeof most_rows, r->blocks ? "min(F%s, E%d)" : "F%s", w->id, s->run);
     if (has_tile_guest(w->d, host))
-        buf_printf(b, "let M%s = max(1, min(F%s, (%" PRId64 " - V%s)/V%s))\n", w->id, w->id,
+        buf_printf(b, "let M%s = max(1, min(%s, (%" PRId64 " - V%s)/V%s))\n", w->id, most_rows,
                    w->d->vregs - 1, w->id, w->id);
     else
-        buf_printf(b, "let M%s = min(F%s, 32/V%s)\n", w->id, w->id, w->id);
+        buf_printf(b, "let M%s = min(%s, 32/V%s)\n", w->id, most_rows, w->id);
 }
 
 static void write_unroll_knob(struct writer *w, const struct dstage *s, int index)
@@ -121,18 +124,25 @@ static void write_unroll(struct writer *w, const struct dstage *s, int index)
 
 /* ---- the host's tile ------------------------------------------------------------------------- */
 
-static void write_split(struct writer *w, const struct daxis *a, const char *factor,
-                        const char *tail)
+static void write_split(struct writer *w, const struct dstage *s, const struct daxis *a,
+                        const char *factor, const char *tail)
 {
     struct buf *b = w->b;
-    if (a->dynamic) {
+    char extent[32];
+    if (a->dynamic && !a->blocks) {
         buf_printf(b, "split %s {%s} {%s} %s_o %s_i\n", a->name, factor, tail, a->name, a->name);
         return;
     }
-    buf_printf(b, "if %" PRId64 " %% (%s) == 0\n  split %s {%s} exact %s_o %s_i\nelse\n", a->extent,
-               factor, a->name, factor, a->name, a->name);
-    buf_printf(b, "  if %s > %" PRId64 "\n    split %s {%s} mask %s_o %s_i\n", factor, a->extent,
+    if (a->blocks)
+        snprintf(extent, sizeof extent, "E%d", s->run);
+    else
+        snprintf(extent, sizeof extent, "%" PRId64, a->extent);
+    buf_puts(b, "if ");
+    if (a->dynamic) buf_printf(b, "B%d > 0 and ", s->run);
+    buf_printf(b, "%s %% (%s) == 0\n  split %s {%s} exact %s_o %s_i\nelse\n", extent, factor,
                a->name, factor, a->name, a->name);
+    buf_printf(b, "  if %s > %s\n    split %s {%s} mask %s_o %s_i\n", factor, extent, a->name,
+               factor, a->name, a->name);
     buf_printf(b, "  else\n    split %s {%s} {%s} %s_o %s_i\n  end\nend\n", a->name, factor, tail,
                a->name, a->name);
 }
@@ -143,7 +153,8 @@ static void write_reorder(struct buf *b, const struct dstage *s, const char *fir
     const struct daxis *v = axis_or_null(s, s->vec), *r = axis_or_null(s, s->row);
     buf_puts(b, "reorder");
     for (int i = 0; i < s->nloop; i++)
-        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1)
+        if (!s->axis[i].reduce && !s->axis[i].leads && i != s->vec && i != s->row &&
+            s->axis[i].extent > 1)
             buf_printf(b, " %s", s->axis[i].name);
     if (first) buf_printf(b, " %s_o", first);
     buf_printf(b, " %s_o", second);
@@ -169,7 +180,7 @@ static void write_tile(struct writer *w, const struct dstage *s)
     buf_printf(&f, "TV%s", w->id);
     strncpy(tail, f.p, sizeof tail - 1);
     tail[sizeof tail - 1] = 0;
-    write_split(w, v, factor, tail);
+    write_split(w, s, v, factor, tail);
     if (r) {
         buf_reset(&f);
         buf_printf(&f, "M%s", w->id);
@@ -177,7 +188,7 @@ static void write_tile(struct writer *w, const struct dstage *s)
         buf_reset(&f);
         buf_printf(&f, "TM%s", w->id);
         strncpy(tail, f.p, sizeof tail - 1);
-        write_split(w, r, factor, tail);
+        write_split(w, s, r, factor, tail);
         struct buf mv, vm;
         buf_init(&mv, 4096);
         buf_init(&vm, 4096);
@@ -358,24 +369,48 @@ static void write_copy(struct writer *w, const struct dcopy *c, const struct dst
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
+/* The outermost loop: one that leads, the blocks, or one of the stage alone. */
+static void write_parallel(struct writer *w, const struct dstage *s)
+{
+    const char *first = NULL;
+    if (!s->parallel) return;
+    if (s->run >= 0 && s->nlead) {
+        buf_printf(w->b, "parallel %s\n", s->lead[0]->name);
+        return;
+    }
+    if (s->run >= 0)
+        buf_printf(w->b, "if B%d > 0 and B%d < %" PRId64 "\n  parallel %s_b\nelse\n", s->run,
+                   s->run, s->axis[s->blocked].dynamic ? INT64_MAX : s->axis[s->blocked].extent,
+                   s->axis[s->blocked].whole);
+    for (int i = s->nloop - 1; i >= 0; i--)
+        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1)
+            first = s->axis[i].name;
+    if (!s->tile) first = s->nloop && !s->axis[0].reduce ? s->axis[0].name : NULL;
+    if (first)
+        buf_printf(w->b, "parallel %s\n", first);
+    else if (s->tile)
+        write_at(w, s, "parallel", "", false);
+    if (s->run >= 0) buf_puts(w->b, "end\n");
+}
+
 static void write_host(struct writer *w, int index)
 {
     const struct derive *d = w->d;
     const struct dstage *s = &d->stage[index];
     struct buf *b = w->b;
     buf_printf(b, "\n# stage %s\n", s->name);
+    for (int i = 0; i < d->n; i++)
+        if (d->stage[i].made && d->stage[i].host == index)
+            buf_printf(b, "accumulate %s %s\n", s->name, d->stage[i].name);
+    if (s->run >= 0) derive_block_split(s, b);
     if (!s->tile) {
         if (s->lane >= 0) {
             derive_lane_knobs(d, s, index, b);
             derive_lane_loops(d, s, index, false, b);
         }
-        if (s->parallel && s->nloop && !s->axis[0].reduce && s->axis[0].extent > 1)
-            buf_printf(b, "parallel %s\n", s->axis[0].name);
+        write_parallel(w, s);
         return;
     }
-    for (int i = 0; i < d->n; i++)
-        if (d->stage[i].made && d->stage[i].host == index)
-            buf_printf(b, "accumulate %s %s\n", s->name, d->stage[i].name);
     pick_orders(w, index);
     write_knobs(w, s, index);
     write_unroll_knob(w, s, index);
@@ -390,15 +425,7 @@ static void write_host(struct writer *w, int index)
     write_inside(w, s);
     for (int i = 0; i < d->ncopy; i++)
         if (d->copy[i].on && d->copy[i].host == index) write_copy(w, &d->copy[i], s, i);
-    if (!s->parallel) return;
-    const char *first = NULL;
-    for (int i = s->nloop - 1; i >= 0; i--)
-        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1)
-            first = s->axis[i].name;
-    if (first)
-        buf_printf(b, "parallel %s\n", first);
-    else
-        write_at(w, s, "parallel", "", false);
+    write_parallel(w, s);
 }
 
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b)
@@ -412,6 +439,8 @@ void derive_text(const struct derive *d, const char *algorithm, struct buf *b)
         if (d->stage[i].role == ROLE_CONST) buf_printf(b, "pack %s\n", d->stage[i].name);
     for (int i = 0; i < d->n; i++)
         if (d->stage[i].role == ROLE_INLINE) buf_printf(b, "inline %s\n", d->stage[i].name);
+    for (int i = 0; i < d->real; i++)
+        if (d->stage[i].run == i) derive_block_knob(&d->stage[i], b);
     for (int i = 0; i < d->n; i++) {
         if (d->stage[i].role != ROLE_HOST) continue;
         struct buf id;

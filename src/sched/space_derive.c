@@ -234,6 +234,7 @@ static void make_accumulators(struct derive *d, struct arena *a)
         struct dstage *g = &d->stage[d->n++];
         *g = *s;
         g->name = arena_printf(a, "%s.acc", s->name);
+        g->run = -1;
         g->role = ROLE_GUEST;
         g->host = g->reader = i;
         g->made = g->plain = g->uses_vec = true;
@@ -247,7 +248,9 @@ static void make_accumulators(struct derive *d, struct arena *a)
             const char *old = x->name;
             bool named = strncmp(old, s->name, prefix) == 0 && old[prefix] == '.';
             x->name = arena_printf(a, "%s.%s", g->name, named ? old + prefix + 1 : old);
+            bool leads = x->leads;
             x->host = -1;
+            x->leads = false;
             if (x->reduce) continue;
             x->host = s->nloop;
             if (s->vec == k)
@@ -255,6 +258,7 @@ static void make_accumulators(struct derive *d, struct arena *a)
             else if (s->row == k)
                 s->row = s->nloop;
             s->axis[s->nloop] = *x;
+            s->axis[s->nloop].leads = leads;
             s->axis[s->nloop++].name = old;
         }
         s->nreduce = 0;
@@ -333,6 +337,17 @@ static bool weaken_tile(struct derive *d, const struct rejection *r)
     return d->unrolls ? d->unrolls = false, true : false;
 }
 
+/* A split of blocks, or their reorder. */
+static bool in_blocks(const struct derive *d, const struct step *s)
+{
+    if (!d->blocks_ok) return false;
+    for (int i = 0; i < s->n; i++) {
+        size_t n = strlen(s->arg[i]);
+        if (n > 2 && strcmp(s->arg[i] + n - 2, "_b") == 0) return true;
+    }
+    return false;
+}
+
 /* Takes away what asked for the refused step; false if nothing is left to take. */
 static bool weaken(struct derive *d, const struct trace *t, const struct rejection *r)
 {
@@ -354,6 +369,7 @@ static bool weaken(struct derive *d, const struct trace *t, const struct rejecti
             host->acc = false;
         return true;
     }
+    if (in_blocks(d, s)) return d->blocks_ok = false, true;
     if (s->prim == PRIM_ACCUMULATE && st->acc) return st->acc = false, true;
     if (s->prim == PRIM_PARALLEL && st->parallel) return st->parallel = false, true;
     if (s->prim == PRIM_INLINE && st->role == ROLE_INLINE) return st->role = ROLE_GUEST, true;
@@ -389,12 +405,29 @@ static int probe(struct derive *d, const struct nest *naive, const struct space 
     return legal;
 }
 
-static void plan_all(struct derive *d, struct arena *a)
+/* From here on the axis of blocks is what is left of it inside a block. */
+static void enter_blocks(struct derive *d, struct arena *a)
+{
+    for (int i = 0; i < d->real; i++) {
+        struct dstage *s = &d->stage[i];
+        if (s->run < 0 || s->role != ROLE_HOST) continue;
+        for (int k = 0; k < s->nloop; k++) {
+            struct daxis *x = &s->axis[k];
+            if (x->var != s->block) continue;
+            s->blocked = k;
+            x->blocks = true;
+            x->whole = x->name;
+            x->name = arena_printf(a, "%s_r", x->name);
+        }
+    }
+}
+
+static void plan_roles(struct derive *d)
 {
     d->n = d->real;
     for (int i = 0; i < d->n; i++) {
         derive_axes(d, &d->stage[i]);
-        d->stage[i].tile = d->stage[i].tile && d->stage[i].may_tile;
+        d->stage[i].tile = d->stage[i].tile && d->stage[i].may_tile && !derive_thin(d, i);
     }
     find_hosts(d);
     for (int i = 0; i < d->n; i++)
@@ -406,7 +439,18 @@ static void plan_all(struct derive *d, struct arena *a)
         map_guest(d, &d->stage[i]);
         find_hosts(d); /* some guests become hosts, and have guests then */
     }
+}
+
+static void plan_all(struct derive *d, struct arena *a)
+{
+    for (int i = 0; i < d->real; i++) d->stage[i].run = -1;
+    plan_roles(d);
+    for (int again = 0; again < 2 && d->blocks_ok; again++) { /* guests of thin hosts are hosts */
+        derive_blocks(d);
+        plan_roles(d);
+    }
     make_accumulators(d, a);
+    enter_blocks(d, a);
 }
 
 static double tensor_bytes(const struct derive *d, const struct tensor *t, const struct facts *f)
@@ -443,7 +487,7 @@ static void derive_init(struct derive *d, const struct nest *naive, const struct
     d->vregs = facts_get(f, "target.vregs", &v) && v >= 4 ? v : 16;
     d->threads = facts_get(f, "threads", &v) ? v : 1;
     d->dynamic = 1024;
-    d->unrolls = true;
+    d->unrolls = d->blocks_ok = true;
     weigh(d, naive, f);
     for (int i = 0; i < naive->body->u.block.n && d->n < DERIVE_STAGES; i++) {
         struct stmt *s = naive->body->u.block.p[i];

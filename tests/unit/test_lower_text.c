@@ -181,8 +181,65 @@ START_TEST(golden_join)
            "for t in 0..6\n"
            "  for d in 0..2\n"
            "    y[t, d] = x[t, d] - x[t, d + 2]\n"
-           "  for e in 0..2\n"
-           "    y[t, e + 2] = x[t, e + 2] + x[t, e]\n");
+           "    y[t, d + 2] = x[t, d + 2] + x[t, d]\n");
+}
+END_TEST
+
+/* A block of rows goes through both stages: the second reads only what its iteration wrote; so do
+ * the loops inside. */
+START_TEST(golden_join_blocks)
+{
+    const char *text = "nest blocks\n"
+                       "in     x: f32[2, 6, 4]\n"
+                       "out    y: f32[2, 6, 4]\n"
+                       "temp   s: f32[2, 6]\n"
+                       "stage s\n"
+                       "  for h in 0..2\n"
+                       "    for o in 0..3\n"
+                       "      for i in 0..2\n"
+                       "        s[h, o * 2 + i] = x[h, o * 2 + i, 0]\n"
+                       "stage y\n"
+                       "  for g in 0..2\n"
+                       "    for p in 0..3\n"
+                       "      for n in 0..4 unroll\n"
+                       "        for j in 0..2\n"
+                       "          y[g, p * 2 + j, n] = x[g, p * 2 + j, n] - s[g, p * 2 + j]\n";
+    golden("join", text,
+           "nest blocks\n"
+           "in     x: f32[2, 6, 4]\n"
+           "out    y: f32[2, 6, 4]\n"
+           "temp   s: f32[2, 6]\n"
+           "for h in 0..2\n"
+           "  for o in 0..3\n"
+           "    for i in 0..2\n"
+           "      s[h, o * 2 + i] = x[h, o * 2 + i, 0]\n"
+           "    for n in 0..4 unroll\n"
+           "      for j in 0..2\n"
+           "        y[h, o * 2 + j, n] = x[h, o * 2 + j, n] - s[h, o * 2 + j]\n");
+}
+END_TEST
+
+/* Reads behind the block, before it, of another dimension; blocks that overlap; a diagonal. */
+START_TEST(golden_join_blocks_not)
+{
+    static const char *const stages[] = {
+        "    for i in 0..2\n      s[t * 2 + i, 0] = x[t * 2 + i, 0]\n"
+        "stage y\n  for u in 0..3\n    y[u] = s[u * 2 + 2, 0]\n",
+        "    for i in 0..2\n      s[t * 2 + i, 0] = x[t * 2 + i, 0]\n"
+        "stage y\n  for u in 0..3\n    y[u] = s[u, 0]\n",
+        "    s[t, 0] = x[t, 0]\nstage y\n  for u in 0..3\n    y[u] = s[0, u]\n",
+        "    for i in 0..3\n      s[t * 2 + i, 0] = x[t * 2 + i, 0]\n"
+        "stage y\n  for u in 0..3\n    y[u] = s[u * 2, 0]\n",
+        "    s[t, t] = x[t, 0]\nstage y\n  for u in 0..3\n    y[u] = s[u, u]\n",
+    };
+    for (size_t i = 0; i < QN_COUNT(stages); i++) {
+        char text[640];
+        snprintf(text, sizeof text,
+                 "nest apart\nin     x: f32[9, 9]\nout    y: f32[3]\ntemp   s: f32[9, 9]\nstage s\n"
+                 "  for t in 0..3\n%s",
+                 stages[i]);
+        golden("join", text, "");
+    }
 }
 END_TEST
 
@@ -679,6 +736,8 @@ int main(void)
     tcase_add_test(t, golden_triangle);
     tcase_add_test(t, golden_join);
     tcase_add_test(t, golden_join_not);
+    tcase_add_test(t, golden_join_blocks);
+    tcase_add_test(t, golden_join_blocks_not);
     tcase_add_test(t, golden_peel);
     tcase_add_test(t, golden_updates);
     tcase_add_test(t, golden_partials);

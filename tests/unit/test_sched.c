@@ -469,7 +469,11 @@ static const struct {
     /* softmax: a row's maximum runs along the row and is folded at its end */
     {1, "split m.acc.k 16 mask m.acc.k_v m.acc.k_l\n", "vectorize m.acc.i"},
     /* and stays outside the columns, which all read the one sum */
-    {1, "compute_at s y.i_o reg\n", "knob O4"},
+    {1, "compute_at s y.i_r_o reg\n", "knob O4"},
+    /* rows of the maximum and of what reads it: in blocks, by one knob */
+    {1, "knob B2 in 1 2 4 7\nlet E2 = B2\n", NULL},
+    {1, "  split m.i {B2} guard m.i_b m.i_r\nend\nreorder m.i_b m.i_r\n", NULL},
+    {1, "reorder y.i_b y.i_r y.k\n", NULL},
     {6, "knob R0 in rows lanes\n", NULL},
     {6, "cache w y.j_o scratch order 1 0\n", NULL},
     {7, "accumulate s s.acc\n", "compute_at s y"},
