@@ -206,6 +206,8 @@ const struct item *body_find(const struct body *b, enum item_kind kind, const ch
 /* The kind of a builtin call's name; -1 if none. */
 enum op builtin_op(const char *name, int *arity); /* builtin.c; OP_COUNT if none */
 bool builtin_is_reduce(const char *name);
+bool builtin_is_call(const char *name); /* name(a, b), as max also is */
+const char *builtin_reduce_list(char *out, size_t out_n);
 bool builtin_is_special(const char *name,
                         int *arity); /* select clamp rshr bitcast lowest highest ... */
 const char *const *builtin_names(int *n);

@@ -3,6 +3,7 @@
  *     exp(v)   select(c, a, b)   s8(v, sat, round_even)   bitcast(u32, v)   lowest(f32)
  *
  * Casts are the names of dtypes used as functions; the rest is below. */
+#include <stdio.h>
 #include <string.h>
 
 #include "dsl/ast.h"
@@ -64,6 +65,21 @@ bool builtin_is_reduce(const char *name)
     for (size_t i = 0; i < QN_COUNT(REDUCES); i++)
         if (strcmp(REDUCES[i], name) == 0) return true;
     return false;
+}
+
+bool builtin_is_call(const char *name)
+{
+    for (size_t i = 0; i < QN_COUNT(BUILTIN); i++)
+        if (strcmp(BUILTIN[i].name, name) == 0) return true;
+    return false;
+}
+
+const char *builtin_reduce_list(char *out, size_t out_n)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < QN_COUNT(REDUCES) && at < out_n; i++)
+        at += (size_t)snprintf(out + at, out_n - at, "%s%s", i ? ", " : "", REDUCES[i]);
+    return out;
 }
 
 const char *const *builtin_names(int *n)

@@ -5,6 +5,7 @@
  * Invariants: after check_file every name in every branch resolves, every call has its arity, every
  * read its rank, values are used only after their definition, and defs call only earlier defs (no
  * recursion). Types, ranges and cover depend on the task and are checked when it is lowered. */
+#include <stdio.h>
 #include <string.h>
 
 #include "dsl/check_int.h"
@@ -204,7 +205,16 @@ static bool check_call(struct checker *c, const struct node *n)
     memcpy(names, builtins, (size_t)count * sizeof *names);
     for (int i = 0; i < c->nseen; i++)
         if (c->seen[i]->kind == ITEM_DEF) names[count++] = c->seen[i]->name;
+    static const struct {
+        const char *theirs, *ours;
+    } words[] = {{"pow", "; write x*x, or exp(a*log(x))"},
+                 {"where", "; write select(condition, then, else)"},
+                 {"relu", "; write max(x, 0)"},
+                 {"mean", "; write (sum(k:K) x[k]) / K"},
+                 {"avg", "; write (sum(k:K) x[k]) / K"}};
     did_you_mean(hint, sizeof hint, n->name, names, (size_t)count);
+    for (size_t i = 0; i < QN_COUNT(words); i++)
+        if (strcmp(words[i].theirs, n->name) == 0) snprintf(hint, sizeof hint, "%s", words[i].ours);
     dsl_error(c->e, c->f, n->line, n->col, "dsl.unknown_function", "there is no function '%s'%s",
               n->name, hint);
     return false;

@@ -3,6 +3,7 @@
  *     out y[N]: f32   x[n] = 0     ->  'x' is not an out or temp tensor and cannot be defined
  *
  * Invariant: an item sees the values and defs before it and all tensors of its body. */
+#include <stdio.h>
 #include <string.h>
 
 #include "dsl/check_int.h"
@@ -90,6 +91,7 @@ static bool check_tensor(struct checker *c, const struct item *it, bool in_algor
         const char *names[TYPE_COUNT];
         for (int d = 0; d < TYPE_COUNT; d++) names[d] = dtype_name((enum dtype)d);
         did_you_mean(hint, sizeof hint, it->type, names, TYPE_COUNT);
+        if (!*hint) snprintf(hint, sizeof hint, "; there are f32 f64 f16 bf16, s8 to s64, u8 to u64");
         dsl_error(c->e, c->f, it->line, it->col, "dsl.dtype",
                   "'%s' is not a dtype or an attribute of dtypes%s", it->type, hint);
         return false;

@@ -73,10 +73,22 @@ static const struct expr *convert_free(struct lower *L, const struct expr *e, en
     return expr_cast(L->ir, type_of(d), CAST_PLAIN, e);
 }
 
+/* A known value in type d. 1/2 among reals is hardly ever meant to be 0. */
+static bool known_to_type(struct lower *L, const struct node *n, const struct low *v, enum dtype d,
+                          const struct expr **out)
+{
+    if (v->floored && dtype_is_float(d))
+        return low_fail(L, n, "dsl.floored",
+                        "the quotient of integers is rounded down, to %lld, before it meets %s; "
+                        "write a real in it (1.0/2), or the integer",
+                        (long long)v->v.i, dtype_name(d));
+    return value_to_type(L, n, &v->v, d, out);
+}
+
 bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enum dtype d,
                  const struct expr **out)
 {
-    if (v->kind == LOW_VALUE) return value_to_type(L, n, &v->v, d, out);
+    if (v->kind == LOW_VALUE) return known_to_type(L, n, v, d, out);
     enum dtype from = (enum dtype)v->e->type.dtype;
     if (from == d) {
         *out = v->e;
@@ -122,7 +134,7 @@ bool lower_index(struct lower *L, const struct node *n, const struct binding *en
 static bool free_operand(struct lower *L, const struct node *n, const struct low *v, bool real,
                          const struct expr **out)
 {
-    if (v->kind == LOW_VALUE) return value_to_type(L, n, &v->v, real ? TYPE_F64 : TYPE_S64, out);
+    if (v->kind == LOW_VALUE) return known_to_type(L, n, v, real ? TYPE_F64 : TYPE_S64, out);
     *out = real ? convert_free(L, v->e, TYPE_F64) : v->e;
     return true;
 }
@@ -185,7 +197,9 @@ static bool lower_binary(struct lower *L, const struct node *n, const struct bin
     const char *why = NULL;
     if (!lower_node(L, n->a[0], env, &a) || !lower_node(L, n->a[1], env, &b)) return false;
     if (a.kind == LOW_VALUE && b.kind == LOW_VALUE) {
-        *out = (struct low){.kind = LOW_VALUE};
+        bool whole = a.v.kind == VALUE_INT && b.v.kind == VALUE_INT && n->oper == OPER_DIV;
+        *out = (struct low){.kind = LOW_VALUE,
+                            .floored = whole && b.v.i != 0 && a.v.i % b.v.i != 0};
         return value_binary(n->oper, &a.v, &b.v, &out->v, &why) ||
                low_fail(L, n, "dsl.value", "%s", why);
     }

@@ -13,6 +13,7 @@ struct low {
     enum low_kind kind;
     struct value v;       /* LOW_VALUE */
     const struct expr *e; /* LOW_FREE (s64 or f64), LOW_TYPED */
+    bool floored;         /* LOW_VALUE: a quotient of integers that was rounded down */
 };
 
 struct binding { /* index names and def parameters, innermost first */

@@ -290,6 +290,10 @@ static struct item *parse_equation(struct parser *p)
     it->ref = parse_copy(p, ref, (size_t)it->nref, sizeof *ref);
     scan_expect(p->s, "dsl.syntax", "=");
     it->value = parse_expr(p);
+    struct tok at = p->s->tok;
+    if (scan_is(p->s, "else"))
+        scan_error(p->s, &at, "dsl.else",
+                   "'else' and the read it belongs to stand in parentheses: (x[i] else 0)");
     if (scan_accept(p->s, "for")) it->nrange = parse_ranges(p, &it->range, NULL);
     struct scan ahead = *p->s; /* `scan` may also begin the next equation: scan[i] = ... */
     if (scan_accept(&ahead, "scan") && ahead.tok.kind == TOK_IDENT) {
@@ -322,10 +326,10 @@ static struct item *parse_require(struct parser *p)
 {
     struct item *it = item_at(p, ITEM_REQUIRE);
     it->def = parse_expr(p);
-    scan_expect(p->s, "dsl.syntax", ",");
-    if (p->s->tok.kind != TOK_STRING) {
+    if (!scan_accept(p->s, ",") || p->s->tok.kind != TOK_STRING) {
         scan_error(p->s, &p->s->tok, "dsl.syntax",
-                   "expected a sentence in quotes that says what is required");
+                   "expected a comma and a sentence in quotes that says what is required: "
+                   "require N > 0, \"N must be positive\"");
         return it;
     }
     it->text = arena_strndup(p->arena, p->s->tok.p, p->s->tok.n);

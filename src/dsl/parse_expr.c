@@ -189,6 +189,19 @@ static const struct node *parse_case(struct parser *p, const struct tok *at)
     return n;
 }
 
+/* Ranges behind a word that reduces nothing, or such a word without them. */
+static void check_reduction(struct parser *p, const struct tok *at, const char *name)
+{
+    char list[160];
+    bool known = builtin_is_reduce(name), plain = builtin_is_call(name);
+    if (!known && at_ranges(p))
+        scan_error(p->s, at, "dsl.reduction", "there is no reduction '%s'; there are %s", name,
+                   builtin_reduce_list(list, sizeof list));
+    else if (known && !plain && !at_ranges(p))
+        scan_error(p->s, at, "dsl.reduction",
+                   "'%s' is a reduction: write %s(k:K) value, an index and its extent", name, name);
+}
+
 static const struct node *parse_named(struct parser *p)
 {
     struct tok at = p->s->tok;
@@ -197,6 +210,7 @@ static const struct node *parse_named(struct parser *p)
     bool same_line = p->s->tok.line == at.line;
     if (strcmp(name, "case") == 0 && scan_is(p->s, "{")) return parse_case(p, &at);
     if (same_line && scan_is(p->s, "(")) {
+        check_reduction(p, &at, name);
         if (builtin_is_reduce(name) && at_ranges(p)) return parse_reduce(p, &at, name);
         scan_next(p->s);
         struct node *n = node_at(p, NODE_CALL, &at);
@@ -269,7 +283,11 @@ static const struct node *parse_primary(struct parser *p)
     if (t.kind == TOK_IDENT) return parse_named(p);
     if (scan_is(p->s, "(")) return parse_paren(p);
     if (scan_is(p->s, "[")) return parse_list(p, &t);
-    if (t.kind == TOK_END)
+    if (scan_is(p->s, "*"))
+        scan_error(p->s, &t, "dsl.syntax",
+                   "expected an expression but found '*'; powers are products, x*x, or "
+                   "exp(a*log(x))");
+    else if (t.kind == TOK_END)
         scan_error(p->s, &t, "dsl.syntax", "expected an expression but the text ends here");
     else
         scan_error(p->s, &t, "dsl.syntax", "expected an expression but found '%.*s'",
@@ -294,6 +312,19 @@ static enum oper binary_here(const struct parser *p, int level)
             scan_is(p->s, oper_infos[i].spelling))
             return (enum oper)i;
     return OPER_COUNT;
+}
+
+/* What other languages write between operands, or behind them. */
+static void check_foreign(struct parser *p)
+{
+    static const struct {
+        const char *theirs, *ours;
+    } words[] = {{"&&", "and"}, {"||", "or"}, {"?", "select(condition, then, else)"}};
+    struct tok t = p->s->tok;
+    for (size_t i = 0; i < QN_COUNT(words); i++)
+        if (scan_is(p->s, words[i].theirs))
+            scan_error(p->s, &t, "dsl.syntax", "there is no '%s'; write %s", words[i].theirs,
+                       words[i].ours);
 }
 
 static const struct node *parse_level(struct parser *p, int level)
@@ -327,6 +358,7 @@ static const struct node *parse_level(struct parser *p, int level)
                            "comparisons do not chain; write a < b and b < c");
         }
     }
+    check_foreign(p);
     p->depth--;
     return left;
 }

@@ -159,11 +159,20 @@ static enum rc bind_extents(struct build *b)
     if (rc == RC_OK && missing.n) {
         char first[DSL_NAME];
         snprintf(first, sizeof first, "%.*s", (int)strcspn(missing.p, ","), missing.p);
-        rc = err_set(b->e, RC_INPUT, "task.missing", "%s needs %s; give them as in %s:%s=8",
-                     op->name, missing.p, op->name, first);
+        rc = err_set(b->e, RC_INPUT, "task.missing", "%s needs %s; give them as in %.*s:%s=8",
+                     op->name, missing.p, (int)strcspn(b->typed, ":"), b->typed, first);
     }
     buf_fini(&missing);
     return rc;
+}
+
+/* 1/3 of integers where a real is asked for: hardly ever meant to be 0. */
+static bool is_floored(struct build *b, const struct node *n)
+{
+    struct value x, y;
+    return n->kind == NODE_BINARY && n->oper == OPER_DIV && eval_value(&b->s, n->a[0], &x) &&
+           eval_value(&b->s, n->a[1], &y) && x.kind == VALUE_INT && y.kind == VALUE_INT &&
+           y.i != 0 && x.i % y.i != 0;
 }
 
 static enum rc bind_attr(struct build *b, const struct item *it)
@@ -172,6 +181,13 @@ static enum rc bind_attr(struct build *b, const struct item *it)
     struct value v, def = {0};
     b->s.touched_dyn = false;
     if (it->def && !eval_value(&b->s, it->def, &def)) return RC_INPUT;
+    if (it->attr == ATTR_REAL && it->def && is_floored(b, it->def)) {
+        dsl_error(b->e, b->t->op->file, it->def->line, it->def->col, "dsl.floored",
+                  "the quotient of integers is rounded down, to %lld, and '%s' is real; write a "
+                  "real in it (1.0/3), or the integer",
+                  (long long)def.i, it->name);
+        return RC_INPUT;
+    }
     if (it->attr == ATTR_REAL && def.kind == VALUE_INT) def = value_real((double)def.i);
     if (it->attr == ATTR_SYMBOL && it->def && def.kind == VALUE_SYMBOL) {
         struct value same; /* the domain's own spelling */
