@@ -91,7 +91,8 @@ static bool check_tensor(struct checker *c, const struct item *it, bool in_algor
         const char *names[TYPE_COUNT];
         for (int d = 0; d < TYPE_COUNT; d++) names[d] = dtype_name((enum dtype)d);
         did_you_mean(hint, sizeof hint, it->type, names, TYPE_COUNT);
-        if (!*hint) snprintf(hint, sizeof hint, "; there are f32 f64 f16 bf16, s8 to s64, u8 to u64");
+        if (!*hint)
+            snprintf(hint, sizeof hint, "; there are f32 f64 f16 bf16, s8 to s64, u8 to u64");
         dsl_error(c->e, c->f, it->line, it->col, "dsl.dtype",
                   "'%s' is not a dtype or an attribute of dtypes%s", it->type, hint);
         return false;

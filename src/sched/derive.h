@@ -78,6 +78,7 @@ void derive_lane_loops(const struct derive *d, const struct dstage *s, int index
 void derive_blocks(struct derive *d);
 bool derive_thin(const struct derive *d, int host);
 void derive_block_knob(const struct dstage *s, struct buf *b);
+void derive_block_condition(const struct dstage *s, struct buf *b);
 void derive_block_split(const struct dstage *s, struct buf *b);
 /* derive_text.c */
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b);

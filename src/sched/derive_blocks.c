@@ -225,28 +225,45 @@ void derive_block_knob(const struct dstage *s, struct buf *b)
         buf_printf(b, " %" PRId64 "\nlet E%d = B%d\n", a->extent, s->run, s->run);
 }
 
+/* The loops of blocks exist where this holds; else stages stand apart. */
+void derive_block_condition(const struct dstage *s, struct buf *b)
+{
+    const struct daxis *a = &s->axis[s->blocked];
+    if (a->dynamic)
+        buf_printf(b, "if B%d > 0\n", s->run);
+    else
+        buf_printf(b, "if B%d < %" PRId64 "\n", s->run, a->extent);
+}
+
+static void write_order(const struct dstage *s, const char *blocks, struct buf *b)
+{
+    int n = s->nlead + (blocks != NULL);
+    for (int i = 0; i < s->nloop; i++) n += !s->axis[i].leads;
+    if (n < 2) return;
+    buf_puts(b, "  reorder");
+    for (int i = 0; i < s->nlead; i++) buf_printf(b, " %s", s->lead[i]->name);
+    if (blocks) buf_printf(b, " %s_b", blocks);
+    for (int i = 0; i < s->nloop; i++)
+        if (!s->axis[i].leads) buf_printf(b, " %s", s->axis[i].name);
+    buf_putc(b, '\n');
+}
+
 /* The host's axis of blocks is split and goes outside, below those that lead. */
 void derive_block_split(const struct dstage *s, struct buf *b)
 {
     const struct daxis *a = &s->axis[s->blocked];
     const char *n = a->whole;
+    derive_block_condition(s, b);
     if (a->dynamic)
-        buf_printf(b, "if B%d > 0\n  split %s {B%d} guard %s_b %s\n  reorder", s->run, n, s->run, n,
-                   a->name);
+        buf_printf(b, "  split %s {B%d} guard %s_b %s\n", n, s->run, n, a->name);
     else
         buf_printf(b,
-                   "if %" PRId64 " %% B%d == 0\n  split %s {B%d} exact %s_b %s\nelse\n"
-                   "  split %s {B%d} guard %s_b %s\nend\nreorder",
+                   "  if %" PRId64 " %% B%d == 0\n    split %s {B%d} exact %s_b %s\n  else\n"
+                   "    split %s {B%d} guard %s_b %s\n  end\n",
                    a->extent, s->run, n, s->run, n, a->name, n, s->run, n, a->name);
-    for (int turn = 0; turn < 2; turn++) {
-        for (int i = 0; i < s->nlead; i++) buf_printf(b, " %s", s->lead[i]->name);
-        if (turn == 0) buf_printf(b, " %s_b", n);
-        for (int i = 0; i < s->nloop; i++)
-            if (!s->axis[i].leads) buf_printf(b, " %s", s->axis[i].name);
-        buf_putc(b, '\n');
-        if (!a->dynamic) return;
-        if (turn == 0)
-            buf_printf(b, "else\n  split %s 1 guard %s %s_one\n  reorder", n, a->name, n);
-    }
+    write_order(s, n, b);
+    buf_printf(b, "else\n  split %s 1 %s %s %s_one\n", n, a->dynamic ? "guard" : "exact", a->name,
+               n);
+    write_order(s, NULL, b);
     buf_puts(b, "end\n");
 }

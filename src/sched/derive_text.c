@@ -378,16 +378,17 @@ static void write_parallel(struct writer *w, const struct dstage *s)
         buf_printf(w->b, "parallel %s\n", s->lead[0]->name);
         return;
     }
-    if (s->run >= 0)
-        buf_printf(w->b, "if B%d > 0 and B%d < %" PRId64 "\n  parallel %s_b\nelse\n", s->run,
-                   s->run, s->axis[s->blocked].dynamic ? INT64_MAX : s->axis[s->blocked].extent,
-                   s->axis[s->blocked].whole);
+    if (s->run >= 0) {
+        derive_block_condition(s, w->b);
+        buf_printf(w->b, "  parallel %s_b\nelse\n", s->axis[s->blocked].whole);
+    }
     for (int i = s->nloop - 1; i >= 0; i--)
         if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1)
             first = s->axis[i].name;
+    bool halves = !s->tile && s->lane >= 0 && s->vec == 0; /* elements side by side */
     if (!s->tile) first = s->nloop && !s->axis[0].reduce ? s->axis[0].name : NULL;
     if (first)
-        buf_printf(w->b, "parallel %s\n", first);
+        buf_printf(w->b, "parallel %s%s\n", first, halves ? "_o" : "");
     else if (s->tile)
         write_at(w, s, "parallel", "", false);
     if (s->run >= 0) buf_puts(w->b, "end\n");

@@ -343,7 +343,7 @@ static bool in_blocks(const struct derive *d, const struct step *s)
     if (!d->blocks_ok) return false;
     for (int i = 0; i < s->n; i++) {
         size_t n = strlen(s->arg[i]);
-        if (n > 2 && strcmp(s->arg[i] + n - 2, "_b") == 0) return true;
+        if (n > 2 && strcmp(s->arg[i] + n - 2, "_b") == 0 && s->prim != PRIM_PARALLEL) return true;
     }
     return false;
 }

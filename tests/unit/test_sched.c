@@ -472,8 +472,9 @@ static const struct {
     {1, "compute_at s y.i_r_o reg\n", "knob O4"},
     /* rows of the maximum and of what reads it: in blocks, by one knob */
     {1, "knob B2 in 1 2 4 7\nlet E2 = B2\n", NULL},
-    {1, "  split m.i {B2} guard m.i_b m.i_r\nend\nreorder m.i_b m.i_r\n", NULL},
-    {1, "reorder y.i_b y.i_r y.k\n", NULL},
+    {1, "    split m.i {B2} guard m.i_b m.i_r\n  end\n  reorder m.i_b m.i_r\nelse\n", NULL},
+    {1, "else\n  split m.i 1 exact m.i_r m.i_one\nend\n", NULL},
+    {1, "  reorder y.i_b y.i_r y.k\n", NULL},
     {6, "knob R0 in rows lanes\n", NULL},
     {6, "cache w y.j_o scratch order 1 0\n", NULL},
     {7, "accumulate s s.acc\n", "compute_at s y"},
