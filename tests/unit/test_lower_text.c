@@ -185,6 +185,17 @@ START_TEST(golden_join)
 }
 END_TEST
 
+/* The second writes a part of what the first reads another part of. */
+START_TEST(golden_join_writes_read)
+{
+    golden("join",
+           "nest back\nin     x: f32[6]\nout    y: f32[12]\ntemp   z: f32[6]\nstage y\n"
+           "  for t in 0..6\n    y[t] = x[t]\nstage z\n  for v in 0..6\n    z[v] = y[5 - v]\n"
+           "stage \"y#2\"\n  for u in 0..6\n    y[u + 6] = z[u] * 2.0\n",
+           "");
+}
+END_TEST
+
 /* A block of rows goes through both stages: the second reads only what its iteration wrote; so do
  * the loops inside. */
 START_TEST(golden_join_blocks)
@@ -736,6 +747,7 @@ int main(void)
     tcase_add_test(t, golden_triangle);
     tcase_add_test(t, golden_join);
     tcase_add_test(t, golden_join_not);
+    tcase_add_test(t, golden_join_writes_read);
     tcase_add_test(t, golden_join_blocks);
     tcase_add_test(t, golden_join_blocks_not);
     tcase_add_test(t, golden_peel);
