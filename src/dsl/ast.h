@@ -205,6 +205,7 @@ enum rc check_file(struct op_file *f, struct err *e); /* check.c */
 const struct item *body_find(const struct body *b, enum item_kind kind, const char *name);
 /* The kind of a builtin call's name; -1 if none. */
 enum op builtin_op(const char *name, int *arity); /* builtin.c; OP_COUNT if none */
+bool value_floors(enum oper op, const struct value *a, const struct value *b); /* rounds down */
 bool builtin_is_reduce(const char *name);
 bool builtin_is_call(const char *name); /* name(a, b), as max also is */
 const char *builtin_reduce_list(char *out, size_t out_n);

@@ -78,6 +78,21 @@ static bool check_short(struct checker *c, const struct item *it)
     return true;
 }
 
+static bool check_dtype(struct checker *c, const struct item *it)
+{
+    char hint[160];
+    const char *names[TYPE_COUNT];
+    if (check_is_type(c, it->type)) return true;
+    for (int d = 0; d < TYPE_COUNT; d++) names[d] = dtype_name((enum dtype)d);
+    did_you_mean(hint, sizeof hint, it->type, names, TYPE_COUNT);
+    size_t at = *hint ? sizeof hint : (size_t)snprintf(hint, sizeof hint, "; there are");
+    for (int d = 0; d < TYPE_COUNT && at < sizeof hint; d++)
+        at += (size_t)snprintf(hint + at, sizeof hint - at, " %s", names[d]);
+    dsl_error(c->e, c->f, it->line, it->col, "dsl.dtype",
+              "'%s' is not a dtype or an attribute of dtypes%s", it->type, hint);
+    return false;
+}
+
 static bool check_tensor(struct checker *c, const struct item *it, bool in_algorithm)
 {
     if (in_algorithm && it->scope != SCOPE_TEMP)
@@ -86,17 +101,7 @@ static bool check_tensor(struct checker *c, const struct item *it, bool in_algor
                           it->name);
     for (int d = 0; d < it->rank; d++)
         if (!check_const(c, it->extent[d])) return false;
-    if (!check_is_type(c, it->type)) {
-        char hint[96];
-        const char *names[TYPE_COUNT];
-        for (int d = 0; d < TYPE_COUNT; d++) names[d] = dtype_name((enum dtype)d);
-        did_you_mean(hint, sizeof hint, it->type, names, TYPE_COUNT);
-        if (!*hint)
-            snprintf(hint, sizeof hint, "; there are f32 f64 f16 bf16, s8 to s64, u8 to u64");
-        dsl_error(c->e, c->f, it->line, it->col, "dsl.dtype",
-                  "'%s' is not a dtype or an attribute of dtypes%s", it->type, hint);
-        return false;
-    }
+    if (!check_dtype(c, it)) return false;
     if (!check_const(c, it->lo) || !check_const(c, it->hi) || !check_const(c, it->when))
         return false;
     for (int s = 0; s < it->nstore; s++) {
@@ -123,9 +128,7 @@ static bool check_table(struct checker *c, const struct item *it)
 {
     for (int d = 0; d < it->rank; d++)
         if (!check_const(c, it->extent[d])) return false;
-    if (!check_is_type(c, it->type))
-        return check_fail(c, it->line, it->col, "dsl.dtype",
-                          "'%s' is not a dtype or an attribute of dtypes", it->type);
+    if (!check_dtype(c, it)) return false;
     if (it->def->kind != NODE_CALL || strncmp(it->def->name, "cook_toom_", 10) != 0)
         return check_const(c, it->def);
     const char *which = it->def->name + 10;

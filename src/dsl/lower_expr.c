@@ -197,9 +197,7 @@ static bool lower_binary(struct lower *L, const struct node *n, const struct bin
     const char *why = NULL;
     if (!lower_node(L, n->a[0], env, &a) || !lower_node(L, n->a[1], env, &b)) return false;
     if (a.kind == LOW_VALUE && b.kind == LOW_VALUE) {
-        bool whole = a.v.kind == VALUE_INT && b.v.kind == VALUE_INT && n->oper == OPER_DIV;
-        *out =
-            (struct low){.kind = LOW_VALUE, .floored = whole && b.v.i != 0 && a.v.i % b.v.i != 0};
+        *out = (struct low){.kind = LOW_VALUE, .floored = value_floors(n->oper, &a.v, &b.v)};
         return value_binary(n->oper, &a.v, &b.v, &out->v, &why) ||
                low_fail(L, n, "dsl.value", "%s", why);
     }

@@ -171,8 +171,7 @@ static bool is_floored(struct build *b, const struct node *n)
 {
     struct value x, y;
     return n->kind == NODE_BINARY && n->oper == OPER_DIV && eval_value(&b->s, n->a[0], &x) &&
-           eval_value(&b->s, n->a[1], &y) && x.kind == VALUE_INT && y.kind == VALUE_INT &&
-           y.i != 0 && x.i % y.i != 0;
+           eval_value(&b->s, n->a[1], &y) && value_floors(n->oper, &x, &y);
 }
 
 static enum rc bind_attr(struct build *b, const struct item *it)

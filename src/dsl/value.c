@@ -176,6 +176,13 @@ static bool int_binary(enum oper op, int64_t a, int64_t b, int64_t *out, const c
     return !over;
 }
 
+/* A quotient of integers that is not whole. By -1 every one is, and % would overflow. */
+bool value_floors(enum oper op, const struct value *a, const struct value *b)
+{
+    return op == OPER_DIV && a->kind == VALUE_INT && b->kind == VALUE_INT && b->i != 0 &&
+           b->i != -1 && a->i % b->i != 0;
+}
+
 bool value_binary(enum oper op, const struct value *a, const struct value *b, struct value *out,
                   const char **why)
 {

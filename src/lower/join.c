@@ -1,7 +1,7 @@
 /* Join: neighbouring loops over one range become one loop, so that what the second uses of the
  * first is still near.
  *
- * Requires: stages dissolved (updates), so that loops are neighbours; pads gone.
+ * Requires: stages dissolved (updates), so that loops are neighbours.
  * Provides: two cases. Parts of one tensor: what both read of an operand is read once.
  *
  *     for t in 0..512                              for t in 0..512
@@ -33,8 +33,13 @@
 #include "base/vec.h"
 #include "lower/private.h"
 
+struct tensors {
+    const struct tensor **p;
+    size_t n, cap;
+};
+
 struct touched {
-    VEC(const struct tensor *) reads, writes;
+    struct tensors reads, writes;
 };
 
 static void note_read(const struct expr *e, void *ctx)
@@ -53,11 +58,11 @@ static bool note_stmt(struct stmt *s, void *ctx)
     return true;
 }
 
-static bool parts_of_one(const struct touched *a, const struct touched *b)
+static bool meet(const struct tensors *a, const struct tensors *b)
 {
-    for (size_t i = 0; i < a->writes.n; i++)
-        for (size_t k = 0; k < b->writes.n; k++)
-            if (a->writes.p[i] == b->writes.p[k]) return true;
+    for (size_t i = 0; i < a->n; i++)
+        for (size_t k = 0; k < b->n; k++)
+            if (a->p[i] == b->p[k]) return true;
     return false;
 }
 
@@ -133,14 +138,6 @@ static bool follows(const struct nest *n, struct stmt *a, struct stmt *b, const 
 
 /* ---- joining --------------------------------------------------------------------------------- */
 
-static bool writes_what_is_read(const struct touched *writer, const struct touched *reader)
-{
-    for (size_t i = 0; i < writer->writes.n; i++)
-        for (size_t k = 0; k < reader->reads.n; k++)
-            if (writer->writes.p[i] == reader->reads.p[k]) return true;
-    return false;
-}
-
 static bool may_join(const struct nest *n, struct stmt *a, struct stmt *b)
 {
     if (a->kind != ST_FOR || b->kind != ST_FOR || a->u.loop.kind != b->u.loop.kind) return false;
@@ -151,8 +148,8 @@ static bool may_join(const struct nest *n, struct stmt *a, struct stmt *b)
     struct touched ta = {0}, tb = {0};
     stmt_walk(a, note_stmt, &ta);
     stmt_walk(b, note_stmt, &tb);
-    bool reads, ok = !writes_what_is_read(&tb, &ta) && follows(n, a, b, &ta, &tb, &reads) &&
-                     (reads || parts_of_one(&ta, &tb));
+    bool reads, ok = !meet(&tb.writes, &ta.reads) && follows(n, a, b, &ta, &tb, &reads) &&
+                     (reads || meet(&ta.writes, &tb.writes));
     vec_free(&ta.reads);
     vec_free(&ta.writes);
     vec_free(&tb.reads);

@@ -386,7 +386,8 @@ static void write_parallel(struct writer *w, const struct dstage *s)
         if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1)
             first = s->axis[i].name;
     bool halves = !s->tile && s->lane >= 0 && s->vec == 0; /* elements side by side */
-    if (!s->tile) first = s->nloop && !s->axis[0].reduce ? s->axis[0].name : NULL;
+    if (!s->tile)
+        first = s->nloop && !s->axis[0].reduce && s->axis[0].extent > 1 ? s->axis[0].name : NULL;
     if (first)
         buf_printf(w->b, "parallel %s%s\n", first, halves ? "_o" : "");
     else if (s->tile)
