@@ -100,6 +100,7 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
         {"regs", pass_regs, NEST_SCHEDULED},
         {"repeats", pass_repeats, NEST_SCHEDULED},
         {"cut", pass_cut, NEST_SCHEDULED},
+        {"quotients", pass_quotients, NEST_SCHEDULED},
         {"hoist", pass_hoist, NEST_SCHEDULED},
         /* Arithmetic the machine has. */
         {"math", pass_math, NEST_SCHEDULED},

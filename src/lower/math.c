@@ -6,10 +6,9 @@
  * Provides: no EXP..COS; of c ? f(a) : f(b), with f or a part of it one of these, one f(c ? a : b). Values used several times are LETs in front of the statement. Bounds:
  * math.def. On the reference path f32 is computed in f64 and rounded once.
  *
- *     y[i] = exp(x[i])   -->   let y.m0 = max(min(x[i], 95.0), -110.0)
- *                                let y.m1 = round(y.m0 * 1.442695)
- *                                  ..
- *                                    y[i] = (y.m4 * bitcast(f32, ..)) * bitcast(f32, ..) */
+ *     y[i] = exp(x[i])   -->   let y.m0 = x[i] * 1.442695 + 12582912.0
+ *                                let y.m1 = x[i] - (y.m0 - 12582912.0) * 0.693145 - ..
+ *                                  y[i] = select(x[i] < -87.3, 0.0, bitcast(f32, ..)) */
 #include <math.h>
 
 #include "lower/private.h"
@@ -62,13 +61,6 @@ static E horner(const struct m *m, const struct poly *p, E x)
 static double ln2_hi(const struct m *m) { return m->wide ? 0x1.62e42fee00000p-1 : 0x1.62e4p-1; }
 static double ln2_lo(const struct m *m) { return m->wide ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cp-20; }
 
-/* 2^k for an integer k of the exponent's range. */
-static E power_of_two(const struct m *m, E k)
-{
-    int digits = m->wide ? 52 : 23, bias = m->wide ? 1023 : 127;
-    return from_bits(m, bin(m, OP_SHL, bin(m, OP_ADD, k, whole(m, bias)), whole(m, digits)));
-}
-
 static bool real_of(E e, double *out)
 {
     if (e->op == OP_SPLAT) e = e->a[0];
@@ -76,16 +68,26 @@ static bool real_of(E e, double *out)
     return e->op == OP_REAL;
 }
 
-/* The largest |x| that x itself says it can have: max(min(v, hi), lo) or min(max(v, lo), hi). */
-static double most_of(E x)
+/* Where an argument can lie. */
+struct within {
+    double low, high;
+};
+
+static const struct within anywhere = {-INFINITY, INFINITY};
+
+/* What x itself says: max(min(v, hi), lo), min(max(v, lo), hi), or one of them alone. */
+static struct within within_of(E x)
 {
-    double a = 0, b = 0;
-    if (x->op != OP_MIN && x->op != OP_MAX) return INFINITY;
-    E inner = real_of(x->a[1], &a) ? x->a[0] : x->a[1];
-    if (!real_of(x->a[1], &a) && !real_of(x->a[0], &a)) return INFINITY;
-    if (inner->op != (x->op == OP_MIN ? OP_MAX : OP_MIN)) return INFINITY;
-    if (!real_of(inner->a[1], &b) && !real_of(inner->a[0], &b)) return INFINITY;
-    return fmax(fabs(a), fabs(b));
+    struct within w = anywhere;
+    double c = 0;
+    for (int i = 0; i < 2 && (x->op == OP_MIN || x->op == OP_MAX); i++) {
+        bool right = real_of(x->a[1], &c);
+        if (!right && !real_of(x->a[0], &c)) break;
+        if (x->op == OP_MIN) w.high = fmin(w.high, c);
+        if (x->op == OP_MAX) w.low = fmax(w.low, c);
+        x = x->a[!right];
+    }
+    return w;
 }
 
 /* x - k ln2. One step where k is small and its product is not rounded; else ln2 is taken in two
@@ -96,44 +98,36 @@ static E without_powers(const struct m *m, E x, E k, double most)
     return sub(m, sub(m, x, mul(m, k, num(m, ln2_hi(m)))), mul(m, k, num(m, ln2_lo(m))));
 }
 
-/* |x| <= most, if the caller knows. x = k ln2 + r; e^x = 2^k e^r. 2^k is applied in two halves, so that results near the ends of the
- * range overflow and underflow by rounding, not by a wrapped exponent; in one where the operator
- * itself clamps x so that 2^k is a normal number. */
-static E expand_exp(const struct m *m, E x, double most)
+/* x = k ln2 + r; e^x = 2^k e^r: k is added to the exponent of e^r, which is right as long as the
+ * result is a normal number; below and above, where x can be there, it is 0 and infinity. (Results
+ * rounded to denormals would cost x86 a detour through microcode, ten times the whole vector.) */
+static E expand_exp(const struct m *m, E x, struct within w)
 {
-    double top = m->wide ? 720 : 95, bottom = m->wide ? -760 : -110;
-    most = fmin(most, most_of(x));
-    bool tame = most <= (m->wide ? 700 : 87);
-    if (!tame) x = bin(m, OP_MAX, bin(m, OP_MIN, x, num(m, top)), num(m, bottom));
+    struct within own = within_of(x);
+    /* the arguments of the smallest normal and the largest number */
+    double least = m->wide ? -708.3964185322641 : -87.33654022216797,
+           most = m->wide ? 709.782712893384 : 88.72283172607422;
+    w = (struct within){fmax(w.low, own.low), fmin(w.high, own.high)};
     E magic = num(m, m->wide ? 0x1.8p52
                              : 0x1.8p23); /* adding it leaves the nearest integer in the low bits */
     E t = add(m, mul(m, x, num(m, 1.4426950408889634)), magic), k = sub(m, t, magic);
-    E r = without_powers(m, x, k, most), one = num(m, 1);
+    E r = without_powers(m, x, k, fmax(-w.low, w.high)), one = num(m, 1);
     E p = horner(m, m->wide ? &poly_exp_f64 : &poly_exp_f32, r);
     /* Fused products are exact: an operation less. Others lose half a digit more that way. */
     E y = m->fma ? add(m, mul(m, add(m, mul(m, p, r), one), r), one)
                  : add(m, add(m, r, mul(m, mul(m, r, r), p)), one);
-    /* Then k is added to y's exponent; the shift drops what magic has above it. */
-    E up = bin(m, OP_SHL, bits(m, t), whole(m, m->wide ? 52 : 23));
-    if (tame) return from_bits(m, bin(m, OP_ADD, bits(m, y), up));
-    E n = bin(m, OP_SUB, bits(m, t), bits(m, magic));
-    E half = bin(m, OP_SHR, n, whole(m, 1));
-    return mul(m, mul(m, y, power_of_two(m, half)), power_of_two(m, bin(m, OP_SUB, n, half)));
-}
-
-/* The least x that x itself says it can have: max(v, c). */
-static double least_of(E x)
-{
-    double c = 0;
-    bool known = x->op == OP_MAX && (real_of(x->a[1], &c) || real_of(x->a[0], &c));
-    return known ? c : -INFINITY;
+    E up = bin(m, OP_SHL, bits(m, t), whole(m, m->wide ? 52 : 23)); /* drops what magic has above k */
+    y = from_bits(m, bin(m, OP_ADD, bits(m, y), up));
+    if (w.low < least) y = pick(m, less(m, x, num(m, least)), num(m, 0), y);
+    if (w.high > most) y = pick(m, less(m, num(m, most), x), num(m, INFINITY), y);
+    return y;
 }
 
 /* x = 2^e (1 + f) with 1 + f between sqrt(1/2) and sqrt(2). */
 static E expand_log(const struct m *m, E x)
 {
     int digits = m->wide ? 52 : 23, bias = m->wide ? 1023 : 127;
-    bool tame = least_of(x) >= (m->wide ? 0x1p-1022 : 0x1p-126);
+    bool tame = within_of(x).low >= (m->wide ? 0x1p-1022 : 0x1p-126);
     E small = less(m, x, num(m, m->wide ? 0x1p-1022 : 0x1p-126)),
       scale = num(m, m->wide ? 0x1p54 : 0x1p25);
     E b = bits(m, tame ? x : pick(m, small, mul(m, x, scale), x));
@@ -182,14 +176,14 @@ static E expand_tanh(const struct m *m, E x)
     E a = magnitude(m, x), z = mul(m, x, x);
     E small =
         add(m, mul(m, mul(m, horner(m, m->wide ? &poly_tanh_f64 : &poly_tanh_f32, z), z), x), x);
-    E e = expand_exp(m, mul(m, bin(m, OP_MIN, a, num(m, 30)), num(m, 2)), 60);
+    E e = expand_exp(m, mul(m, bin(m, OP_MIN, a, num(m, 30)), num(m, 2)), (struct within){0, 60});
     E large = sub(m, num(m, 1), quo(m, num(m, 2), add(m, e, num(m, 1))));
     return pick(m, less(m, a, num(m, 0.625)), small, signed_as(m, large, x));
 }
 
 static E expand_sigmoid(const struct m *m, E x)
 {
-    E e = expand_exp(m, minus(m, magnitude(m, x)), INFINITY);
+    E e = expand_exp(m, minus(m, magnitude(m, x)), (struct within){-INFINITY, 0});
     return quo(m, pick(m, less(m, x, num(m, 0)), e, num(m, 1)), add(m, e, num(m, 1)));
 }
 
@@ -201,11 +195,11 @@ static E expand_erf(const struct m *m, E x)
     if (m->wide) {
         a = bin(m, OP_MIN, a, num(m, 6));
         E t = quo(m, sub(m, a, num(m, 2)), add(m, a, num(m, 2)));
-        c = quo(m, mul(m, expand_exp(m, minus(m, mul(m, a, a)), 36), horner(m, &poly_erfc_f64, t)),
-                add(m, a, num(m, 1)));
+        E e = expand_exp(m, minus(m, mul(m, a, a)), (struct within){-36, 0});
+        c = quo(m, mul(m, e, horner(m, &poly_erfc_f64, t)), add(m, a, num(m, 1)));
     } else {
         a = bin(m, OP_MIN, a, num(m, 4));
-        c = expand_exp(m, horner(m, &poly_erfc_f32, a), 20);
+        c = expand_exp(m, horner(m, &poly_erfc_f32, a), (struct within){-20, 0});
     }
     return pick(m, less(m, a, num(m, 1)), small, signed_as(m, sub(m, num(m, 1), c), x));
 }
@@ -232,7 +226,7 @@ static E expand(const struct m *m, enum op op, E x)
 {
     switch (op) {
     case OP_EXP:
-        return expand_exp(m, x, INFINITY);
+        return expand_exp(m, x, anywhere);
     case OP_LOG:
         return expand_log(m, x);
     case OP_TANH:

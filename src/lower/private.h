@@ -38,6 +38,7 @@ enum rc pass_unroll(struct low *l);
 enum rc pass_regs(struct low *l);
 enum rc pass_repeats(struct low *l);
 enum rc pass_cut(struct low *l);
+enum rc pass_quotients(struct low *l);
 enum rc pass_hoist(struct low *l);
 enum rc pass_math(struct low *l);
 enum rc pass_fma(struct low *l);
@@ -93,6 +94,24 @@ struct lanes_pick {
     struct memo memo;
 };
 const struct expr *lanes_pick(struct lanes_pick *p, const struct expr *e);
+
+/* ---- sizes: span.c --------------------------------------------------------------------------- */
+
+/* The real number is 0, not finite, or its magnitude within [least, most]. */
+struct span {
+    double least, most;
+};
+struct span_of_tensor {
+    const struct tensor *t;
+    struct span span;
+};
+/* {.n = nest} to begin: what is known of temporaries is kept. */
+struct spans {
+    const struct nest *n;
+    VEC(struct span_of_tensor) known;
+};
+void spans_fini(struct spans *s);
+struct span span_of(struct spans *s, const struct expr *e);
 
 /* ---- trees: tree.c --------------------------------------------------------------------------- */
 

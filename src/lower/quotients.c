@@ -1,0 +1,221 @@
+/* Quotients: what is divided again and again by one number is multiplied by its reciprocal.
+ *
+ * Requires: vectorised and unrolled statements; before math, whose own divisions are each of another number.
+ * Provides: no vector x / d where d is the same in all lanes, does not change in the innermost loop
+ * around, or divides something else there too.
+ *
+ *     for n in 0..4                                      for n in 0..4
+ *       y[ramp(n*16, 1, 16)] =                     -->     y[ramp(n*16, 1, 16)] =
+ *         x[ramp(n*16, 1, 16)] / splat(sqrt(s), 16)          x[..] * splat(1.0 / sqrt(s), 16)
+ *
+ * Division is an order of magnitude slower than multiplication on every machine; what does not
+ * change the back ends take out of the loop. Three forms, with r = 1 / d:
+ *
+ *     x * r                          within 1.5 ulp of the quotient
+ *     (x * k) * (1 / (d * k))        where r may overflow or lose digits: k is 2^64 for small d, 2^-64
+ *                                    for large ones, else 1 (f64: 512)
+ *     q = x * r; q + (x - q*d) * r   rounded as the quotient itself (Markstein 1990; it needs fma); q
+ *                                    where that is NaN: for infinities. Used where a step decides:
+ *                                    below casts to integers, floor .. trunc and comparisons
+ *
+ * Invariants: `reproducible` keeps every division. A quotient under a step has the bits of the
+ * division or stays one. */
+#include <math.h>
+
+#include "base/vec.h"
+#include "lower/private.h"
+
+struct quotients {
+    struct low *l;
+    struct spans *spans;
+    const struct stmt *loop;         /* the innermost around; NULL: none */
+    VEC(const struct var *) bound;   /* by LETs below it */
+    VEC(const struct tensor *) made; /* stored to below it */
+    VEC(const struct expr *) once;   /* divisors seen */
+    VEC(const struct expr *) often;  /* ... more than once */
+    struct memo to, to_exact;
+};
+
+/* ---- the three forms ------------------------------------------------------------------------- */
+
+/* Is 1 / d a normal number for every d but 0? */
+static bool has_reciprocal(struct spans *spans, const struct expr *d)
+{
+    bool wide = d->type.dtype == TYPE_F64;
+    struct span s = span_of(spans, d);
+    return s.least >= (wide ? 0x1p-1020 : 0x1p-124) && s.most <= (wide ? 0x1p1020 : 0x1p124);
+}
+
+static const struct expr *real_like(struct ir *ir, const struct expr *e, double v)
+{
+    return expr_to_lanes(ir, expr_real(ir, type_of((enum dtype)e->type.dtype), v), e->type.lanes);
+}
+
+static const struct expr *reciprocal(struct ir *ir, const struct expr *d)
+{
+    return expr_binary(ir, OP_DIV, real_like(ir, d, 1), d);
+}
+
+/* What brings d near 1 as far as it must be. */
+static const struct expr *scale_of(struct ir *ir, const struct expr *d)
+{
+    double far = d->type.dtype == TYPE_F64 ? 0x1p512 : 0x1p64;
+    const struct expr *size = expr_unary(ir, OP_ABS, d), *one = real_like(ir, d, 1);
+    const struct expr *small = expr_binary(ir, OP_LT, size, real_like(ir, d, 1 / far)),
+                      *large = expr_binary(ir, OP_LT, real_like(ir, d, far), size);
+    return expr_select(ir, small, real_like(ir, d, far),
+                       expr_select(ir, large, real_like(ir, d, 1 / far), one));
+}
+
+static const struct expr *corrected(struct ir *ir, const struct expr *x, const struct expr *d,
+                                    const struct expr *r)
+{
+    const struct expr *q = expr_binary(ir, OP_MUL, x, r);
+    const struct expr *rest = expr_binary(ir, OP_SUB, x, expr_binary(ir, OP_MUL, q, d));
+    const struct expr *better = expr_binary(ir, OP_ADD, q, expr_binary(ir, OP_MUL, rest, r));
+    const struct expr *number = expr_binary(ir, OP_LE, better, real_like(ir, q, INFINITY));
+    return expr_select(ir, number, better, q);
+}
+
+/* x / d in another form; NULL: it stays. */
+static const struct expr *product(struct quotients *q, const struct expr *x, const struct expr *d,
+                                  bool exact)
+{
+    struct ir *ir = q->l->ir;
+    int lanes = x->type.lanes;
+    const struct expr *one = d->op == OP_SPLAT ? d->a[0] : d; /* scalars are splatted last */
+    bool plain = has_reciprocal(q->spans, d);
+    if (exact && (!plain || !q->l->t->fma)) return NULL;
+    const struct expr *k = plain ? NULL : scale_of(ir, one);
+    const struct expr *r = reciprocal(ir, k ? expr_binary(ir, OP_MUL, one, k) : one);
+    r = expr_to_lanes(ir, r, lanes);
+    if (exact) return corrected(ir, x, d, r);
+    if (k) x = expr_binary(ir, OP_MUL, x, expr_to_lanes(ir, k, lanes));
+    return expr_binary(ir, OP_MUL, x, r);
+}
+
+/* ---- which divisors -------------------------------------------------------------------------- */
+
+static bool is_quotient(const struct expr *e)
+{
+    bool real = e->type.dtype == TYPE_F32 || e->type.dtype == TYPE_F64;
+    return e->op == OP_DIV && real && e->type.lanes > 1 && e->a[0]->op != OP_SPLAT;
+}
+
+struct reads {
+    const struct quotients *q;
+    bool made;
+};
+
+static void look_made(const struct expr *e, void *ctx)
+{
+    struct reads *r = ctx;
+    if (e->op != OP_LOAD && e->op != OP_LOADC) return;
+    for (size_t i = 0; i < r->q->made.n; i++) r->made |= e->u.tensor == r->q->made.p[i];
+}
+
+static bool invariant(const struct quotients *q, const struct expr *d)
+{
+    struct reads r = {.q = q};
+    if (!q->loop || expr_uses_var(d, q->loop->u.loop.var)) return false;
+    for (size_t i = 0; i < q->bound.n; i++)
+        if (expr_uses_var(d, q->bound.p[i])) return false;
+    expr_walk(d, look_made, &r);
+    return !r.made;
+}
+
+static bool again(const struct quotients *q, const struct expr *d)
+{
+    bool often = d->op == OP_SPLAT;
+    for (size_t i = 0; i < q->often.n && !often; i++) often = q->often.p[i] == d;
+    return often || invariant(q, d);
+}
+
+/* ---- one loop body at a time ----------------------------------------------------------------- */
+
+static bool is_step(const struct expr *e)
+{
+    bool from_real = e->n && dtype_is_float((enum dtype)e->a[0]->type.dtype);
+    bool to_int = e->op == OP_CAST && !dtype_is_float((enum dtype)e->type.dtype);
+    return from_real && (to_int || (e->op >= OP_FLOOR && e->op <= OP_TRUNC) ||
+                         op_is_predicate((enum op)e->op));
+}
+
+static const struct expr *take(struct quotients *q, const struct expr *e, bool exact)
+{
+    struct memo *memo = exact ? &q->to_exact : &q->to;
+    const struct expr *to = memo_get(memo, e), *a[16];
+    if (to || e->n == 0) return to ? to : e;
+    bool below = exact || is_step(e), changed = false;
+    for (int i = 0; i < e->n; i++) {
+        a[i] = take(q, e->a[i], below);
+        changed |= a[i] != e->a[i];
+    }
+    if (is_quotient(e) && again(q, e->a[1])) to = product(q, a[0], a[1], exact);
+    if (!to) to = changed ? expr_with(q->l->ir, e, a) : e;
+    memo_put(memo, e, to);
+    return to;
+}
+
+static void count(const struct expr *e, void *ctx)
+{
+    struct quotients *q = ctx;
+    if (!is_quotient(e)) return;
+    for (size_t i = 0; i < q->once.n; i++)
+        if (q->once.p[i] == e->a[1]) {
+            vec_push(&q->often, e->a[1]);
+            return;
+        }
+    vec_push(&q->once, e->a[1]);
+}
+
+static void count_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, count, ctx); }
+
+/* The loop's own statements are counted, of inner loops only what they store. */
+static bool look(struct stmt *s, void *ctx)
+{
+    struct quotients *q = ctx;
+    if (s->kind == ST_STORE) vec_push(&q->made, s->u.store.tensor);
+    if (s->kind == ST_LET) vec_push(&q->bound, s->u.let.var);
+    bool own = true;
+    for (const struct stmt *p = s; p && p != q->loop; p = p->parent) own &= p->kind != ST_FOR;
+    if (own) stmt_exprs(s, count_slot, q);
+    return true;
+}
+
+static void take_slot(const struct expr **slot, void *ctx) { *slot = take(ctx, *slot, false); }
+
+static void take_body(struct quotients *outer, const struct stmt *loop, struct stmt *body);
+
+static bool take_stmt(struct stmt *s, void *ctx)
+{
+    struct quotients *q = ctx;
+    if (s->kind == ST_FOR) {
+        take_body(q, s, s->u.loop.body);
+        return false;
+    }
+    if (q->once.n) stmt_exprs(s, take_slot, q);
+    return true;
+}
+
+static void take_body(struct quotients *outer, const struct stmt *loop, struct stmt *body)
+{
+    struct quotients q = {.l = outer->l, .spans = outer->spans, .loop = loop};
+    stmt_walk(body, look, &q);
+    stmt_walk(body, take_stmt, &q);
+    memo_fini(&q.to);
+    memo_fini(&q.to_exact);
+    vec_free(&q.bound);
+    vec_free(&q.made);
+    vec_free(&q.once);
+    vec_free(&q.often);
+}
+
+enum rc pass_quotients(struct low *l)
+{
+    struct spans spans = {.n = l->n};
+    struct quotients q = {.l = l, .spans = &spans};
+    if (!l->o->reproducible) take_body(&q, NULL, l->n->body);
+    spans_fini(&spans);
+    return RC_OK;
+}
