@@ -54,20 +54,12 @@ static bool absorbs(struct taps *t, const struct expr *from, const struct expr *
     return v == reduce_identity(t->l->ir, t->update, 0);
 }
 
-static bool uses_vector_loop(const struct stmt *s, const struct expr *e)
-{
-    for (const struct stmt *p = s->parent; p; p = p->parent)
-        if (p->kind == ST_FOR && p->u.loop.kind == LOOP_VECTOR && expr_uses_var(e, p->u.loop.var))
-            return true;
-    return false;
-}
-
 static void lift(struct taps *t, const struct expr *load)
 {
     const struct expr *conj[CONJ_MAX], *rest = NULL, *out = NULL;
     int n = expr_conjuncts(load->a[0], conj);
     for (int i = 0; i < n; i++) {
-        if (expr_has_load(conj[i]) || uses_vector_loop(t->update, conj[i]))
+        if (expr_has_load(conj[i]) || under_vector_loop(t->update, conj[i]))
             rest = expr_and(t->l->ir, rest, conj[i]);
         else
             out = expr_and(t->l->ir, out, conj[i]);
@@ -120,27 +112,6 @@ static struct stmt *loop_of_terms(struct stmt *update, const struct expr *conj)
     return best;
 }
 
-/* What must hold for the conjunct to hold anywhere inside the loop; NULL: not a bound. */
-static const struct expr *anywhere(struct low *l, const struct stmt *loop, const struct stmt *s,
-                                   const struct expr *conj)
-{
-    struct linear x;
-    bool clean = false;
-    if (!cond_linear(l->ir, conj, &x)) return NULL;
-    for (const struct stmt *p = s->parent; p != loop; p = p->parent) {
-        if (p->kind != ST_FOR) continue;
-        const struct expr *e = linear_expr(l->ir, &x);
-        if (!expr_uses_var(e, p->u.loop.var)) continue;
-        int64_t k = linear_take(&x, p->u.loop.var, &clean);
-        if (!clean) return NULL;
-        const struct expr *last = expr_sub(l->ir, p->u.loop.hi, expr_int(l->ir, 1));
-        e = expr_subst(l->ir, e, p->u.loop.var, k > 0 ? last : p->u.loop.lo);
-        if (!linear_of(e, &x)) return NULL;
-    }
-    const struct expr *e = linear_expr(l->ir, &x);
-    return uses_vector_loop(loop, e) ? NULL : expr_binary(l->ir, OP_LE, expr_int(l->ir, 0), e);
-}
-
 static void guard_body(struct low *l, struct stmt *loop, const struct expr *cond)
 {
     struct stmt *body = loop->u.loop.body, *block = stmt_block(l->ir);
@@ -159,7 +130,7 @@ static void skip_nothing(struct low *l, struct stmt *s)
         int n = expr_conjuncts(t.load[i]->a[0], conj);
         for (int k = 0; k < n; k++) {
             struct stmt *loop = expr_has_load(conj[k]) ? NULL : loop_of_terms(s, conj[k]);
-            const struct expr *some = loop ? anywhere(l, loop, s, conj[k]) : NULL;
+            const struct expr *some = loop ? cond_somewhere(l, loop, s, conj[k]) : NULL;
             if (some) guard_body(l, loop, some);
         }
     }

@@ -22,7 +22,7 @@
  *         for ki in 0..4                                 y[mo*4 + ki, n] = x[..] / s[mo*4 + ki]
  *           y[ko*4 + ki, n] = x[..] / s[ko*4 + ki]
  *
- * Loops inside a loop that was joined are joined alike.
+ * Loops inside a loop that was joined are joined alike; a loop in the ALLOC of a copy it reads too.
  *
  * Invariants: the second loop writes nothing that the first reads. It reads nothing that the first
  * writes, or only within the block: in one dimension the first writes [c*v + a, c*v + a + b) with
@@ -171,23 +171,32 @@ static void join(struct low *l, struct stmt *a, struct stmt *b)
     block_append(l->ir, to, from);
 }
 
+/* The last thing s does; a copy of an operand that stands before it is kept a little longer. */
+static struct stmt *last_of(struct stmt *s)
+{
+    while (s->kind == ST_ALLOC || (s->kind == ST_BLOCK && s->u.block.n))
+        s = s->kind == ST_ALLOC ? s->u.alloc.body : s->u.block.p[s->u.block.n - 1];
+    return s;
+}
+
 static void join_neighbours(struct low *l, struct stmt *block)
 {
     int kept = 0;
-    bool joined = false; /* the last kept */
+    struct stmt *last = NULL, *grown = NULL; /* before s; with others joined to it */
     if (block->kind != ST_BLOCK) return;
     for (int i = 0; i < block->u.block.n; i++) {
-        struct stmt *s = block->u.block.p[i], *last = kept ? block->u.block.p[kept - 1] : NULL;
+        struct stmt *s = block->u.block.p[i];
         if (last && may_join(l->n, last, s)) {
             join(l, last, s);
-            joined = true;
+            grown = last;
             continue;
         }
-        if (last && joined) join_neighbours(l, last->u.loop.body);
+        if (grown) join_neighbours(l, grown->u.loop.body);
         block->u.block.p[kept++] = s;
-        joined = false;
+        last = last_of(s);
+        grown = NULL;
     }
-    if (kept && joined) join_neighbours(l, block->u.block.p[kept - 1]->u.loop.body);
+    if (grown) join_neighbours(l, grown->u.loop.body);
     block->u.block.n = kept;
 }
 

@@ -84,6 +84,7 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
         /* Say what is implicit: sums start at zero, a tap outside the image adds nothing. */
         {"inits", pass_inits, NEST_SCHEDULED},
         {"guard_taps", pass_guard_taps, NEST_SCHEDULED},
+        {"unwanted", pass_unwanted, NEST_SCHEDULED},
         /* Discharge guards: cut borders off, turn what is left into bounds, move the rest
          * outwards. */
         {"peel", pass_peel, NEST_SCHEDULED},
@@ -91,6 +92,7 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
         /* Down to stores into flat memory; parts of one tensor side by side. */
         {"updates", pass_updates, NEST_SCHEDULED},
         {"join", pass_join, NEST_SCHEDULED},
+        {"contract", pass_contract, NEST_SCHEDULED},
         /* Sums along lanes: added in lanes, folded at the end. */
         {"partials", pass_partials, NEST_SCHEDULED},
         {"flatten", pass_flatten, NEST_SCHEDULED},

@@ -116,7 +116,8 @@ static E expand_exp(const struct m *m, E x, struct within w)
     /* Fused products are exact: an operation less. Others lose half a digit more that way. */
     E y = m->fma ? add(m, mul(m, add(m, mul(m, p, r), one), r), one)
                  : add(m, add(m, r, mul(m, mul(m, r, r), p)), one);
-    E up = bin(m, OP_SHL, bits(m, t), whole(m, m->wide ? 52 : 23)); /* drops what magic has above k */
+    /* the shift drops what magic has above k */
+    E up = bin(m, OP_SHL, bits(m, t), whole(m, m->wide ? 52 : 23));
     y = from_bits(m, bin(m, OP_ADD, bits(m, y), up));
     if (w.low < least) y = pick(m, less(m, x, num(m, least)), num(m, 0), y);
     if (w.high > most) y = pick(m, less(m, num(m, most), x), num(m, INFINITY), y);
@@ -159,13 +160,11 @@ static E signed_as(const struct m *m, E y, E x)
  * a = 9.2 it is 1. */
 static E tanh_narrow(const struct m *m, E x)
 {
-    E a = bin(m, OP_MIN, magnitude(m, x), num(m, 9.2)), magic = num(m, 0x1.8p23),
-      one = num(m, 1);
+    E a = bin(m, OP_MIN, magnitude(m, x), num(m, 9.2)), magic = num(m, 0x1.8p23), one = num(m, 1);
     E t = add(m, mul(m, a, num(m, 2 * 1.4426950408889634)), magic), k = sub(m, t, magic);
     E r = sub(m, add(m, a, a), mul(m, k, num(m, 0.6931471805599453)));
     E p = add(m, r, mul(m, mul(m, r, r), horner(m, &poly_exp_f32, r)));
-    E scale = from_bits(m, bin(m, OP_ADD, bits(m, one),
-                               bin(m, OP_SHL, bits(m, t), whole(m, 23))));
+    E scale = from_bits(m, bin(m, OP_ADD, bits(m, one), bin(m, OP_SHL, bits(m, t), whole(m, 23))));
     E e = add(m, mul(m, scale, p), sub(m, scale, one));
     return signed_as(m, quo(m, e, add(m, e, num(m, 2))), x);
 }

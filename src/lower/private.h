@@ -26,10 +26,12 @@ struct low {
 
 enum rc pass_inits(struct low *l);
 enum rc pass_guard_taps(struct low *l);
+enum rc pass_unwanted(struct low *l);
 enum rc pass_peel(struct low *l);
 enum rc pass_tighten(struct low *l);
 enum rc pass_updates(struct low *l);
 enum rc pass_join(struct low *l);
+enum rc pass_contract(struct low *l);
 enum rc pass_partials(struct low *l);
 enum rc pass_flatten(struct low *l);
 enum rc pass_rows(struct low *l);
@@ -128,6 +130,12 @@ struct stmt *stmt_only(struct stmt *body); /* the one statement of a body, or NU
 struct stmt *stmt_mask(struct stmt *s);    /* the IF on lanes right around a store, or NULL */
 bool loop_is_const(const struct stmt *loop, int64_t *lo, int64_t *hi);
 bool loop_constant_extent(const struct stmt *loop, int64_t *n); /* hi - lo, if constant */
+/* Does e move with a vector loop around s? */
+bool under_vector_loop(const struct stmt *s, const struct expr *e);
+/* What must hold at `outer` for the conjunct to hold somewhere below it, on the way to s; NULL: not
+ * a bound. */
+const struct expr *cond_somewhere(struct low *l, const struct stmt *outer, const struct stmt *s,
+                                  const struct expr *conj);
 const char *fresh_suffix(struct low *l, const char *kind);
 struct stmt *copy_fresh(struct low *l, const struct stmt *s, const char *kind);
 /* Environment at a statement, remembered for the statement's siblings. */

@@ -137,8 +137,8 @@ static bool is_step(const struct expr *e)
 {
     bool from_real = e->n && dtype_is_float((enum dtype)e->a[0]->type.dtype);
     bool to_int = e->op == OP_CAST && !dtype_is_float((enum dtype)e->type.dtype);
-    return from_real && (to_int || (e->op >= OP_FLOOR && e->op <= OP_TRUNC) ||
-                         op_is_predicate((enum op)e->op));
+    return from_real &&
+           (to_int || (e->op >= OP_FLOOR && e->op <= OP_TRUNC) || op_is_predicate((enum op)e->op));
 }
 
 static const struct expr *take(struct quotients *q, const struct expr *e, bool exact)

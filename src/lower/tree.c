@@ -229,3 +229,31 @@ void prove_guards(struct low *l)
     rewrite_both(l, drop_true_if, NULL);
     l->dead_code_gone = true;
 }
+
+bool under_vector_loop(const struct stmt *s, const struct expr *e)
+{
+    for (const struct stmt *p = s->parent; p; p = p->parent)
+        if (p->kind == ST_FOR && p->u.loop.kind == LOOP_VECTOR && expr_uses_var(e, p->u.loop.var))
+            return true;
+    return false;
+}
+
+const struct expr *cond_somewhere(struct low *l, const struct stmt *loop, const struct stmt *s,
+                                  const struct expr *conj)
+{
+    struct linear x;
+    bool clean = false;
+    if (!cond_linear(l->ir, conj, &x)) return NULL;
+    for (const struct stmt *p = s->parent; p != loop; p = p->parent) {
+        if (p->kind != ST_FOR) continue;
+        const struct expr *e = linear_expr(l->ir, &x);
+        if (!expr_uses_var(e, p->u.loop.var)) continue;
+        int64_t k = linear_take(&x, p->u.loop.var, &clean);
+        if (!clean) return NULL;
+        const struct expr *last = expr_sub(l->ir, p->u.loop.hi, expr_int(l->ir, 1));
+        e = expr_subst(l->ir, e, p->u.loop.var, k > 0 ? last : p->u.loop.lo);
+        if (!linear_of(e, &x)) return NULL;
+    }
+    const struct expr *e = linear_expr(l->ir, &x);
+    return under_vector_loop(loop, e) ? NULL : expr_binary(l->ir, OP_LE, expr_int(l->ir, 0), e);
+}

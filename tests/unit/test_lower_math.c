@@ -249,6 +249,107 @@ START_TEST(lets)
 }
 END_TEST
 
+/* ---- division by what the lanes share (quotients.c) ------------------------------------------- */
+
+/* y[i, j] = VALUE of x[i, j] and d[i], 8 lanes, lowered with fma. */
+static float *divided(const char *value, int rows, const float *x, const float *d)
+{
+    char text[512];
+    snprintf(text, sizeof text,
+             "nest q\nin     x: f32[%d, 8]\nin     d: f32[%d]\nout    y: f32[%d, 8]\nstage y\n"
+             "  for i in 0..%d\n    for j in 0..8 vector\n      y[i, j] = %s\n",
+             rows, rows, rows, rows, value);
+    struct ir *ir = ir_new();
+    struct err e = {0};
+    struct nest *n = lower_parse(ir, text);
+    lowered(n, 1);
+    float *y = mem_new((size_t)rows * 8 * sizeof *y);
+    void *bufs[] = {(void *)(uintptr_t)x, (void *)(uintptr_t)d, y};
+    ck_assert_int_eq(nest_interp(n, 0, bufs, NULL, 1 << 26, &e), RC_OK);
+    ir_free(ir);
+    return y;
+}
+
+enum { ROWS = 4000 };
+
+/* Divisors of every size, denormal ones too. */
+static void divisors(float *x, float *d, int widest)
+{
+    struct rng r;
+    rng_seed(&r, 21);
+    for (int i = 0; i < ROWS; i++) {
+        d[i] = (float)ldexp(1 + rng_unit(&r), (int)rng_range(&r, -148, 127)) *
+               (rng_unit(&r) < 0.5 ? -1 : 1);
+        for (int j = 0; j < 8; j++)
+            x[i * 8 + j] = (float)ldexp(1 + rng_unit(&r), (int)(log2(fabs((double)d[i]))) +
+                                                              (int)rng_range(&r, -widest, widest)) *
+                           (rng_unit(&r) < 0.5 ? -1 : 1);
+    }
+}
+
+START_TEST(shared_divisor)
+{
+    float *x = mem_new(ROWS * 8 * sizeof *x), *d = mem_new(ROWS * sizeof *d);
+    divisors(x, d, 100);
+    float *y = divided("x[i, j] / d[i]", ROWS, x, d);
+    double most = 0;
+    for (int i = 0; i < ROWS * 8; i++) {
+        long double want = (long double)x[i] / (long double)d[i / 8];
+        if (isinf(x[i]) || fabsl(want) < 0x1p-126L || fabsl(want) > 0x1p127L) continue;
+        most = fmax(most, ulps(OP_COUNT, (double)y[i], want, false));
+    }
+    ck_assert_double_le(most, 1.6);
+    mem_free(y);
+    /* what no reciprocal may spoil */
+    float ends[6] = {0.0f, -0.0f, INFINITY, NAN, 1e-45f, 0x1.fffffep127f}, one[48];
+    for (int i = 0; i < 48; i++) one[i] = i % 8 == 1 ? 0 : i % 8 == 2 ? INFINITY : 0x1p-140f;
+    y = divided("x[i, j] / d[i]", 6, one, ends);
+    ck_assert(y[0] == INFINITY && isnan(y[1]) && y[2] == INFINITY);
+    ck_assert(y[8] == -INFINITY && y[8 + 2] == -INFINITY);
+    ck_assert(y[16] == 0 && y[16 + 1] == 0 && isnan(y[16 + 2]));
+    ck_assert(isnan(y[24]) && isnan(y[24 + 2]));
+    ck_assert(y[32] == 512 && y[32 + 1] == 0 && y[32 + 2] == INFINITY);
+    ck_assert(y[40] == 0 && y[40 + 2] == INFINITY);
+    mem_free(y);
+    mem_free(x);
+    mem_free(d);
+}
+END_TEST
+
+/* Where a step decides, the quotient has the bits of the division: also next to the step. */
+START_TEST(stepped_divisor)
+{
+    float *x = mem_new(ROWS * 8 * sizeof *x), *d = mem_new(ROWS * sizeof *d);
+    struct rng r;
+    divisors(x, d, 8);
+    rng_seed(&r, 22);
+    for (int i = 0; i < ROWS * 8;
+         i++) { /* k + 1/2 times d, rounded: a hair beside the step, or on it */
+        float s = fmaxf(d[i / 8], 1e-20f) / 127;
+        if (i % 3 == 0) x[i] = s * ((float)rng_range(&r, -130, 130) + 0.5f);
+        if (i % 3 == 1) x[i] = s * (float)rng_range(&r, -130, 130);
+        if (i % 1000 == 2) x[i] = i % 2000 == 2 ? INFINITY : -INFINITY;
+    }
+    d[1] = INFINITY;
+    float *even = divided("round(x[i, j] / (max(d[i], 1e-20) / 127.0))", ROWS, x, d),
+          *low = divided("floor(x[i, j] / (max(d[i], 1e-20) / 127.0))", ROWS, x, d);
+    int steps = 0;
+    for (int i = 0; i < ROWS * 8; i++) {
+        float q = x[i] / (fmaxf(d[i / 8], 1e-20f) / 127);
+        ck_assert_msg(isnan(q) || even[i] == rintf(q), "round %a / %a", (double)x[i],
+                      (double)d[i / 8]);
+        ck_assert_msg(isnan(q) || low[i] == floorf(q), "floor %a / %a", (double)x[i],
+                      (double)d[i / 8]);
+        steps += x[i] * (1 / (fmaxf(d[i / 8], 1e-20f) / 127)) != q;
+    }
+    ck_assert_int_gt(steps, ROWS); /* the plain product would have other bits */
+    mem_free(even);
+    mem_free(low);
+    mem_free(x);
+    mem_free(d);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lower_math");
@@ -259,6 +360,8 @@ int main(void)
     tcase_add_test(t, clamped_log);
     tcase_add_test(t, ends);
     tcase_add_test(t, lets);
+    tcase_add_test(t, shared_divisor);
+    tcase_add_test(t, stepped_divisor);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

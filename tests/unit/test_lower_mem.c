@@ -413,7 +413,7 @@ START_TEST(refusals)
             "lower.stack", 0);
     refused("nest d\ndyn    N\nin     x: f32[N]\nout    y: f32[N]\ntemp   t: f32[N]\nstage t\n  "
             "for i in 0..N\n"
-            "    t[i] = x[i]\nstage y\n  for j in 0..N\n    y[j] = t[j]\n",
+            "    t[i] = x[i]\nstage y\n  for j in 0..N\n    y[j] = t[N - 1 - j]\n",
             "lower.scratch_dynamic", 0);
 }
 END_TEST

@@ -6,11 +6,11 @@
 
 #include "lib/lower_run.h"
 
-/* The text after one pass. */
-static void golden(const char *pass, const char *text, const char *want)
+/* The text after one pass. tol: how far results may be from those before it. */
+static void golden_within(const char *pass, const char *text, const char *want, double tol)
 {
     struct buf b;
-    struct lower_case c = {.target = lower_target(true)};
+    struct lower_case c = {.target = lower_target(true), .tol = tol};
     buf_init(&b, 1 << 20);
     c.dump = &b;
     c.dump_pass = pass;
@@ -18,6 +18,11 @@ static void golden(const char *pass, const char *text, const char *want)
     ck_assert_str_eq(b.p, want);
     buf_fini(&b);
     lower_case_free(&c);
+}
+
+static void golden(const char *pass, const char *text, const char *want)
+{
+    golden_within(pass, text, want, 0);
 }
 
 /* The text of the reference kernel. */
@@ -250,6 +255,183 @@ START_TEST(golden_join_blocks_not)
                  "  for t in 0..3\n%s",
                  stages[i]);
         golden("join", text, "");
+    }
+}
+END_TEST
+
+/* A temporary whose blocks are each an iteration's own is one block inside it, in each dimension by
+ * its own loop; what no loop moves stays as it is. */
+START_TEST(golden_contract)
+{
+    golden("contract",
+           "nest rows\n"
+           "in     x: f32[2, 6, 4]\n"
+           "out    y: f32[2, 6, 4]\n"
+           "temp   s: f32[2, 6, 4]\n"
+           "stage s\n"
+           "  for h in 0..2\n"
+           "    for o in 0..3\n"
+           "      for i in 0..2\n"
+           "        for n in 0..4\n"
+           "          s[h, o * 2 + i, n] = x[h, o * 2 + i, n] * 2.0\n"
+           "stage y\n"
+           "  for g in 0..2\n"
+           "    for p in 0..3\n"
+           "      for m in 0..4\n"
+           "        for j in 0..2\n"
+           "          y[g, p * 2 + j, m] = s[g, p * 2 + j, 3 - m] - s[g, p * 2 + 1 - j, m]\n",
+           "nest rows\n"
+           "in     x: f32[2, 6, 4]\n"
+           "out    y: f32[2, 6, 4]\n"
+           "for h in 0..2\n"
+           "  for o in 0..3\n"
+           "    alloc temp s: f32[1, 2, 4]\n"
+           "      for i in 0..2\n"
+           "        for n in 0..4\n"
+           "          s[0, i, n] = x[h, o * 2 + i, n] * 2.0\n"
+           "      for m in 0..4\n"
+           "        for j in 0..2\n"
+           "          y[h, o * 2 + j, m] = s[0, j, 3 - m] - s[0, 1 - j, m]\n");
+}
+END_TEST
+
+/* A dynamic axis: the temporary no longer grows with it. */
+START_TEST(golden_contract_dynamic)
+{
+    golden("contract",
+           "nest grows\ndyn    N\nin     x: f32[N]\nout    y: f32[N]\ntemp   t: f32[N]\nstage t\n"
+           "  for i in 0..N\n    t[i] = x[i] * 2.0\nstage y\n  for j in 0..N\n    y[j] = t[j]\n",
+           "nest grows\ndyn    N\nin     x: f32[N]\nout    y: f32[N]\n"
+           "for i in 0..N\n  alloc temp t: f32[1]\n    t[0] = x[i] * 2.0\n    y[i] = t[0]\n");
+}
+END_TEST
+
+/* Read a turn later, or written again in every turn; read beside the block; a loop that moves
+ * blocks by less than their size. */
+START_TEST(golden_contract_not)
+{
+    static const char *const body[] = {
+        "    for i in 0..3\n      s[i] = x[t, i]\n    for k in 0..3\n      y[t, k] = s[k]\n",
+        "    s[t] = x[t, 0]\n    if 1 <= t\n      y[t, 0] = s[t - 1]\n",
+        "    for i in 0..3\n      s[t * 2 + i] = x[t, i]\n    y[t, 0] = s[t * 2]\n",
+        "    for i in 0..3\n      s[t * 3 + i] = x[t, i]\n    y[t, 0] = s[3]\n",
+    };
+    for (size_t i = 0; i < QN_COUNT(body); i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "nest apart\nin     x: f32[3, 3]\nout    y: f32[3, 3]\ntemp   s: f32[9]\n"
+                 "stage s\n  for t in 0..3\n%s",
+                 body[i]);
+        golden("contract", text, "");
+    }
+}
+END_TEST
+
+/* Two loops in one dimension: a mixed radix, or not. */
+START_TEST(golden_contract_radix)
+{
+    for (int step = 2; step <= 4; step += 2) {
+        char text[512], want[512];
+        snprintf(text, sizeof text,
+                 "nest radix\nin     x: f32[16]\nout    y: f32[16]\ntemp   s: f32[16]\nstage s\n"
+                 "  for a in 0..3\n    for b in 0..2\n      for i in 0..2\n"
+                 "        s[a * %d + b * 2 + i] = x[i]\n      y[a * 4 + b] = s[a * %d + b * 2]\n",
+                 step, step);
+        snprintf(want, sizeof want,
+                 "nest radix\nin     x: f32[16]\nout    y: f32[16]\n"
+                 "for a in 0..3\n  for b in 0..2\n    alloc temp s: f32[2]\n      for i in 0..2\n"
+                 "        s[i] = x[i]\n      y[a * 4 + b] = s[0]\n");
+        golden("contract", text, step == 4 ? want : "");
+    }
+}
+END_TEST
+
+/* The sum of a tile is only added up where the choice takes one of its elements. */
+START_TEST(golden_unwanted)
+{
+    static const char *const text =
+        "nest causal\n"
+        "in     q: f32[8, 5]\n"
+        "in     k: f32[5, 8]\n"
+        "out    s: f32[8, 8]\n"
+        "stage s\n"
+        "  for j in 0..2\n"
+        "    for i in 0..4\n"
+        "      alloc reg dot: f32[2, 4]\n"
+        "        stage dot\n"
+        "          for d in 0..5 reduce\n"
+        "            for a in 0..2 unroll\n"
+        "              for l in 0..4 vector\n"
+        "                dot[a, l] += q[i * 2 + a, d] * k[d, j * 4 + l]\n"
+        "        for b in 0..2 unroll\n"
+        "          for m in 0..4 vector\n"
+        "            s[i * 2 + b, j * 4 + m] = select(%s)\n";
+    static const struct {
+        const char *choice, *guard;
+    } cases[] = {
+        {"j * 4 + m <= i * 2 + b, dot[b, m] * 2.0, -1.0", "if 0 <= i * 2 - j * 4 + 1\n"},
+        {"j * 4 + m < i * 2 & b < 1, dot[b, m], -1.0", "if 0 <= i * 2 - j * 4 - 1\n"},
+        {"j * 4 + m <= i * 2 + b, dot[b, m], dot[b, m] * 2.0", NULL}, /* both arms */
+        {"j * 4 + m == i * 2 + b, dot[b, m], -1.0", NULL},            /* no bound */
+        {"q[0, 0] < 1.0, dot[b, m], -1.0", NULL},                     /* data decide */
+    };
+    for (size_t i = 0; i < QN_COUNT(cases); i++) {
+        char filled[1024];
+        struct buf b;
+        struct lower_case c = {.target = lower_target(true)};
+        buf_init(&b, 1 << 20);
+        c.dump = &b;
+        c.dump_pass = "unwanted";
+        snprintf(filled, sizeof filled, text, cases[i].choice);
+        lower_same(filled, &c);
+        const char *at = cases[i].guard ? strstr(b.p, cases[i].guard) : NULL;
+        ck_assert_msg(cases[i].guard ? at && strstr(at, "for d in") : b.n == 0, "%s", b.p);
+        buf_fini(&b);
+        lower_case_free(&c);
+    }
+}
+END_TEST
+
+/* What the lanes share, what does not change in the loop, and what divides twice, is inverted; a
+ * divisor used once stays one. Nothing is known of d: it is brought near 1 first. */
+START_TEST(golden_quotients)
+{
+    static const char *const nest = "nest quotients\n"
+                                    "in     x: f32[8, 4]\n"
+                                    "in     d: f32[8]\n"
+                                    "out    y: f32[8, 4]\n"
+                                    "stage y\n"
+                                    "  for i in 0..8\n"
+                                    "    for j in 0..4 vector\n"
+                                    "      y[i, j] = %s\n";
+    static const struct {
+        const char *value, *want;
+    } cases[] = {
+        {"x[i, j] / sqrt(d[i])", "x[ramp(i * 4, 1, 4)] * splat(1.0 / sqrt(d[i]), 4)"},
+        {"x[i, j] / (max(d[i], 0.5) / 127.0)",
+         "x[ramp(i * 4, 1, 4)] * splat(1.0 / (max(d[i], 0.5) / 127.0), 4)"},
+        {"x[i, j] / d[i]",
+         "x[ramp(i * 4, 1, 4)] * splat(select(abs(d[i]) < 5.421011e-20, 1.8446744e+19, "
+         "select(1.8446744e+19 < abs(d[i]), 5.421011e-20, 1.0)), 4) * splat(1.0 / (d[i] * "
+         "select(abs(d[i]) < 5.421011e-20, 1.8446744e+19, select(1.8446744e+19 < abs(d[i]), "
+         "5.421011e-20, 1.0))), 4)"},
+        {"x[i, j] / 3.0", "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4)"},
+        {"x[i, j] / sqrt(d[j])", "x[ramp(i * 4, 1, 4)] * (splat(1.0, 4) / sqrt(d[ramp(0, 1, 4)]))"},
+        {"(x[i, j] + 1.0) / sqrt(x[i, j]) - (x[i, j] + 2.0) / sqrt(x[i, j])",
+         "(x[ramp(i * 4, 1, 4)] + splat(1.0, 4)) * (splat(1.0, 4) / sqrt(x[ramp(i * 4, 1, 4)])) - "
+         "(x[ramp(i * 4, 1, 4)] + splat(2.0, 4)) * (splat(1.0, 4) / sqrt(x[ramp(i * 4, 1, 4)]))"},
+        {"x[i, j] / sqrt(x[i, j])", NULL},
+        {"2.0 / sqrt(d[i])", NULL},
+        {"floor(x[i, j] / d[i])", NULL}, /* cannot be corrected */
+    };
+    for (size_t i = 0; i < QN_COUNT(cases); i++) {
+        char text[1024], want[1024];
+        snprintf(text, sizeof text, nest, cases[i].value);
+        snprintf(want, sizeof want,
+                 "nest quotients\nin     x: f32[32]\nin     d: f32[8]\nout    y: f32[32]\n"
+                 "for i in 0..8\n  y[ramp(i * 4, 1, 4)] = %s\n",
+                 cases[i].want);
+        golden_within("quotients", text, cases[i].want ? want : "", 1e-6);
     }
 }
 END_TEST
@@ -747,6 +929,12 @@ int main(void)
     tcase_add_test(t, golden_triangle);
     tcase_add_test(t, golden_join);
     tcase_add_test(t, golden_join_not);
+    tcase_add_test(t, golden_contract);
+    tcase_add_test(t, golden_contract_dynamic);
+    tcase_add_test(t, golden_contract_not);
+    tcase_add_test(t, golden_contract_radix);
+    tcase_add_test(t, golden_unwanted);
+    tcase_add_test(t, golden_quotients);
     tcase_add_test(t, golden_join_writes_read);
     tcase_add_test(t, golden_join_blocks);
     tcase_add_test(t, golden_join_blocks_not);
