@@ -1,10 +1,11 @@
-/* Hoist: vectors that a loop computes again and again from the caller's inputs are computed before
- * it.
+/* Hoist: vectors that a loop computes again and again from what it does not change are computed
+ * before it.
  *
  * Requires: vectorised and unrolled statements; no EXP..COS expanded yet (math makes its own LETs).
- * Provides: innermost serial loops whose unconditional stores hold no invariant vector arithmetic
- * on IN, CONST or PACKED tensors, up to HOISTED_MOST of them; each is a LET around the loop, inside
- * an IF where the loop may not run at all. What reads no memory the back ends hoist themselves.
+ * Provides: innermost serial loops whose unconditional stores hold no invariant vector arithmetic or
+ * shuffled load  on tensors that the loop does not store to, for a third of the registers; each is a LET
+ * around the loop, inside an IF where the loop may not run at all. What reads no memory the back ends
+ * hoist themselves.
  *
  *     for c in 0..5                                          let y.hoist0 = x[ramp(n*16, 1, 16)] * s
  *       y[ramp(n*80 + c*16, 1, 16)] =                 -->      for c in 0..5
@@ -15,13 +16,14 @@
 #include "base/vec.h"
 #include "lower/private.h"
 
-enum { HOISTED_MOST = 6 };
+
 
 struct hoist {
     struct low *l;
     const struct stmt *loop;
     const char *name;
-    VEC(const struct var *) bound;  /* by LETs in the body */
+    VEC(const struct var *) bound;   /* by LETs in the body */
+    VEC(const struct tensor *) made; /* stored to in the body */
     VEC(const struct expr *) value; /* what moves ... */
     VEC(const struct var *) var;    /* ... and its name */
     struct memo to;
@@ -40,16 +42,33 @@ static bool depends(const struct hoist *h, const struct expr *e)
     return false;
 }
 
+static bool is_made(const struct hoist *h, const struct tensor *t)
+{
+    for (size_t i = 0; i < h->made.n; i++)
+        if (h->made.p[i] == t) return true;
+    return false;
+}
+
+/* Does it take more than a load? */
+static bool is_shuffled(struct ir *ir, const struct expr *e)
+{
+    struct access_info a;
+    if (e->op != OP_LOAD || e->type.lanes == 1) return false;
+    access_classify(ir, e->a[0], &a);
+    return a.kind == ACCESS_STRIDED || a.kind == ACCESS_PERMUTE || a.kind == ACCESS_GATHER;
+}
+
 static void look(const struct expr *e, void *ctx)
 {
     struct facts *f = ctx;
     if (e->op == OP_LOADC) f->moves = false;
     if (e->op == OP_LOAD) {
         enum scope s = e->u.tensor->scope;
-        if (s == SCOPE_IN || s == SCOPE_CONST || s == SCOPE_PACKED)
-            f->input = true;
-        else if (s != SCOPE_TABLE)
+        if (s == SCOPE_REG || is_made(f->h, e->u.tensor))
             f->moves = false;
+        else if (s != SCOPE_TABLE)
+            f->input = true;
+        if (is_shuffled(f->h->l->ir, e)) f->work = true;
     }
     bool data = e->n > 0 && e->type.lanes > 1 && e->type.dtype != TYPE_S64;
     if (data && e->op != OP_LOAD && e->op != OP_SPLAT) f->work = true;
@@ -68,10 +87,10 @@ static bool invariant(struct hoist *h, const struct expr *e)
 static const struct expr *take(struct hoist *h, const struct expr *e)
 {
     const struct expr *to = memo_get(&h->to, e), *a[16];
-    if (to || e->n == 0 || e->type.lanes == 1 || e->op == OP_LOAD || e->op == OP_LOADC)
-        return to ? to : e;
+    bool plain = e->op == OP_LOAD && !is_shuffled(h->l->ir, e);
+    if (to || e->n == 0 || e->type.lanes == 1 || plain || e->op == OP_LOADC) return to ? to : e;
     if (invariant(h, e)) {
-        if (h->value.n == HOISTED_MOST) return e;
+        if ((int)h->value.n >= h->l->t->vregs / 3) return e;
         const char *name =
             arena_printf(h->l->ir->arena, "%s%s", h->name, fresh_suffix(h->l, "hoist"));
         const struct var *v = var_new(h->l->ir, name, e->type);
@@ -80,7 +99,7 @@ static const struct expr *take(struct hoist *h, const struct expr *e)
         to = expr_var(h->l->ir, v);
     } else {
         bool changed = false;
-        for (int i = 0; i < e->n; i++) {
+        for (int i = 0; i < e->n && e->op != OP_LOAD; i++) {
             a[i] = take(h, e->a[i]);
             changed |= a[i] != e->a[i];
         }
@@ -116,6 +135,7 @@ static bool find_inner(struct stmt *s, void *ctx)
 {
     struct hoist *h = ctx;
     if (s->kind == ST_LET) vec_push(&h->bound, s->u.let.var);
+    if (s->kind == ST_STORE) vec_push(&h->made, s->u.store.tensor);
     if (s->kind == ST_FOR && s != h->loop) h->loop = NULL;
     return h->loop != NULL;
 }
@@ -145,6 +165,7 @@ static struct stmt *hoist_stmt(struct low *l, struct stmt *s, void *ctx)
     }
     memo_fini(&h.to);
     vec_free(&h.bound);
+    vec_free(&h.made);
     vec_free(&h.value);
     vec_free(&h.var);
     return out;

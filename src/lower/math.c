@@ -124,27 +124,40 @@ static E expand_exp(const struct m *m, E x, struct within w)
     return y;
 }
 
-/* x = 2^e (1 + f) with 1 + f between sqrt(1/2) and sqrt(2). */
+/* log(1 + f) + k ln2, smallest parts first. In f32 a polynomial; in f64 one of s = f / (2 + f), which
+ * needs half the terms. */
+static E log_narrow(const struct m *m, E f, E k)
+{
+    E z = mul(m, f, f), small = mul(m, k, num(m, ln2_lo(m)));
+    small = add(m, mul(m, mul(m, z, f), horner(m, &poly_log_f32, f)), small);
+    small = add(m, mul(m, z, num(m, -0.5)), small);
+    return add(m, mul(m, k, num(m, ln2_hi(m))), add(m, f, small));
+}
+
+static E log_wide(const struct m *m, E f, E k)
+{
+    E s = quo(m, f, add(m, f, num(m, 2))), z = mul(m, s, s), hf = mul(m, mul(m, f, f), num(m, 0.5));
+    E t = add(m, mul(m, s, add(m, hf, mul(m, z, horner(m, &poly_log_f64, z)))),
+              mul(m, k, num(m, ln2_lo(m))));
+    return sub(m, mul(m, k, num(m, ln2_hi(m))), sub(m, sub(m, hf, t), f));
+}
+
+/* x = 2^k (1 + f) with 1 + f from sqrt(1/2) to sqrt(2): the bits of x less those of sqrt(1/2) have k
+ * as their exponent. */
 static E expand_log(const struct m *m, E x)
 {
-    int digits = m->wide ? 52 : 23, bias = m->wide ? 1023 : 127;
+    int digits = m->wide ? 52 : 23;
     bool tame = within_of(x).low >= (m->wide ? 0x1p-1022 : 0x1p-126);
     E small = less(m, x, num(m, m->wide ? 0x1p-1022 : 0x1p-126)),
       scale = num(m, m->wide ? 0x1p54 : 0x1p25);
     E b = bits(m, tame ? x : pick(m, small, mul(m, x, scale), x));
-    E e = bin(m, OP_SUB, bin(m, OP_SHR, b, whole(m, digits)), whole(m, bias));
+    E above = bin(m, OP_SUB, b, whole(m, m->wide ? 0x3fe6a09e667f3bcd : 0x3f3504f3));
+    E exponent = bin(m, OP_AND, above, whole(m, -(INT64_C(1) << digits)));
+    E e = bin(m, OP_SHR, above, whole(m, digits));
     if (!tame) e = bin(m, OP_SUB, e, pick(m, small, whole(m, m->wide ? 54 : 25), whole(m, 0)));
-    int64_t one = (int64_t)bias << digits;
-    E f = from_bits(m, bin(m, OP_OR, bin(m, OP_AND, b, whole(m, (INT64_C(1) << digits) - 1)),
-                           whole(m, one)));
-    E high = less(m, num(m, 1.4142135623730951), f);
-    f = sub(m, pick(m, high, mul(m, f, num(m, 0.5)), f), num(m, 1));
-    E k = expr_cast(m->ir, m->t, CAST_PLAIN,
-                    bin(m, OP_ADD, e, pick(m, high, whole(m, 1), whole(m, 0))));
-    E s = quo(m, f, add(m, f, num(m, 2))), z = mul(m, s, s), hf = mul(m, mul(m, f, f), num(m, 0.5));
-    E r = mul(m, z, horner(m, m->wide ? &poly_log_f64 : &poly_log_f32, z));
-    E t = add(m, mul(m, s, add(m, hf, r)), mul(m, k, num(m, ln2_lo(m))));
-    E y = sub(m, mul(m, k, num(m, ln2_hi(m))), sub(m, sub(m, hf, t), f));
+    E k = expr_cast(m->ir, m->t, CAST_PLAIN, e);
+    E f = sub(m, from_bits(m, bin(m, OP_SUB, b, exponent)), num(m, 1));
+    E y = m->wide ? log_wide(m, f, k) : log_narrow(m, f, k);
     y = pick(m, bin(m, OP_EQ, x, num(m, INFINITY)), x, y);
     if (tame) return y;
     y = pick(m, bin(m, OP_EQ, x, num(m, 0)), num(m, -INFINITY), y);
@@ -180,10 +193,13 @@ static E expand_tanh(const struct m *m, E x)
     return pick(m, less(m, a, num(m, 0.625)), small, signed_as(m, large, x));
 }
 
+/* 1 / (1 + e^-x). Above 87 it is 1 whatever e^-x is exactly; where that is infinite it is 0. */
 static E expand_sigmoid(const struct m *m, E x)
 {
-    E e = expand_exp(m, minus(m, magnitude(m, x)), (struct within){-INFINITY, 0});
-    return quo(m, pick(m, less(m, x, num(m, 0)), e, num(m, 1)), add(m, e, num(m, 1)));
+    double most = m->wide ? 700 : 87;
+    E e = expand_exp(m, minus(m, bin(m, OP_MIN, x, num(m, most))),
+                     (struct within){-most, INFINITY});
+    return quo(m, num(m, 1), add(m, e, num(m, 1)));
 }
 
 static E expand_erf(const struct m *m, E x)
