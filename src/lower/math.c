@@ -3,7 +3,8 @@
  *
  * Requires: nothing. (After unroll, so that masks and lanes are final; before fma, which improves
  * it.)
- * Provides: no EXP..COS; of c ? f(a) : f(b), with f or a part of it one of these, one f(c ? a : b). Values used several times are LETs in front of the statement. Bounds:
+ * Provides: no EXP..COS; of c ? f(a) : f(b), with f or a part of it one of these, one f(c ? a : b);
+ * of 1 + tanh(u) a sigmoid. Values used several times are LETs in front of the statement. Bounds:
  * math.def. On the reference path f32 is computed in f64 and rounded once.
  *
  *     y[i] = exp(x[i])   -->   let y.m0 = x[i] * 1.442695 + 12582912.0
@@ -75,11 +76,16 @@ struct within {
 
 static const struct within anywhere = {-INFINITY, INFINITY};
 
-/* What x itself says: max(min(v, hi), lo), min(max(v, lo), hi), or one of them alone. */
+/* What x itself says: max(min(v, hi), lo), min(max(v, lo), hi), one of them alone, or one's
+ * negative. */
 static struct within within_of(E x)
 {
     struct within w = anywhere;
     double c = 0;
+    if (x->op == OP_NEG) {
+        w = within_of(x->a[0]);
+        return (struct within){-w.high, -w.low};
+    }
     for (int i = 0; i < 2 && (x->op == OP_MIN || x->op == OP_MAX); i++) {
         bool right = real_of(x->a[1], &c);
         if (!right && !real_of(x->a[0], &c)) break;
@@ -103,6 +109,7 @@ static E without_powers(const struct m *m, E x, E k, double most)
  * rounded to denormals would cost x86 a detour through microcode, ten times the whole vector.) */
 static E expand_exp(const struct m *m, E x, struct within w)
 {
+    bool turned = x->op == OP_NEG; /* then its operand is compared, and nothing turned for that */
     struct within own = within_of(x);
     /* the arguments of the smallest normal and the largest number */
     double least = m->wide ? -708.3964185322641 : -87.33654022216797,
@@ -120,7 +127,8 @@ static E expand_exp(const struct m *m, E x, struct within w)
     E up = bin(m, OP_SHL, bits(m, t), whole(m, m->wide ? 52 : 23));
     y = from_bits(m, bin(m, OP_ADD, bits(m, y), up));
     if (w.low < least) y = pick(m, less(m, x, num(m, least)), num(m, 0), y);
-    if (w.high > most) y = pick(m, less(m, num(m, most), x), num(m, INFINITY), y);
+    E above = turned ? less(m, x->a[0], num(m, -most)) : less(m, num(m, most), x);
+    if (w.high > most) y = pick(m, above, num(m, INFINITY), y);
     return y;
 }
 
@@ -196,9 +204,7 @@ static E expand_tanh(const struct m *m, E x)
 /* 1 / (1 + e^-x). Above 87 it is 1 whatever e^-x is exactly; where that is infinite it is 0. */
 static E expand_sigmoid(const struct m *m, E x)
 {
-    double most = m->wide ? 700 : 87;
-    E e = expand_exp(m, minus(m, bin(m, OP_MIN, x, num(m, most))),
-                     (struct within){-most, INFINITY});
+    E e = expand_exp(m, minus(m, bin(m, OP_MIN, x, num(m, m->wide ? 700 : 87))), anywhere);
     return quo(m, num(m, 1), add(m, e, num(m, 1)));
 }
 
@@ -354,9 +360,22 @@ static E one_arm(struct ir *ir, E c, E a, E b)
     return expr_with(ir, a, x);
 }
 
+/* 1 + tanh(u) = 2 / (1 + e^-2u), of which nothing is lost where tanh(u) is near -1. */
+static E shifted_tanh(struct ir *ir, E e)
+{
+    double one = 0;
+    if (e->op != OP_ADD || e->a[0]->op != OP_TANH || !real_of(e->a[1], &one) || one != 1)
+        return NULL;
+    struct m m = {.ir = ir, .t = e->type};
+    E u = e->a[0]->a[0], most = num(&m, e->type.dtype == TYPE_F64 ? 700 : 87);
+    E power = minus(&m, bin(&m, OP_MIN, add(&m, u, u), most));
+    return quo(&m, num(&m, 2), add(&m, expr_unary(ir, OP_EXP, power), num(&m, 1)));
+}
+
 static const struct expr *merge_node(struct ir *ir, const struct expr *e, void *ctx)
 {
     (void)ctx;
+    if (e->op == OP_ADD) return shifted_tanh(ir, e);
     bool both = e->op == OP_SELECT && has_math(e->a[1]) && has_math(e->a[2]);
     E one = both ? one_arm(ir, e->a[0], e->a[1], e->a[2]) : NULL;
     return one && one->op != OP_SELECT ? one : NULL;
