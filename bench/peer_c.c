@@ -91,7 +91,7 @@ static bool open_c(struct bench_task *t, const char *name, bool naive, const cha
     if (naive) {
         ir = ir_new();
         rc = dsl_lower(ir, w->task, "direct", "", &n, &e);
-        if (rc == RC_OK) rc = lower_naive(n, w->s->target, &k, &e);
+        if (rc == RC_OK) rc = lower_naive(n, w->s->target, w->task->dyn, &k, &e);
     } else {
         rc = compile_kernel(w->task, w->s->target, trace, &ir, &n, &k, NULL, NULL, &e);
     }

@@ -7,20 +7,24 @@
 
 #include "base/fs.h"
 #include "cli.h"
+#include "compile/sizes.h"
 
-static void print_verdict(struct work *w, const struct wire_outcome *o, const char *rung)
+/* sizes: values of dynamic extents it was checked at; 0: there are none. */
+static void print_verdict(struct work *w, const struct wire_outcome *o, const char *rung, int sizes)
 {
     bool ok = o->verdict == VERDICT_OK;
     if (w->s->o->json) {
-        print_json(json_pack("{s:i, s:s, s:b, s:o, s:o, s:o, s:s, s:s, s:s}", "v", 1, "task",
+        print_json(json_pack("{s:i, s:s, s:b, s:o, s:o, s:o, s:s, s:s, s:s, s:i}", "v", 1, "task",
                              w->task->token, "ok", ok, "max_err", json_number(o->max_err), "bound",
                              json_number(o->bound), "worst", json_number(o->worst), "verdict",
-                             verdict_name(o->verdict), "text", o->text ? o->text : "", "rung",
-                             rung));
+                             verdict_name(o->verdict), "text", o->text ? o->text : "", "rung", rung,
+                             "sizes", sizes));
         return;
     }
-    printf("%s  %s  tier %d, %" PRIu32 " checks, error at most %.2f of its bound  schedule: %s\n",
-           ok ? "ok" : verdict_name(o->verdict), w->task->token, o->tier, o->checks, o->worst,
+    char at[40] = "";
+    if (sizes > 1) snprintf(at, sizeof at, " at %d sizes", sizes);
+    printf("%s  %s  tier %d, %" PRIu32 " checks%s, error at most %.2f of its bound  schedule: %s\n",
+           ok ? "ok" : verdict_name(o->verdict), w->task->token, o->tier, o->checks, at, o->worst,
            rung);
     if (!ok)
         printf("  %s (error %.3g, bound %.3g)\n", o->text ? o->text : "", o->max_err, o->bound);
@@ -28,6 +32,47 @@ static void print_verdict(struct work *w, const struct wire_outcome *o, const ch
         say("quern: rounding alone can do this where large values cancel; if data like these "
             "cannot "
             "occur, say which can: in t[N]: f32 in 0..2\n");
+}
+
+/* The kernel, compiled at the tuning point, on one row of other dynamic extents. */
+static enum rc verify_size(struct work *w, const int64_t *dyn, const char *trace,
+                           const struct compile_result *r, struct wire_outcome *sum, struct err *e)
+{
+    struct work other;
+    struct wire_outcome o = {0};
+    char *token = task_resized(w->task, dyn);
+    enum rc rc = work_open(&other, w->s, token, true, e);
+    if (rc == RC_OK) work_patience(&other);
+    if (rc == RC_OK) rc = work_verify(&other, trace, r, &o, e);
+    if (rc == RC_OK) {
+        sum->checks += o.checks;
+        sum->worst = fmax(sum->worst, o.worst);
+        if (o.verdict != VERDICT_OK) print_verdict(&other, &o, "of the tuning point", 1);
+        rc = outcome_error(&other, &o, e);
+    }
+    work_close(&other);
+    mem_free(token);
+    return rc;
+}
+
+/* All sizes of a task with dynamic extents but the tuning point; their checks are added to *sum. */
+static enum rc verify_sizes(struct work *w, const char *trace_text, const struct compile_result *r,
+                            struct wire_outcome *sum, int *count, struct err *e)
+{
+    struct ir *ir = ir_new();
+    struct trace *trace = NULL;
+    struct nest *naive;
+    struct check_sizes sizes = {0};
+    enum rc rc = trace_parse("(schedule)", trace_text, strlen(trace_text), &trace, e);
+    if (rc == RC_OK) rc = dsl_lower(ir, w->task, "direct", "", &naive, e);
+    if (rc == RC_OK)
+        check_sizes(w->task, naive, trace, target_lanes(w->s->target, 32), ir->arena, &sizes);
+    for (int i = 0; i + 1 < sizes.n && rc == RC_OK; i++)
+        rc = verify_size(w, sizes.dyn + i * sizes.ndyn, trace_text, r, sum, e);
+    *count = sizes.n;
+    trace_free(trace);
+    ir_free(ir);
+    return rc;
 }
 
 static enum rc verify_task(void *ctx, const char *token, struct err *e)
@@ -39,13 +84,16 @@ static enum rc verify_task(void *ctx, const char *token, struct err *e)
     struct db_row row;
     char *trace = NULL;
     const char *rung = "";
+    int sizes = 0;
     enum rc rc = work_open(&w, s, token, true, e);
     if (rc == RC_OK) rc = work_schedule(&w, s->o->schedule, &trace, &rung, &row, e);
     if (rc == RC_OK) rc = work_compile(&w, trace, COMPILE_BLOB | COMPILE_VERIFY, &r, e);
     if (rc == RC_OK) work_patience(&w);
     if (rc == RC_OK) rc = work_verify(&w, trace, &r, &outcome, e);
+    if (rc == RC_OK && outcome.verdict == VERDICT_OK && w.task->ndyn)
+        rc = verify_sizes(&w, trace, &r, &outcome, &sizes, e);
     if (rc == RC_OK) {
-        print_verdict(&w, &outcome, rung);
+        print_verdict(&w, &outcome, rung, sizes);
         rc = outcome_error(&w, &outcome, e);
     }
     compile_result_fini(&r);

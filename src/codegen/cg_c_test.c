@@ -7,6 +7,7 @@
  * are small integers, so sums are exact and outputs must be equal, except where the op itself
  * divides or takes roots: then 1e-4 relative (1e-2 for 16-bit types). Dynamic extents are 1, 2
  * and 37. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/map.h"
@@ -228,18 +229,37 @@ static void print_run(struct cc *c, struct buf *o, const struct kernel *k,
                c->sym);
 }
 
-static void print_main(struct cc *c, struct buf *o, const struct nest *n)
+/* The rows of dynamic extents to run with. */
+static int rows_of(const struct nest *n, const struct c_options *o, int64_t *out, int max)
 {
+    static const int64_t some[] = {0, 1, 2, 37};
+    int rows = o->dyn ? o->ndyn : (int)QN_COUNT(some);
+    if (rows * n->ndyn > max) rows = max / n->ndyn;
+    for (int i = 0; i < rows * n->ndyn; i++) out[i] = o->dyn ? o->dyn[i] : some[i / n->ndyn];
+    return rows;
+}
+
+enum { ROWS_MOST = 1024 };
+
+static void print_main(struct cc *c, struct buf *o, const struct nest *n,
+                       const struct c_options *co)
+{
+    int64_t dyn[ROWS_MOST];
     buf_puts(o, "int main(void)\n{\n    int bad = 0;\n");
     if (n->ndyn == 0) {
         buf_puts(o, "    bad |= run(NULL);\n");
     } else {
-        static const int sizes[3] = {1, 2, 37};
-        for (int k = 0; k < 3; k++) {
-            buf_printf(o, "    static const int64_t dyn%d[%d] = {", k, n->ndyn);
-            for (int i = 0; i < n->ndyn; i++) buf_printf(o, "%s%d", i ? ", " : "", sizes[k]);
-            buf_printf(o, "};\n    bad |= run(dyn%d);\n", k);
+        int rows = rows_of(n, co, dyn, ROWS_MOST);
+        buf_printf(o, "    static const int64_t dyn[%d][%d] = {\n", rows, n->ndyn);
+        for (int i = 0; i < rows; i++) {
+            buf_puts(o, "        {");
+            for (int d = 0; d < n->ndyn; d++)
+                buf_printf(o, "%s%" PRId64, d ? ", " : "", dyn[i * n->ndyn + d]);
+            buf_puts(o, "},\n");
         }
+        buf_printf(
+            o, "    };\n    for (int i = 0; i < %d; i++) {\n        bad |= run(dyn[i]);\n    }\n",
+            rows);
     }
     buf_printf(o, "    if (bad == 0) {\n        printf(\"ok %s\\n\");\n    }\n    return bad;\n}\n",
                c->sym);
@@ -273,7 +293,7 @@ static enum rc print_test(const struct nest *source, const struct kernel *k, str
         buf_puts(out, "\n");
         buf_puts(out, support);
         buf_put(out, run.p, run.n);
-        print_main(&c, out, k->nest);
+        print_main(&c, out, k->nest, o);
         if (out->full || run.full)
             rc =
                 err_set(e, RC_FAIL, "c.too_big", "the emitted test would be larger than its limit");
@@ -290,8 +310,11 @@ enum rc codegen_c_test(const struct nest *naive, const struct kernel *k, const s
     struct nest *own = nest_clone(ir, naive);
     struct kernel plain = {0};
     struct err local = {0};
+    int64_t dyn[ROWS_MOST], most[ROWS_MOST] = {0};
     if (!e) e = &local;
-    enum rc rc = lower_naive(own, t, &plain, e);
+    for (int n = own->ndyn, i = n ? rows_of(own, o, dyn, ROWS_MOST) * n : 0; i-- > 0;)
+        most[i % n] = i64_max(most[i % n], dyn[i]);
+    enum rc rc = lower_naive(own, t, most, &plain, e);
     if (!rc) rc = print_test(naive, k, &plain, t, o, test, e);
     ir_free(ir);
     return rc;

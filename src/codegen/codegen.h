@@ -64,6 +64,9 @@ struct c_options {
     const char *banner; /* complete comment block for the top of both files, already escaped */
     /* the op before lowering, for shapes in comments; NULL: flat sizes */
     const struct nest *source;
+    /* Of the test: rows of dynamic extents to run with, one value for each; NULL: 0, 1, 2 and 37. */
+    const int64_t *dyn;
+    int ndyn; /* rows */
 };
 /* Complete translation unit and header; RC_FAIL "c.*" if the kernel cannot be said in this form. */
 enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c_options *o,

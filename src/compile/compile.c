@@ -132,7 +132,7 @@ static enum rc front(const struct task *task, const struct target *target,
     if (rc != RC_OK) return rc;
     if (naive) *naive = nest_clone(ir, n);
     if (dump) dump(dump_ctx, "nest", n);
-    if (want & COMPILE_REFERENCE) return lower_naive(n, target, k, e);
+    if (want & COMPILE_REFERENCE) return lower_naive(n, target, task->dyn, k, e);
 
     struct rejection rej;
     if (sched_apply(n, trace, &rej) != RC_OK) {

@@ -111,6 +111,18 @@ static bool progression(struct lower *L, const struct node *at, struct affine a,
     }
 }
 
+/* n, or n: N, over a dimension whose extent is the dynamic N. */
+static bool spans_whole(const struct node *e, const struct declared *d, int dim,
+                        const struct loopv *loops, int nloops)
+{
+    int64_t lo = 0;
+    for (int l = 0; e->kind == NODE_NAME && l < nloops; l++)
+        if (strcmp(loops[l].name, e->name) == 0)
+            return expr_is_int(loops[l].lo, &lo) && lo == 0 &&
+                   loops[l].hi == d->tensor->extent[dim];
+    return false;
+}
+
 bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d,
                  const struct loopv *loops, int nloops, const int64_t *lo, const int64_t *hi)
 {
@@ -123,10 +135,9 @@ bool cover_piece(struct lower *L, const struct item *it, int ref, struct declare
         const struct node *e = r->sub[i].e;
         struct affine a;
         if (d->dyn[i]) {
-            bool whole = e->kind == NODE_NAME && !r->sub[i].ranged && it->nrange == 0;
-            if (!whole)
+            if (!spans_whole(e, d, i, loops, nloops))
                 return low_fail(L, e, "dsl.dyn",
-                                "a dynamic extent is defined whole, by a bare index");
+                                "a dynamic extent is defined whole: by an index alone, or n: N");
             p->step[i] = 1;
             p->count[i] = d->extent[i];
             continue;

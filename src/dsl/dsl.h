@@ -134,6 +134,8 @@ extern const struct task_limits task_limits_default; /* 8 GiB */
 enum rc task_parse(const char *token, struct op_lib *lib, const struct task_limits *limits,
                    struct task **out, struct err *e);
 void task_free(struct task *t); /* NULL allowed */
+/* The token, as it was spelled, with other dynamic extents (t->ndyn of them); mem_free. */
+char *task_resized(const struct task *t, const int64_t *dyn);
 bool task_int(const struct task *t, const char *key,
               int64_t *out); /* integer key, also derived ones */
 const char *task_symbol(const struct task *t,

@@ -148,6 +148,22 @@ void task_make_token(struct task *t, const char *typed_op)
     }
 }
 
+char *task_resized(const struct task *t, const int64_t *dyn)
+{
+    struct task other = *t;
+    size_t keys = strlen(t->token) - strlen(t->op->name), op = strlen(t->spelled) - keys;
+    int n = 0;
+    other.arena = arena_new();
+    other.key = ARENA_ARRAY(other.arena, struct task_key, t->nkey);
+    memcpy(other.key, t->key, (size_t)t->nkey * sizeof *t->key);
+    for (int i = 0; i < t->nkey; i++)
+        if (other.key[i].kind == KEY_DYN) other.key[i].value = value_int(dyn[n++]);
+    task_make_token(&other, arena_printf(other.arena, "%.*s", (int)op, t->spelled));
+    char *token = mem_strdup(other.spelled);
+    arena_free(other.arena);
+    return token;
+}
+
 /* ---- lists ---- */
 
 enum rc task_list_parse(const char *file, const char *text, size_t len,

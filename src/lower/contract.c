@@ -55,33 +55,18 @@ static struct stmt *loop_around(struct stmt *s)
 
 /* ---- is the block the iteration's own? ------------------------------------------------------- */
 
-/* The dimension in which v moves the box, and by how much; -1: not in one alone. */
-static int moved_by(const struct region *w, const struct var *v, int64_t *step)
+static bool own_block(const struct nest *n, const struct tensor *t, struct region *w,
+                      struct stmt *loop)
 {
-    int dim = -1;
-    for (int d = 0; d < w->rank; d++) {
-        if (expr_uses_var(w->extent[d], v)) return -1;
-        if (!expr_uses_var(w->lo[d], v)) continue;
-        if (dim >= 0) return -1;
-        dim = d;
-    }
-    struct linear l;
-    bool clean = false;
-    if (dim < 0 || !linear_of(w->lo[dim], &l)) return -1;
-    *step = linear_take(&l, v, &clean);
-    return clean ? dim : -1;
-}
-
-static bool own_block(const struct region *w, struct stmt *loop)
-{
-    int64_t span[REGION_RANK], trips = 0, step = 0;
-    for (int d = 0; d < w->rank; d++)
-        if (!expr_is_int(w->extent[d], &span[d])) span[d] = INT64_MAX;
+    int64_t span[REGION_RANK] = {0}, trips = 0, step = 0; /* 0: moved by no loop yet */
+    struct stmt *body = loop->u.loop.body;
     for (; loop; loop = loop_around(loop)) {
         bool known = loop_constant_extent(loop, &trips);
         if (known && trips == 1 && !loop->u.loop.reduce) continue;
-        int d = moved_by(w, loop->u.loop.var, &step);
-        if (d < 0 || loop->u.loop.reduce || step < span[d]) return false;
+        int d = box_moved(w, loop->u.loop.var, &step);
+        if (d < 0 || loop->u.loop.reduce) return false;
+        if (span[d] == 0 && !box_clip(n, body, t, true, w, d, step)) return false;
+        if (step < span[d]) return false;
         if (!known || __builtin_mul_overflow(step, trips, &span[d])) span[d] = INT64_MAX;
     }
     return true;
@@ -127,17 +112,18 @@ static bool plan(const struct nest *n, struct stmt *loop, struct shrink *k)
     struct region w, r;
     const char *why = NULL;
     bool any = false;
-    if (!region_write(n, loop->u.loop.body, k->t, &w, &why) || !own_block(&w, loop)) return false;
+    if (!region_write(n, loop->u.loop.body, k->t, &w, &why) || !own_block(n, k->t, &w, loop))
+        return false;
     if (!region_read(n, loop->u.loop.body, k->t, &r, &why)) return false;
     for (int d = 0; d < w.rank; d++) {
-        int64_t have, need, reads, off;
+        int64_t have, need, off;
         bool fixed = expr_is_int(w.extent[d], &need);
         bool less = fixed && (!expr_is_int(k->t->extent[d], &have) || need < have);
         k->lo[d] = k->extent[d] = NULL;
         if (!less) continue;
         const struct expr *gap = expr_simplify(k->ir, NULL, expr_sub(k->ir, r.lo[d], w.lo[d]));
-        if (!expr_is_int(gap, &off) || !expr_is_int(r.extent[d], &reads)) return false;
-        if (off < 0 || off + reads > need) return false;
+        if (!expr_is_int(gap, &off) || off < 0) return false;
+        if (!box_clip(n, loop->u.loop.body, k->t, false, &r, d, need - off)) return false;
         k->lo[d] = w.lo[d];
         k->extent[d] = w.extent[d];
         any = true;

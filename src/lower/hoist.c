@@ -16,16 +16,14 @@
 #include "base/vec.h"
 #include "lower/private.h"
 
-
-
 struct hoist {
     struct low *l;
     const struct stmt *loop;
     const char *name;
     VEC(const struct var *) bound;   /* by LETs in the body */
     VEC(const struct tensor *) made; /* stored to in the body */
-    VEC(const struct expr *) value; /* what moves ... */
-    VEC(const struct var *) var;    /* ... and its name */
+    VEC(const struct expr *) value;  /* what moves ... */
+    VEC(const struct var *) var;     /* ... and its name */
     struct memo to;
 };
 

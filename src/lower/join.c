@@ -68,38 +68,6 @@ static bool meet(const struct tensors *a, const struct tensors *b)
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-/* Both boxes are taken below the loop; `b` has its variable replaced by that of `a`. Does b lie
- * inside a in dimension d? */
-static bool lies_inside(struct ir *ir, const struct region *a, const struct region *b, int d)
-{
-    int64_t ea, eb, off;
-    if (!expr_is_int(a->extent[d], &ea) || !expr_is_int(b->extent[d], &eb)) return false;
-    const struct expr *gap = expr_simplify(ir, NULL, expr_sub(ir, b->lo[d], a->lo[d]));
-    return expr_is_int(gap, &off) && off >= 0 && off + eb <= ea;
-}
-
-/* The dimension in which the box moves with v, block after block, and in which alone it does. */
-static int block_dim(const struct region *r, const struct var *v)
-{
-    int dim = -1;
-    int64_t extent;
-    for (int d = 0; d < r->rank; d++) {
-        if (expr_uses_var(r->extent[d], v)) return -1;
-        if (!expr_uses_var(r->lo[d], v)) continue;
-        if (dim >= 0) return -1;
-        dim = d;
-    }
-    struct linear l;
-    if (dim < 0 || !expr_is_int(r->extent[dim], &extent) || !linear_of(r->lo[dim], &l)) return -1;
-    int64_t step = 0;
-    for (int i = 0; i < l.n; i++) {
-        if (!expr_uses_var(l.atom[i], v)) continue;
-        if (l.atom[i]->op != OP_VAR) return -1;
-        step = l.coef[i];
-    }
-    return extent <= step ? dim : -1;
-}
-
 static void rename_box(struct ir *ir, struct region *r, const struct var *from,
                        const struct var *to)
 {
@@ -112,11 +80,18 @@ static bool within_block(const struct nest *n, struct stmt *a, struct stmt *b,
 {
     struct region written, read;
     const char *why = NULL;
-    if (!region_write(n, a->u.loop.body, t, &written, &why)) return false;
-    if (!region_read(n, b->u.loop.body, t, &read, &why)) return false;
-    rename_box(n->ir, &read, b->u.loop.var, a->u.loop.var);
-    int dim = block_dim(&written, a->u.loop.var);
-    return dim >= 0 && lies_inside(n->ir, &written, &read, dim);
+    struct stmt *from = a->u.loop.body, *to = b->u.loop.body;
+    int64_t step = 0, size = 0, off = 0;
+    if (!region_write(n, from, t, &written, &why) || !region_read(n, to, t, &read, &why))
+        return false;
+    int dim = box_moved(&written, a->u.loop.var, &step);
+    if (dim < 0 || !box_clip(n, from, t, true, &written, dim, step)) return false;
+    struct region seen = read;
+    rename_box(n->ir, &seen, b->u.loop.var, a->u.loop.var);
+    const struct expr *gap = expr_sub(n->ir, seen.lo[dim], written.lo[dim]);
+    if (!expr_is_int(expr_simplify(n->ir, NULL, gap), &off) || off < 0) return false;
+    expr_is_int(written.extent[dim], &size);
+    return box_clip(n, to, t, false, &read, dim, size - off);
 }
 
 /* Does b read anything that a writes, and if so only within blocks? */

@@ -114,11 +114,12 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
     return run_steps(&l, steps, (int)QN_COUNT(steps), out);
 }
 
-enum rc lower_naive(struct nest *n, const struct target *t, struct kernel *out, struct err *e)
+enum rc lower_naive(struct nest *n, const struct target *t, const int64_t *dyn, struct kernel *out,
+                    struct err *e)
 {
-    static const struct lower_options plain;
+    const struct lower_options o = {.dyn = dyn};
     struct low l = {
-        .ir = n->ir, .n = n, .t = t, .o = &plain, .e = e, .max_nodes = INT64_MAX, .naive = true};
+        .ir = n->ir, .n = n, .t = t, .o = &o, .e = e, .max_nodes = INT64_MAX, .naive = true};
     static const struct step steps[] = {
         {"inits", pass_inits, NEST_NAIVE},     {"updates", pass_updates, NEST_NAIVE},
         {"flatten", pass_flatten, NEST_NAIVE}, {"rows", pass_rows, NEST_NAIVE},

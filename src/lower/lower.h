@@ -53,8 +53,10 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
               struct kernel *out, struct err *e);
 /* The reference path: no pass under test. Inits, scalar loops, flat tensors, math expanded by
  * libm-free polynomials in f64 where the op is transcendental; no fma, no vectors. Used for
- * verification kernels. */
-enum rc lower_naive(struct nest *n, const struct target *t, struct kernel *out, struct err *e);
+ * verification kernels. dyn: the largest dynamic extents it will run with, which size temporaries
+ * that grow with them (NULL: such are refused). */
+enum rc lower_naive(struct nest *n, const struct target *t, const int64_t *dyn, struct kernel *out,
+                    struct err *e);
 
 /* How a vector subscript touches memory; both back ends switch on this. */
 enum access { ACCESS_SCALAR, ACCESS_CONTIGUOUS, ACCESS_STRIDED, ACCESS_PERMUTE, ACCESS_GATHER };

@@ -97,6 +97,15 @@ struct lanes_pick {
 };
 const struct expr *lanes_pick(struct lanes_pick *p, const struct expr *e);
 
+/* ---- blocks: boxes.c ------------------------------------------------------------------------- */
+
+/* The dimension in which v alone moves the box, and by how much; -1: none, or several. */
+int box_moved(const struct region *box, const struct var *v, int64_t *step);
+/* Makes the box of what `body` writes (or reads) of t no longer than `size` in one dimension, if it
+ * is or guards see to it; else false. */
+bool box_clip(const struct nest *n, struct stmt *body, const struct tensor *t, bool written,
+              struct region *box, int dim, int64_t size);
+
 /* ---- sizes: span.c --------------------------------------------------------------------------- */
 
 /* The real number is 0, not finite, or its magnitude within [least, most]. */

@@ -15,11 +15,14 @@
  *     (x * k) * (1 / (d * k))        where r may overflow or lose digits: k is 2^64 for small d, 2^-64
  *                                    for large ones, else 1 (f64: 512)
  *     q = x * r; q + (x - q*d) * r   rounded as the quotient itself (Markstein 1990; it needs fma); q
- *                                    where that is NaN: for infinities. Used where a step decides:
- *                                    below casts to integers, floor .. trunc and comparisons
+ *                                    where that is NaN: for infinities. Used where the last digit
+ *                                    may count: a step decides (below casts to integers, floor ..
+ *                                    trunc and comparisons), a temporary holds the result (a mean
+ *                                    that is subtracted from what it is the mean of), or d is a
+ *                                    number (the average of ones is one)
  *
- * Invariants: `reproducible` keeps every division. A quotient under a step has the bits of the
- * division or stays one. */
+ * Invariants: `reproducible` keeps every division. Where the last digit may count, a quotient has the
+ * bits of the division or stays one. */
 #include <math.h>
 
 #include "base/vec.h"
@@ -34,6 +37,7 @@ struct quotients {
     VEC(const struct expr *) once;   /* divisors seen */
     VEC(const struct expr *) often;  /* ... more than once */
     struct memo to, to_exact;
+    bool result; /* the statement stores what the caller gets */
 };
 
 /* ---- the three forms ------------------------------------------------------------------------- */
@@ -85,6 +89,7 @@ static const struct expr *product(struct quotients *q, const struct expr *x, con
     int lanes = x->type.lanes;
     const struct expr *one = d->op == OP_SPLAT ? d->a[0] : d; /* scalars are splatted last */
     bool plain = has_reciprocal(q->spans, d);
+    exact |= one->op == OP_REAL;
     if (exact && (!plain || !q->l->t->fma)) return NULL;
     const struct expr *k = plain ? NULL : scale_of(ir, one);
     const struct expr *r = reciprocal(ir, k ? expr_binary(ir, OP_MUL, one, k) : one);
@@ -183,7 +188,11 @@ static bool look(struct stmt *s, void *ctx)
     return true;
 }
 
-static void take_slot(const struct expr **slot, void *ctx) { *slot = take(ctx, *slot, false); }
+static void take_slot(const struct expr **slot, void *ctx)
+{
+    struct quotients *q = ctx;
+    *slot = take(q, *slot, !q->result);
+}
 
 static void take_body(struct quotients *outer, const struct stmt *loop, struct stmt *body);
 
@@ -194,6 +203,7 @@ static bool take_stmt(struct stmt *s, void *ctx)
         take_body(q, s, s->u.loop.body);
         return false;
     }
+    q->result = s->kind == ST_STORE && s->u.store.tensor->scope == SCOPE_OUT;
     if (q->once.n) stmt_exprs(s, take_slot, q);
     return true;
 }

@@ -131,7 +131,11 @@ enum rc pass_scratch(struct low *l)
     bool placed[TEMPS_MAX] = {false};
     c->l = l;
     c->env = env_new(l->ir);
-    for (int i = 0; i < l->n->ndyn; i++) env_put(c->env, l->n->dyn[i], expr_int(l->ir, 0), NULL);
+    for (int i = 0; i < l->n->ndyn; i++) {
+        const int64_t *most = l->naive ? l->o->dyn : NULL;
+        env_put(c->env, l->n->dyn[i], expr_int(l->ir, 0),
+                most ? expr_int(l->ir, most[i] + 1) : NULL);
+    }
     for (int i = 0; i < l->n->ntensor; i++) add_life(c, l->n->tensor[i], NULL);
     live_stmt(c, l->n->pack);
     live_stmt(c, l->n->body);

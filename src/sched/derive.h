@@ -47,6 +47,7 @@ struct dstage {
     /* Hosts that are computed block by block with others; run: the last of them, -1 alone. */
     int run, nlead, blocked; /* blocked: the axis of `block` */
     const struct var *lead[DERIVE_LOOPS], *block;
+    bool together; /* a temporary passes between them: a dynamic axis must be in blocks */
 };
 
 struct dcopy {

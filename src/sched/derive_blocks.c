@@ -9,7 +9,8 @@
  * subscript with which one reads what another defines, or with which both read what a third does.
  * The space splits that axis in all of them by one knob (0 or the whole extent: stages apart) and
  * puts the blocks outside; where the loops of blocks then stand next to each other, lowering joins
- * them (lower/join.c), which proves anew that it may.
+ * them (lower/join.c), which proves anew that it may. A temporary along a dynamic axis has room for
+ * a block only (lower/contract.c): then stages are never apart.
  *
  * Invariants: an axis in common is pure, not ordered and follows plain subscripts; the axis that
  * vectors run along is a block only where there is no other. */
@@ -81,14 +82,27 @@ static int axis_following(const struct derive *d, int host, const struct tensor 
     return axis;
 }
 
+/* The axis with which `s` defines the dimension of t that an axis of `from` follows; -1. */
+static int axis_defining(const struct derive *d, int from, int axis, const struct dstage *s,
+                         const struct tensor *t)
+{
+    for (int dim = 0; dim < t->rank; dim++) {
+        if (axis_following(d, from, t, dim) != axis) continue;
+        for (int i = 0; i < s->nloop; i++)
+            if (!s->axis[i].reduce && s->axis[i].dim == dim) return i;
+    }
+    return -1;
+}
+
 /* The axis of `to` that goes with an axis of `from`; -1. */
 static int axis_linked(const struct derive *d, int from, int axis, int to)
 {
-    const struct tensor *t = defined(&d->stage[to]);
-    for (int dim = 0; dim < t->rank; dim++) {
-        if (axis_following(d, from, t, dim) != axis) continue;
-        for (int i = 0; i < d->stage[to].nloop; i++)
-            if (!d->stage[to].axis[i].reduce && d->stage[to].axis[i].dim == dim) return i;
+    const struct tensor *t;
+    struct tensor *target[UPDATE_TARGETS] = {NULL};
+    leaf_targets(d->stage[to].leaf, target);
+    for (int k = 0; k < UPDATE_TARGETS && target[k]; k++) {
+        int found = axis_defining(d, from, axis, &d->stage[to], target[k]);
+        if (found >= 0) return found;
     }
     for (int i = 0; i < d->real; i++) {
         if (d->stage[i].role != ROLE_HOST) continue;
@@ -152,9 +166,12 @@ static void run_end(struct derive *d, struct run *r)
     if (r->n < 2 || r->naxis == 0) return;
     const struct dstage *root = &d->stage[r->member[0]];
     if (r->naxis > 1 && r->axis[0][r->naxis - 1] == root->vec) r->naxis--;
+    bool grows = false;
+    for (int m = 0; m < r->n; m++) grows |= defined(&d->stage[r->member[m]])->scope == SCOPE_TEMP;
     for (int m = 0; m < r->n; m++) {
         struct dstage *s = &d->stage[r->member[m]];
         s->run = r->member[0];
+        s->together = grows;
         s->nlead = 0;
         for (int k = 0; k < r->naxis - 1; k++) s->lead[s->nlead++] = s->axis[r->axis[m][k]].var;
         s->block = s->axis[r->axis[m][r->naxis - 1]].var;
@@ -212,7 +229,7 @@ void derive_block_knob(const struct dstage *s, struct buf *b)
     bool alone = s->vec == s->blocked;
     int64_t step = a->extent > 64 ? 4 : 2, last = 0;
     buf_printf(b, "knob B%d in", s->run);
-    if (a->dynamic) buf_puts(b, " 0");
+    if (a->dynamic && !s->together) buf_puts(b, " 0");
     for (int64_t t = alone ? 16 * s->lanes : 1; t <= 4096 && (a->dynamic || t < a->extent);
          t *= step) {
         int64_t v = a->dynamic ? t : near_divisor(a->extent, t);

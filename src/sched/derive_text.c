@@ -79,8 +79,12 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
 {
     const struct daxis *v = axis_or_null(s, s->vec), *r = axis_or_null(s, s->row);
     struct buf *b = w->b;
-    buf_printf(b, "knob V%s in 1 2 3 4 where (V%s - 1)*%" PRId64 " < %" PRId64 "\n", w->id, w->id,
-               s->lanes, v->extent);
+    /* Stages that are never apart: no tile may reach into the next block, which is not there yet.
+     * Blocks of a dynamic axis are powers of two. */
+    bool fits_v = s->together && v->dynamic && v->blocks,
+         fits_m = s->together && r && r->dynamic && r->blocks;
+    buf_printf(b, "knob V%s in 1 2 %s4 where (V%s - 1)*%" PRId64 " < %" PRId64 "\n", w->id,
+               fits_v ? "" : "3 ", w->id, s->lanes, v->extent);
     buf_printf(b, "knob TV%s in mask peel guard\n", w->id);
     if (!r) return;
     buf_printf(b, "knob F%s in 1 2 3 4 5 6 7 8 10 12 14 28 where F%s <= %" PRId64 "\n", w->id,
@@ -91,11 +95,16 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
     /* rows, held to what the registers leave */
     char most_rows[64];
     snprintf(most_rows, sizeof most_rows, r->blocks ? "min(F%s, E%d)" : "F%s", w->id, s->run);
+    const char *name = fits_m ? "L" : "M"; /* L: at most so many */
     if (has_tile_guest(w->d, host))
-        buf_printf(b, "let M%s = max(1, min(%s, (%" PRId64 " - V%s)/V%s))\n", w->id, most_rows,
-                   w->d->vregs - 1, w->id, w->id);
+        buf_printf(b, "let %s%s = max(1, min(%s, (%" PRId64 " - V%s)/V%s))\n", name, w->id,
+                   most_rows, w->d->vregs - 1, w->id, w->id);
     else
-        buf_printf(b, "let M%s = min(%s, 32/V%s)\n", w->id, most_rows, w->id);
+        buf_printf(b, "let %s%s = min(%s, 32/V%s)\n", name, w->id, most_rows, w->id);
+    if (!fits_m) return;
+    buf_printf(b, "let M%s = ", w->id);
+    for (int m = 16; m > 1; m /= 2) buf_printf(b, "select(L%s >= %d, %d, ", w->id, m, m);
+    buf_puts(b, "1))))\n");
 }
 
 static void write_unroll_knob(struct writer *w, const struct dstage *s, int index)

@@ -76,6 +76,32 @@ END_TEST
 START_TEST(conv2d_to_the_end) { search(CONV); }
 END_TEST
 
+/* One kernel for every N: verify and the emitted test run it at all sizes where tails begin, and one
+ * that is wrong at a single one of them is found. */
+START_TEST(dynamic_sizes)
+{
+    struct app_result r;
+    const char *file = "d/scale_C5_N100.c";
+    app_write("scale.op",
+              "op scale {\n  dyn N\n  in x[N,C]: f32\n  out y[N,C]: f32\n  top[n:N] = max(c:C) "
+              "x[n,c]\n  y[n,c] = x[n,c] - top[n]\n}\n");
+    app_write("rows.sched",
+              "algorithm direct\nsplit top.n 6 guard top.no top.ni\nsplit y.n 6 guard y.no y.ni\n");
+    app_expect(0, &r, "verify scale.op:N=100,C=5 --schedule rows.sched");
+    app_has(r.out, " at 9 sizes"); /* 0 1 5 6 7 15 16 17 100 */
+    app_expect(0, &r, "verify scale.op:N=7,C=5 --schedule rows.sched --json");
+    ck_assert_int_eq(json_integer_value(json_object_get(app_json(&r, 0), "sizes")), 8);
+    app_expect(0, &r, "emit scale.op:N=100,C=5 --schedule rows.sched -o d");
+    app_expect(0, &r, "verify %s", file);
+    char *text = app_read(file), *at = strstr(text, "dyn[0] < 0");
+    ck_assert_ptr_nonnull(at);
+    memcpy(at, "dyn[0]== 7", 10); /* refused, and nothing computed */
+    app_write(file, text);
+    app_expect(3, &r, "verify %s", file);
+    app_has(r.err, "computes something else");
+}
+END_TEST
+
 START_TEST(emit_and_check)
 {
     struct app_result r;
@@ -355,6 +381,7 @@ int main(void)
     tcase_set_timeout(t, 180);
     tcase_add_test(t, matmul_to_the_end);
     tcase_add_test(t, conv2d_to_the_end);
+    tcase_add_test(t, dynamic_sizes);
     tcase_add_test(t, emit_and_check);
     tcase_add_test(t, several_tasks_into_one_folder);
     tcase_add_test(t, logs_travel);

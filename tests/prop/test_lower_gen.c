@@ -38,7 +38,7 @@ static enum rc run_kernel(const struct nest *naive, const struct trace *t, uint6
         ck_assert_int_eq(sched_apply(n, t, &why), RC_OK);
         rc = lower(n, &target, &o, &k, e);
     } else {
-        rc = lower_naive(n, &target, &k, e);
+        rc = lower_naive(n, &target, NULL, &k, e);
         if (rc == RC_OK) rc = nest_verify(n, NEST_KERNEL, e);
     }
     if (rc == RC_OK) rc = gen_run(n, seed, info, out, e);

@@ -75,6 +75,7 @@ static const struct row {
     {"qdq", "M=z N=c"},
     {"swiglu", "M=z N=c K=c"},
     {"xcorr", "H=s W=s R=1..5 S=1..5 C=c"},
+    {"scores", "N=d C=c"},
     {"pool3d", "D=s H=s W=s C=c R=1..3 stride=1..2 pad=0..1"},
 };
 

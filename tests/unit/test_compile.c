@@ -2,6 +2,7 @@
  * empty. */
 #include <check.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
@@ -10,6 +11,7 @@
 #include "base/fs.h"
 #include "compile/compile_int.h"
 #include "compile/job.h"
+#include "compile/sizes.h"
 #include "compile/worker.h"
 
 static const char op_text[] =
@@ -221,6 +223,56 @@ START_TEST(a_bad_task_is_refused_by_the_worker)
 }
 END_TEST
 
+/* Nothing, one, around the lanes, around every block of the dynamic axis and of no other; in two axes
+ * one at a time. */
+START_TEST(sizes_to_check_at)
+{
+    static const struct {
+        const char *op, *token, *trace, *want;
+    } rows[] = {
+        {"op t {\n  dyn N\n  in x[N,C]: f32\n  out y[N,C]: f32\n  y[n,c] = x[n,c]\n}\n",
+         "t:N=100,C=9",
+         "split y.n 6 guard y.no y.ni\nsplit y.no 4 guard y.noo y.noi\nsplit y.ni 2 exact y.nio "
+         "y.nii\n"
+         "split y.c 5 guard y.co y.ci\n",
+         "0 1 2 3 5 6 7 15 16 17 23 24 25 100 "},
+        {"op t {\n  dyn N\n  in x[N,C]: f32\n  out y[N,C]: f32\n  y[n,c] = x[n,c]\n}\n",
+         "t:N=16,C=9", "", "0 1 15 17 16 "},
+        {"op t {\n  dyn M, N\n  in x[M,N]: f32\n  out y[M,N]: f32\n  y[m,n] = x[m,n]\n}\n",
+         "t:M=3,N=5", "", "0,0 1,1 0,5 1,5 15,5 16,5 17,5 3,0 3,1 3,15 3,16 3,17 3,5 "},
+        {"op t {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n", "t:N=7", "", ""},
+    };
+    for (size_t i = 0; i < QN_COUNT(rows); i++) {
+        struct op_lib *lib;
+        struct task *task;
+        struct nest *naive;
+        struct trace *trace;
+        struct check_sizes s;
+        struct err e = {0};
+        struct buf got;
+        char text[512];
+        struct ir *ir = ir_new();
+        buf_init(&got, 1000);
+        snprintf(text, sizeof text, "algorithm direct\n%s", rows[i].trace);
+        ck_assert_int_eq(op_lib_new(NULL, false, &lib, &e), RC_OK);
+        ck_assert_msg(op_lib_add(lib, "t.op", rows[i].op, strlen(rows[i].op), &e) == RC_OK, "%s",
+                      e.msg);
+        ck_assert_msg(task_parse(rows[i].token, lib, NULL, &task, &e) == RC_OK, "%s", e.msg);
+        ck_assert_int_eq(dsl_lower(ir, task, "direct", "", &naive, &e), RC_OK);
+        ck_assert_msg(trace_parse("t", text, strlen(text), &trace, &e) == RC_OK, "%s", e.msg);
+        check_sizes(task, naive, trace, 16, ir->arena, &s);
+        for (int k = 0; k < s.n * s.ndyn; k++)
+            buf_printf(&got, "%lld%c", (long long)s.dyn[k], (k + 1) % s.ndyn ? ',' : ' ');
+        ck_assert_str_eq(got.p, rows[i].want);
+        trace_free(trace);
+        task_free(task);
+        op_lib_free(lib);
+        buf_fini(&got);
+        ir_free(ir);
+    }
+}
+END_TEST
+
 START_TEST(a_plan_is_never_empty)
 {
     struct op_lib *lib;
@@ -338,6 +390,7 @@ int main(void)
     tcase_add_loop_test(t, a_dead_worker_is_blamed_once, 0, 2);
     tcase_add_test(t, a_signal_is_no_timeout);
     tcase_add_test(t, a_bad_task_is_refused_by_the_worker);
+    tcase_add_test(t, sizes_to_check_at);
     tcase_add_test(t, a_plan_is_never_empty);
     tcase_add_test(t, a_plan_of_an_own_operator);
     tcase_add_test(t, a_plan_of_many_stages);

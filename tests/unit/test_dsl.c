@@ -157,6 +157,23 @@ START_TEST(canonical_tokens)
 }
 END_TEST
 
+/* Another size of the same task: the operator as it was typed, all other keys as they were. */
+START_TEST(resized_tokens)
+{
+    struct op_lib *lib = dsl_util_lib();
+    struct task *t;
+    struct err e = {0};
+    const char *token = "delta2bbox:N=5,means=0:0:0:0,stds=2/20:1/10:0:1,C=3";
+    ck_assert_msg(task_parse(token, lib, NULL, &t, &e) == RC_OK, "%s", e.msg);
+    char *other = task_resized(t, (int64_t[]){0});
+    ck_assert_str_eq(other, "delta2bbox:C=3,N=0,stds=1/10:1/10:0:1");
+    ck_assert_str_eq(t->token, "delta2bbox:C=3,N=5,stds=1/10:1/10:0:1");
+    mem_free(other);
+    task_free(t);
+    op_lib_free(lib);
+}
+END_TEST
+
 START_TEST(task_fields)
 {
     struct op_lib *lib = dsl_util_lib();
@@ -390,6 +407,7 @@ int main(void)
     tcase_add_test(t, shipped_operators_print_and_help);
     tcase_add_test(t, semantic_id);
     tcase_add_test(t, canonical_tokens);
+    tcase_add_test(t, resized_tokens);
     tcase_add_test(t, task_fields);
     tcase_add_test(t, memory_limit);
     tcase_add_test(t, blocked_storage);

@@ -466,7 +466,7 @@ START_TEST(naive)
     struct target t = lower_target(true);
     struct kernel out;
     struct err e = {0};
-    ck_assert_msg(lower_naive(k, &t, &out, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(lower_naive(k, &t, NULL, &out, &e) == RC_OK, "%s", e.msg);
     ck_assert_msg(nest_verify(k, NEST_KERNEL, &e) == RC_OK, "%s", e.msg);
     ck_assert_int_eq(out.scratch_a, 192);
     void **bufs = lower_buffers(k, NULL, 1, NULL);

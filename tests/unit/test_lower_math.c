@@ -83,7 +83,7 @@ static void lowered(struct nest *n, int mode)
     struct kernel k;
     struct err e = {0};
     t.fma = mode == 1;
-    enum rc rc = mode == 2 ? lower_naive(n, &t, &k, &e) : lower(n, &t, &o, &k, &e);
+    enum rc rc = mode == 2 ? lower_naive(n, &t, NULL, &k, &e) : lower(n, &t, &o, &k, &e);
     ck_assert_msg(rc == RC_OK, "%s", e.msg);
     ck_assert_msg(nest_verify(n, NEST_KERNEL, &e) == RC_OK, "%s", e.msg);
 }
@@ -327,6 +327,21 @@ START_TEST(shared_divisor)
 }
 END_TEST
 
+/* The average of equal numbers is that number, in a temporary and as a result. */
+START_TEST(numbers_divide_exactly)
+{
+    float *x = mem_new(ROWS * 8 * sizeof *x), *d = mem_new(ROWS * sizeof *d);
+    struct rng r;
+    rng_seed(&r, 23);
+    for (int i = 0; i < ROWS * 8; i++) x[i] = (float)rng_range(&r, -1000, 1000) * 49;
+    float *y = divided("x[i, j] / 49.0", ROWS, x, d);
+    for (int i = 0; i < ROWS * 8; i++) ck_assert(y[i] == x[i] / 49);
+    mem_free(y);
+    mem_free(x);
+    mem_free(d);
+}
+END_TEST
+
 /* Where a step decides, the quotient has the bits of the division: also next to the step. */
 START_TEST(stepped_divisor)
 {
@@ -373,6 +388,7 @@ int main(void)
     tcase_add_test(t, ends);
     tcase_add_test(t, lets);
     tcase_add_test(t, shared_divisor);
+    tcase_add_test(t, numbers_divide_exactly);
     tcase_add_test(t, stepped_divisor);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

@@ -34,7 +34,7 @@ static void golden_naive(const char *text, const char *want)
     struct kernel k;
     struct err e = {0};
     struct buf b;
-    ck_assert_msg(lower_naive(n, &t, &k, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(lower_naive(n, &t, NULL, &k, &e) == RC_OK, "%s", e.msg);
     buf_init(&b, 1 << 20);
     nest_print(&b, n);
     const char *loops = strstr(b.p, "\nfor ");
@@ -315,6 +315,9 @@ START_TEST(golden_contract_not)
         "    s[t] = x[t, 0]\n    if 1 <= t\n      y[t, 0] = s[t - 1]\n",
         "    for i in 0..3\n      s[t * 2 + i] = x[t, i]\n    y[t, 0] = s[t * 2]\n",
         "    for i in 0..3\n      s[t * 3 + i] = x[t, i]\n    y[t, 0] = s[3]\n",
+        "    for i in 0..2\n      s[t * 3 + i] = x[t, i]\n    s[t * 3 + 2] = x[t, 2]\n"
+        "    for k in 0..2\n      for j in 0..2\n        if t * 3 + k + j < 8\n"
+        "          y[t, k + j] = s[t * 3 + k + j + 1]\n",
     };
     for (size_t i = 0; i < QN_COUNT(body); i++) {
         char text[512];
@@ -324,6 +327,26 @@ START_TEST(golden_contract_not)
                  body[i]);
         golden("contract", text, "");
     }
+}
+END_TEST
+
+/* Guards say how large a block is where loops run over its end. */
+START_TEST(golden_contract_clipped)
+{
+    golden(
+        "contract",
+        "nest clip\nin     x: f32[12]\nout    y: f32[12]\ntemp   s: f32[12]\nstage s\n"
+        "  for o in 0..3\n    for a in 0..2\n      for b in 0..3 unroll\n        if a * 3 + b < 4\n"
+        "          s[o * 4 + a * 3 + b] = x[o * 4 + a * 3 + b] * 2.0\n"
+        "stage y\n"
+        "  for p in 0..3\n    for c in 0..2\n      for d in 0..3 unroll\n        if c * 3 + d < 4\n"
+        "          y[p * 4 + c * 3 + d] = s[p * 4 + c * 3 + d]\n",
+        "nest clip\nin     x: f32[12]\nout    y: f32[12]\n"
+        "for o in 0..3\n  alloc temp s: f32[4]\n"
+        "    for a in 0..2\n      for b in 0..3 unroll\n        if a * 3 + b < 4\n"
+        "          s[a * 3 + b] = x[o * 4 + a * 3 + b] * 2.0\n"
+        "      for d in 0..3 unroll\n        if a * 3 + d < 4\n"
+        "          y[o * 4 + a * 3 + d] = s[a * 3 + d]\n");
 }
 END_TEST
 
@@ -415,7 +438,13 @@ START_TEST(golden_quotients)
          "select(1.8446744e+19 < abs(d[i]), 5.421011e-20, 1.0)), 4) * splat(1.0 / (d[i] * "
          "select(abs(d[i]) < 5.421011e-20, 1.8446744e+19, select(1.8446744e+19 < abs(d[i]), "
          "5.421011e-20, 1.0))), 4)"},
-        {"x[i, j] / 3.0", "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4)"},
+        {"x[i, j] / 3.0",
+         "select(x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) + (x[ramp(i * 4, 1, 4)] - "
+         "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) * splat(3.0, 4)) * splat(0.33333334, 4) <= "
+         "splat(f32(inf), 4), x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) + (x[ramp(i * 4, 1, 4)] "
+         "- "
+         "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) * splat(3.0, 4)) * splat(0.33333334, 4), "
+         "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4))"},
         {"x[i, j] / sqrt(d[j])", "x[ramp(i * 4, 1, 4)] * (splat(1.0, 4) / sqrt(d[ramp(0, 1, 4)]))"},
         {"(x[i, j] + 1.0) / sqrt(x[i, j]) - (x[i, j] + 2.0) / sqrt(x[i, j])",
          "(x[ramp(i * 4, 1, 4)] + splat(1.0, 4)) * (splat(1.0, 4) / sqrt(x[ramp(i * 4, 1, 4)])) - "
@@ -932,6 +961,7 @@ int main(void)
     tcase_add_test(t, golden_contract);
     tcase_add_test(t, golden_contract_dynamic);
     tcase_add_test(t, golden_contract_not);
+    tcase_add_test(t, golden_contract_clipped);
     tcase_add_test(t, golden_contract_radix);
     tcase_add_test(t, golden_unwanted);
     tcase_add_test(t, golden_quotients);

@@ -1,0 +1,24 @@
+/* sizes: the dynamic extents at which one kernel is checked.
+ *
+ *   struct check_sizes s; check_sizes(task, naive, trace, lanes, arena, &s);
+ *   N dynamic, split by 6, 16 lanes, tuned at 100:   0 1 5 6 7 15 16 17 100
+ *
+ * That is where bounds, tails and empty loops go wrong: nothing at all, one, around a vector and around
+ * each block that the schedule makes of the axis. Of several dynamic extents one varies while the
+ * others stay at the tuning point; and all are 0 and 1 together. */
+#ifndef QN_SIZES_H
+#define QN_SIZES_H
+
+#include "dsl/dsl.h"
+#include "sched/sched.h"
+
+struct check_sizes {
+    int ndyn, n;
+    int64_t *dyn; /* n rows of ndyn values; the tuning point is the last */
+};
+/* naive: the task's own loops. lanes: of a vector of the machine. A task without dynamic extents has
+ * n = 0. */
+void check_sizes(const struct task *t, const struct nest *naive, const struct trace *trace,
+                 int lanes, struct arena *a, struct check_sizes *out);
+
+#endif
