@@ -68,12 +68,17 @@ struct lineup {
  * are as large as the last cache, it takes tens of runs until what that one has written is gone. */
 static double time_entry(struct entry *e, int64_t iters)
 {
+    fenv_t ours;
+    fegetenv(&ours);
+    fesetenv(&e->fp);
     int64_t start = clock_ns();
     do e->run(e->state);
     while (clock_ns() - start < WARM_NS);
     start = clock_ns();
     for (int64_t i = 0; i < iters; i++) e->run(e->state);
-    return (double)(clock_ns() - start) / (double)iters;
+    double ns = (double)(clock_ns() - start) / (double)iters;
+    fesetenv(&ours);
+    return ns;
 }
 
 static void run_rounds(struct lineup *l, int rounds, uint64_t seed)
@@ -171,8 +176,13 @@ static void open_peers(struct bench_task *t, const char *list, struct lineup *l)
     for (size_t i = 0; i < QN_COUNT(peers); i++) {
         char why[200] = "";
         if (i > 0 && !listed(list, peers[i].name)) continue;
+        fenv_t ours;
+        fegetenv(&ours);
         l->e[l->n].name = peers[i].name;
-        if (!peers[i].open(t, &l->e[l->n], why)) {
+        bool open = peers[i].open(t, &l->e[l->n], why);
+        fegetenv(&l->e[l->n].fp);
+        fesetenv(&ours);
+        if (!open) {
             if (list || i == 0) fprintf(stderr, "compare: %s: %s\n", peers[i].name, why);
             if (i == 0) return;
             continue;

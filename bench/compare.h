@@ -7,6 +7,8 @@
 #ifndef QN_COMPARE_BENCH_H
 #define QN_COMPARE_BENCH_H
 
+#include <fenv.h>
+
 #include "cli.h"
 
 struct bench_task {
@@ -24,6 +26,9 @@ struct entry {
     void *state;
     void (*run)(void *state);
     void (*fini)(void *state);
+    /* It runs in the floating-point mode its library set when it was loaded: gcc -ffast-math makes
+     * denormals zero for the whole process, which would change everyone else's times. */
+    fenv_t fp;
     bool roof; /* computes nothing: no peer to beat, and its outputs mean nothing */
 };
 
