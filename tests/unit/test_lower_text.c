@@ -415,6 +415,68 @@ START_TEST(golden_unwanted)
 }
 END_TEST
 
+/* Lanes are compared as wide as they are: the indices become one scalar. */
+START_TEST(golden_compares)
+{
+    static const char *const nest = "nest compares\n"
+                                    "in     x: f32[600]\n"
+                                    "in     t: s32[8]\n"
+                                    "out    y: f32[8, 64]\n"
+                                    "stage y\n"
+                                    "  for i in 0..8\n"
+                                    "    for j in 0..%d vector\n"
+                                    "      y[i, j] = select(%s, x[j], 1.0)\n";
+    static const struct {
+        int lanes;
+        const char *cond, *want;
+    } cases[] = {
+        {16, "i * 16 + j < 100", "cast(s32, ramp(0, 1, 16)) < splat(cast(s32, 100 - i * 16), 16)"},
+        {16, "100 <= i * 16 + j",
+         "splat(cast(s32, 100 - i * 16), 16) <= cast(s32, ramp(0, 1, 16))"},
+        {16, "cast(s64, t[i]) == i + j",
+         "splat(cast_sat(s32, cast(s64, t[i]) - i), 16) == cast(s32, ramp(0, 1, 16))"},
+        {16, "2 * j + 3 < j + i", "cast(s32, ramp(0, 1, 16)) < splat(cast(s32, i - 3), 16)"},
+        {16, "j * 1000000000 < i", NULL},       /* as wide as it is */
+        {16, "x[j] < 1.0", NULL},               /* not indices */
+        {16, "cast(s64, t[j % 8]) == j", NULL}, /* lanes that data decide */
+    };
+    for (size_t i = 0; i < QN_COUNT(cases); i++) {
+        char text[1024], want[1024];
+        snprintf(text, sizeof text, nest, cases[i].lanes, cases[i].cond);
+        struct buf b;
+        struct lower_case c = {.target = lower_target(true)};
+        buf_init(&b, 1 << 20);
+        c.dump = &b;
+        c.dump_pass = "compares";
+        lower_same(text, &c);
+        snprintf(want, sizeof want, "= select(%s,", cases[i].want ? cases[i].want : "");
+        ck_assert_msg(cases[i].want ? strstr(b.p, want) != NULL : b.n == 0, "%s\n%s", want, b.p);
+        buf_fini(&b);
+        lower_case_free(&c);
+    }
+}
+END_TEST
+
+/* 64 lanes of bytes are compared as bytes. */
+START_TEST(golden_compares_bytes)
+{
+    struct buf b;
+    struct lower_case c = {.target = lower_target(true)};
+    buf_init(&b, 1 << 20);
+    c.dump = &b;
+    c.dump_pass = "compares";
+    lower_same("nest bytes\nin     x: s8[200]\nout    y: s8[200]\nstage y\n  for i in 0..4\n"
+               "    for j in 0..64 vector mask\n      if i * 64 + j < 200\n"
+               "        y[i * 64 + j] = x[i * 64 + j]\n",
+               &c);
+    ck_assert_msg(strstr(b.p,
+                         "if cast(s8, ramp(0, 1, 64)) < splat(cast_sat(s8, 200 - i * 64), 64)"),
+                  "%s", b.p);
+    buf_fini(&b);
+    lower_case_free(&c);
+}
+END_TEST
+
 /* What the lanes share, what does not change in the loop, and what divides twice, is inverted; a
  * divisor used once stays one. Nothing is known of d: it is brought near 1 first. */
 START_TEST(golden_quotients)
@@ -965,6 +1027,8 @@ int main(void)
     tcase_add_test(t, golden_contract_radix);
     tcase_add_test(t, golden_unwanted);
     tcase_add_test(t, golden_quotients);
+    tcase_add_test(t, golden_compares);
+    tcase_add_test(t, golden_compares_bytes);
     tcase_add_test(t, golden_join_writes_read);
     tcase_add_test(t, golden_join_blocks);
     tcase_add_test(t, golden_join_blocks_not);
