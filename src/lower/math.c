@@ -345,17 +345,20 @@ static bool has_math(E e)
     return any;
 }
 
+enum { ARM_STEPS = 200 }; /* shared parts are looked at anew each time */
+
 /* c ? a : b, where one operator makes both: the operator of the chosen operands. */
-static E one_arm(struct ir *ir, E c, E a, E b)
+static E one_arm(struct ir *ir, E c, E a, E b, int *steps)
 {
     E x[16];
     if (a == b) return a;
+    if ((*steps)++ >= ARM_STEPS) return expr_select(ir, c, a, b);
     bool same = a->op == b->op && a->n == b->n && a->n > 0 && type_eq(a->type, b->type) &&
                 a->op != OP_LOAD && a->op != OP_LOADC && a->op != OP_SPLAT && a->op != OP_RAMP;
     if (!same || a->u.i != b->u.i || !has_math(a) || !has_math(b)) return expr_select(ir, c, a, b);
     for (int i = 0; i < a->n; i++) {
         if (!type_eq(a->a[i]->type, b->a[i]->type)) return expr_select(ir, c, a, b);
-        x[i] = one_arm(ir, c, a->a[i], b->a[i]);
+        x[i] = one_arm(ir, c, a->a[i], b->a[i], steps);
     }
     return expr_with(ir, a, x);
 }
@@ -377,7 +380,8 @@ static const struct expr *merge_node(struct ir *ir, const struct expr *e, void *
     (void)ctx;
     if (e->op == OP_ADD) return shifted_tanh(ir, e);
     bool both = e->op == OP_SELECT && has_math(e->a[1]) && has_math(e->a[2]);
-    E one = both ? one_arm(ir, e->a[0], e->a[1], e->a[2]) : NULL;
+    int steps = 0;
+    E one = both ? one_arm(ir, e->a[0], e->a[1], e->a[2], &steps) : NULL;
     return one && one->op != OP_SELECT ? one : NULL;
 }
 

@@ -117,9 +117,11 @@ struct span_of_tensor {
     const struct tensor *t;
     struct span span;
 };
-/* {.n = nest} to begin: what is known of temporaries is kept. */
+/* {.n = nest} to begin: what is known of temporaries is kept. steps: 0 before each question. */
+enum { SPAN_STEPS = 500 };
 struct spans {
     const struct nest *n;
+    int steps;
     VEC(struct span_of_tensor) known;
 };
 void spans_fini(struct spans *s);

@@ -15,7 +15,8 @@
  *     (x * k) * (1 / (d * k))        where r may overflow or lose digits: k is 2^64 for small d, 2^-64
  *                                    for large ones, else 1 (f64: 512)
  *     q = x * r; q + (x - q*d) * r   rounded as the quotient itself (Markstein 1990; it needs fma); q
- *                                    where that is NaN: for infinities. Used where the last digit
+ *                                    where that is NaN, for infinities, or a zero, which would lose
+ *                                    its sign. Used where the last digit
  *                                    may count: a step decides (below casts to integers, floor ..
  *                                    trunc and comparisons), a temporary holds the result (a mean
  *                                    that is subtracted from what it is the mean of), or d is a
@@ -46,6 +47,7 @@ struct quotients {
 static bool has_reciprocal(struct spans *spans, const struct expr *d)
 {
     bool wide = d->type.dtype == TYPE_F64;
+    spans->steps = 0;
     struct span s = span_of(spans, d);
     return s.least >= (wide ? 0x1p-1020 : 0x1p-124) && s.most <= (wide ? 0x1p1020 : 0x1p124);
 }
@@ -77,8 +79,8 @@ static const struct expr *corrected(struct ir *ir, const struct expr *x, const s
     const struct expr *q = expr_binary(ir, OP_MUL, x, r);
     const struct expr *rest = expr_binary(ir, OP_SUB, x, expr_binary(ir, OP_MUL, q, d));
     const struct expr *better = expr_binary(ir, OP_ADD, q, expr_binary(ir, OP_MUL, rest, r));
-    const struct expr *number = expr_binary(ir, OP_LE, better, real_like(ir, q, INFINITY));
-    return expr_select(ir, number, better, q);
+    const struct expr *size = expr_unary(ir, OP_ABS, better);
+    return expr_select(ir, expr_binary(ir, OP_LT, real_like(ir, q, 0), size), better, q);
 }
 
 /* x / d in another form; NULL: it stays. */
@@ -141,7 +143,8 @@ static bool again(const struct quotients *q, const struct expr *d)
 static bool is_step(const struct expr *e)
 {
     bool from_real = e->n && dtype_is_float((enum dtype)e->a[0]->type.dtype);
-    bool to_int = e->op == OP_CAST && !dtype_is_float((enum dtype)e->type.dtype);
+    bool to_int =
+        (e->op == OP_CAST || e->op == OP_BITCAST) && !dtype_is_float((enum dtype)e->type.dtype);
     return from_real &&
            (to_int || (e->op >= OP_FLOOR && e->op <= OP_TRUNC) || op_is_predicate((enum op)e->op));
 }

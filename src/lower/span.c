@@ -5,6 +5,9 @@
  *     s[0], stored as the above        the same
  *     x[i] + 1.0                       nothing is known: 0 .. infinity
  *
+ * A value is looked at SPAN_STEPS deep in all: shared parts of an expression are looked at anew each
+ * time, and beyond that nothing is said.
+ *
  * Invariant: said of finite, non-zero values only; a temporary's span holds for every value that is
  * stored to it, and of one whose values depend on itself nothing is known. */
 #include <float.h>
@@ -80,6 +83,7 @@ static struct span span_scaled(struct spans *s, const struct expr *e)
 
 struct span span_of(struct spans *s, const struct expr *e)
 {
+    if (s->steps++ >= SPAN_STEPS) return unknown;
     switch ((enum op)e->op) {
     case OP_REAL:
         return span_const(e->u.f);

@@ -334,8 +334,10 @@ START_TEST(numbers_divide_exactly)
     struct rng r;
     rng_seed(&r, 23);
     for (int i = 0; i < ROWS * 8; i++) x[i] = (float)rng_range(&r, -1000, 1000) * 49;
+    x[3] = -0.0f;
     float *y = divided("x[i, j] / 49.0", ROWS, x, d);
-    for (int i = 0; i < ROWS * 8; i++) ck_assert(y[i] == x[i] / 49);
+    for (int i = 0; i < ROWS * 8; i++)
+        ck_assert(y[i] == x[i] / 49 && signbit(y[i]) == signbit(x[i]));
     mem_free(y);
     mem_free(x);
     mem_free(d);

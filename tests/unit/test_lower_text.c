@@ -415,6 +415,31 @@ START_TEST(golden_unwanted)
 }
 END_TEST
 
+/* What a temporary holds is rounded as the division rounds; without fma it stays one. */
+START_TEST(golden_quotients_of_temporaries)
+{
+    static const char *const text =
+        "nest mean\nin     x: f32[8, 4]\nin     d: f32[8]\nout    y: f32[8, 4]\n"
+        "temp   m: f32[8, 4]\nstage m\n  for i in 0..8\n    for j in 0..4 vector\n"
+        "      m[i, j] = x[i, j] / sqrt(d[i])\nstage y\n  for k in 0..8\n"
+        "    for l in 0..4\n      y[k, l] = x[k, l] - m[7 - k, 3 - l]\n";
+    for (int fma = 0; fma < 2; fma++) {
+        struct buf b;
+        struct lower_case c = {.target = lower_target(true), .tol = 1e-6};
+        c.target.fma = fma;
+        buf_init(&b, 1 << 20);
+        c.dump = &b;
+        c.dump_pass = "quotients";
+        lower_same(text, &c);
+        const char *want = "m[ramp(i * 4, 1, 4)] = select(splat(0.0, 4) < abs(x[ramp(i * 4, 1, 4)] "
+                           "* splat(1.0 / sqrt(d[i]), 4) + (";
+        ck_assert_msg(fma ? strstr(b.p, want) != NULL : b.n == 0, "%s", b.p);
+        buf_fini(&b);
+        lower_case_free(&c);
+    }
+}
+END_TEST
+
 /* Lanes are compared as wide as they are: the indices become one scalar. */
 START_TEST(golden_compares)
 {
@@ -495,15 +520,24 @@ START_TEST(golden_quotients)
         {"x[i, j] / sqrt(d[i])", "x[ramp(i * 4, 1, 4)] * splat(1.0 / sqrt(d[i]), 4)"},
         {"x[i, j] / (max(d[i], 0.5) / 127.0)",
          "x[ramp(i * 4, 1, 4)] * splat(1.0 / (max(d[i], 0.5) / 127.0), 4)"},
+        {"x[i, j] / (max(d[i], -0.5) / 127.0)", /* which may be next to nothing */
+         "x[ramp(i * 4, 1, 4)] * splat(select(abs(max(d[i], -0.5) / 127.0) < 5.421011e-20, "
+         "1.8446744e+19, "
+         "select(1.8446744e+19 < abs(max(d[i], -0.5) / 127.0), 5.421011e-20, 1.0)), 4) * splat(1.0 "
+         "/ "
+         "(max(d[i], -0.5) / 127.0 * select(abs(max(d[i], -0.5) / 127.0) < 5.421011e-20, "
+         "1.8446744e+19, "
+         "select(1.8446744e+19 < abs(max(d[i], -0.5) / 127.0), 5.421011e-20, 1.0))), 4)"},
         {"x[i, j] / d[i]",
          "x[ramp(i * 4, 1, 4)] * splat(select(abs(d[i]) < 5.421011e-20, 1.8446744e+19, "
          "select(1.8446744e+19 < abs(d[i]), 5.421011e-20, 1.0)), 4) * splat(1.0 / (d[i] * "
          "select(abs(d[i]) < 5.421011e-20, 1.8446744e+19, select(1.8446744e+19 < abs(d[i]), "
          "5.421011e-20, 1.0))), 4)"},
         {"x[i, j] / 3.0",
-         "select(x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) + (x[ramp(i * 4, 1, 4)] - "
-         "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) * splat(3.0, 4)) * splat(0.33333334, 4) <= "
-         "splat(f32(inf), 4), x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) + (x[ramp(i * 4, 1, 4)] "
+         "select(splat(0.0, 4) < abs(x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) + (x[ramp(i * 4, "
+         "1, 4)] - "
+         "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) * splat(3.0, 4)) * splat(0.33333334, 4)), "
+         "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) + (x[ramp(i * 4, 1, 4)] "
          "- "
          "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4) * splat(3.0, 4)) * splat(0.33333334, 4), "
          "x[ramp(i * 4, 1, 4)] * splat(0.33333334, 4))"},
@@ -511,6 +545,7 @@ START_TEST(golden_quotients)
         {"(x[i, j] + 1.0) / sqrt(x[i, j]) - (x[i, j] + 2.0) / sqrt(x[i, j])",
          "(x[ramp(i * 4, 1, 4)] + splat(1.0, 4)) * (splat(1.0, 4) / sqrt(x[ramp(i * 4, 1, 4)])) - "
          "(x[ramp(i * 4, 1, 4)] + splat(2.0, 4)) * (splat(1.0, 4) / sqrt(x[ramp(i * 4, 1, 4)]))"},
+        {"cast(f32, bitcast(s32, x[i, j] / d[i]))", NULL}, /* cannot be corrected */
         {"x[i, j] / sqrt(x[i, j])", NULL},
         {"2.0 / sqrt(d[i])", NULL},
         {"floor(x[i, j] / d[i])", NULL}, /* cannot be corrected */
@@ -1027,6 +1062,7 @@ int main(void)
     tcase_add_test(t, golden_contract_radix);
     tcase_add_test(t, golden_unwanted);
     tcase_add_test(t, golden_quotients);
+    tcase_add_test(t, golden_quotients_of_temporaries);
     tcase_add_test(t, golden_compares);
     tcase_add_test(t, golden_compares_bytes);
     tcase_add_test(t, golden_join_writes_read);
