@@ -138,7 +138,8 @@ enum rc emit_texts(struct session *s, const struct emission *em, struct emitted 
                               .banner = text.p,
                               .source = naive};
         struct check_sizes sizes;
-        check_sizes(task, naive, trace, target_lanes(target, 32), ir->arena, &sizes);
+        check_sizes(task, naive, trace, target_lanes(target, 32), own ? own : s->lib, ir->arena,
+                    &sizes);
         o.dyn = sizes.dyn;
         o.ndyn = sizes.n;
         rc = codegen_c(&k, target, &o, &out->c, &out->h, e);

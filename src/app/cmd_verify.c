@@ -66,7 +66,8 @@ static enum rc verify_sizes(struct work *w, const char *trace_text, const struct
     enum rc rc = trace_parse("(schedule)", trace_text, strlen(trace_text), &trace, e);
     if (rc == RC_OK) rc = dsl_lower(ir, w->task, "direct", "", &naive, e);
     if (rc == RC_OK)
-        check_sizes(w->task, naive, trace, target_lanes(w->s->target, 32), ir->arena, &sizes);
+        check_sizes(w->task, naive, trace, target_lanes(w->s->target, 32), w->s->lib, ir->arena,
+                    &sizes);
     for (int i = 0; i + 1 < sizes.n && rc == RC_OK; i++)
         rc = verify_size(w, sizes.dyn + i * sizes.ndyn, trace_text, r, sum, e);
     *count = sizes.n;

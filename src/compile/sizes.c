@@ -79,8 +79,30 @@ static void add_row(struct check_sizes *out, const int64_t *base, int which, int
         if (which < 0 || d == which) row[d] = size;
 }
 
+static bool accepted(const struct task *t, struct op_lib *lib, const int64_t *dyn)
+{
+    struct task *other = NULL;
+    struct err e = {0};
+    char *token = task_resized(t, dyn);
+    bool ok = task_parse(token, lib, NULL, &other, &e) == RC_OK;
+    if (ok) task_free(other);
+    mem_free(token);
+    return ok;
+}
+
+static void drop_refused(const struct task *t, struct op_lib *lib, struct check_sizes *out)
+{
+    int kept = 0;
+    for (int i = 0; i < out->n; i++) {
+        const int64_t *row = out->dyn + i * out->ndyn;
+        if (!accepted(t, lib, row)) continue;
+        memmove(out->dyn + kept++ * out->ndyn, row, (size_t)out->ndyn * sizeof *row);
+    }
+    out->n = kept;
+}
+
 void check_sizes(const struct task *t, const struct nest *naive, const struct trace *trace,
-                 int lanes, struct arena *a, struct check_sizes *out)
+                 int lanes, struct op_lib *lib, struct arena *a, struct check_sizes *out)
 {
     struct finder *f = mem_new(sizeof *f);
     *out = (struct check_sizes){.ndyn = t->ndyn};
@@ -101,5 +123,6 @@ void check_sizes(const struct task *t, const struct nest *naive, const struct tr
         for (int i = 0; i < f->nsize[d]; i++) add_row(out, t->dyn, d, f->size[d][i]);
     }
     if (t->ndyn) add_row(out, t->dyn, t->ndyn, 0);
+    if (lib) drop_refused(t, lib, out);
     mem_free(f);
 }

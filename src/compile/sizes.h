@@ -1,6 +1,6 @@
 /* sizes: the dynamic extents at which one kernel is checked.
  *
- *   struct check_sizes s; check_sizes(task, naive, trace, lanes, arena, &s);
+ *   struct check_sizes s; check_sizes(task, naive, trace, lanes, lib, arena, &s);
  *   N dynamic, split by 6, 16 lanes, tuned at 100:   0 1 5 6 7 15 16 17 100
  *
  * That is where bounds, tails and empty loops go wrong: nothing at all, one, around a vector and around
@@ -16,9 +16,10 @@ struct check_sizes {
     int ndyn, n;
     int64_t *dyn; /* n rows of ndyn values; the tuning point is the last */
 };
-/* naive: the task's own loops. lanes: of a vector of the machine. A task without dynamic extents has
- * n = 0. */
+/* naive: the task's own loops. lanes: of a vector of the machine. lib: sizes that the operator itself
+ * refuses (a `require`, an extent N - 2 below zero) are left out (NULL: none is). A task without
+ * dynamic extents has n = 0. */
 void check_sizes(const struct task *t, const struct nest *naive, const struct trace *trace,
-                 int lanes, struct arena *a, struct check_sizes *out);
+                 int lanes, struct op_lib *lib, struct arena *a, struct check_sizes *out);
 
 #endif

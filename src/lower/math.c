@@ -86,14 +86,12 @@ static struct within within_of(E x)
         w = within_of(x->a[0]);
         return (struct within){-w.high, -w.low};
     }
-    for (int i = 0; i < 2 && (x->op == OP_MIN || x->op == OP_MAX); i++) {
-        bool right = real_of(x->a[1], &c);
-        if (!right && !real_of(x->a[0], &c)) break;
-        if (x->op == OP_MIN) w.high = fmin(w.high, c);
-        if (x->op == OP_MAX) w.low = fmax(w.low, c);
-        x = x->a[!right];
-    }
-    return w;
+    if (x->op != OP_MIN && x->op != OP_MAX) return w;
+    bool right = real_of(x->a[1], &c);
+    if (!right && !real_of(x->a[0], &c)) return w;
+    w = within_of(x->a[!right]); /* bounds may cross: max(min(v, 50), 200) is 200 */
+    if (x->op == OP_MIN) return (struct within){fmin(w.low, c), fmin(w.high, c)};
+    return (struct within){fmax(w.low, c), fmax(w.high, c)};
 }
 
 /* x - k ln2. One step where k is small and its product is not rounded; else ln2 is taken in two

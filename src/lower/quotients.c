@@ -29,16 +29,21 @@
 #include "base/vec.h"
 #include "lower/private.h"
 
+struct reads_of_all { /* outputs that a later statement loads */
+    VEC(const struct tensor *) all;
+};
+
 struct quotients {
     struct low *l;
     struct spans *spans;
+    const struct reads_of_all *loaded;
     const struct stmt *loop;         /* the innermost around; NULL: none */
     VEC(const struct var *) bound;   /* by LETs below it */
     VEC(const struct tensor *) made; /* stored to below it */
     VEC(const struct expr *) once;   /* divisors seen */
     VEC(const struct expr *) often;  /* ... more than once */
     struct memo to, to_exact;
-    bool result; /* the statement stores what the caller gets */
+    bool result; /* the statement stores what the caller gets and nothing else reads */
 };
 
 /* ---- the three forms ------------------------------------------------------------------------- */
@@ -207,13 +212,18 @@ static bool take_stmt(struct stmt *s, void *ctx)
         return false;
     }
     q->result = s->kind == ST_STORE && s->u.store.tensor->scope == SCOPE_OUT;
+    for (size_t i = 0; i < q->loaded->all.n && q->result; i++)
+        q->result = q->loaded->all.p[i] != s->u.store.tensor;
     if (q->once.n) stmt_exprs(s, take_slot, q);
     return true;
 }
 
 static void take_body(struct quotients *outer, const struct stmt *loop, struct stmt *body)
 {
-    struct quotients q = {.l = outer->l, .spans = outer->spans, .loop = loop};
+    struct quotients q = {.l = outer->l,
+                          .spans = outer->spans,
+                          .loaded = outer->loaded,
+                          .loop = loop};
     stmt_walk(body, look, &q);
     stmt_walk(body, take_stmt, &q);
     memo_fini(&q.to);
@@ -224,11 +234,29 @@ static void take_body(struct quotients *outer, const struct stmt *loop, struct s
     vec_free(&q.often);
 }
 
+static void note_load(const struct expr *e, void *ctx)
+{
+    struct reads_of_all *r = ctx;
+    if (e->op == OP_LOAD || e->op == OP_LOADC)
+        if (e->u.tensor->scope == SCOPE_OUT) vec_push(&r->all, e->u.tensor);
+}
+
+static void note_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, note_load, ctx); }
+
+static bool note_stmt(struct stmt *s, void *ctx)
+{
+    stmt_exprs(s, note_slot, ctx);
+    return true;
+}
+
 enum rc pass_quotients(struct low *l)
 {
     struct spans spans = {.n = l->n};
-    struct quotients q = {.l = l, .spans = &spans};
+    struct reads_of_all loaded = {0};
+    struct quotients q = {.l = l, .spans = &spans, .loaded = &loaded};
+    stmt_walk(l->n->body, note_stmt, &loaded);
     if (!l->o->reproducible) take_body(&q, NULL, l->n->body);
     spans_fini(&spans);
+    vec_free(&loaded.all);
     return RC_OK;
 }

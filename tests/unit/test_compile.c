@@ -240,6 +240,10 @@ START_TEST(sizes_to_check_at)
          "t:N=16,C=9", "", "0 1 15 17 16 "},
         {"op t {\n  dyn M, N\n  in x[M,N]: f32\n  out y[M,N]: f32\n  y[m,n] = x[m,n]\n}\n",
          "t:M=3,N=5", "", "0,0 1,1 0,5 1,5 15,5 16,5 17,5 3,0 3,1 3,15 3,16 3,17 3,5 "},
+        {"op t {\n  dyn N\n  let P = N - 2\n  require N != 17, \"odd\"\n  in x[N]: f32\n  out "
+         "y[P]: f32\n"
+         "  y[p] = x[p] + x[p+2]\n}\n",
+         "t:N=40", "", "15 16 40 "},
         {"op t {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n", "t:N=7", "", ""},
     };
     for (size_t i = 0; i < QN_COUNT(rows); i++) {
@@ -260,7 +264,7 @@ START_TEST(sizes_to_check_at)
         ck_assert_msg(task_parse(rows[i].token, lib, NULL, &task, &e) == RC_OK, "%s", e.msg);
         ck_assert_int_eq(dsl_lower(ir, task, "direct", "", &naive, &e), RC_OK);
         ck_assert_msg(trace_parse("t", text, strlen(text), &trace, &e) == RC_OK, "%s", e.msg);
-        check_sizes(task, naive, trace, 16, ir->arena, &s);
+        check_sizes(task, naive, trace, 16, lib, ir->arena, &s);
         for (int k = 0; k < s.n * s.ndyn; k++)
             buf_printf(&got, "%lld%c", (long long)s.dyn[k], (k + 1) % s.ndyn ? ',' : ' ');
         ck_assert_str_eq(got.p, rows[i].want);

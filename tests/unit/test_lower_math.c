@@ -378,6 +378,26 @@ START_TEST(stepped_divisor)
 }
 END_TEST
 
+/* Bounds that cross leave one value. */
+START_TEST(crossed_bounds)
+{
+    static const struct {
+        const char *value;
+        float want;
+    } rows[] = {
+        {"exp(max(min(x[i, j], 50.0), 200.0))", INFINITY},
+        {"exp(min(max(x[i, j], 0.0), -100.0))", 0},
+        {"log(min(max(x[i, j], 1.0), 0.0))", -INFINITY},
+    };
+    float x[8] = {-300, -1, 0, 1, 30, 60, 150, 300}, d[1] = {1};
+    for (size_t k = 0; k < QN_COUNT(rows); k++) {
+        float *y = divided(rows[k].value, 1, x, d);
+        for (int i = 0; i < 8; i++) ck_assert_msg(y[i] == rows[k].want, "%s", rows[k].value);
+        mem_free(y);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lower_math");
@@ -390,6 +410,7 @@ int main(void)
     tcase_add_test(t, ends);
     tcase_add_test(t, lets);
     tcase_add_test(t, shared_divisor);
+    tcase_add_test(t, crossed_bounds);
     tcase_add_test(t, numbers_divide_exactly);
     tcase_add_test(t, stepped_divisor);
     suite_add_tcase(s, t);
