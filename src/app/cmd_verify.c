@@ -59,12 +59,14 @@ static enum rc verify_size(struct work *w, const int64_t *dyn, const char *trace
 static enum rc verify_sizes(struct work *w, const char *trace_text, const struct compile_result *r,
                             struct wire_outcome *sum, int *count, struct err *e)
 {
-    struct ir *ir = ir_new();
+    struct ir *ir = NULL;
     struct trace *trace = NULL;
     struct nest *naive;
+    struct kernel k;
     struct check_sizes sizes = {0};
     enum rc rc = trace_parse("(schedule)", trace_text, strlen(trace_text), &trace, e);
-    if (rc == RC_OK) rc = dsl_lower(ir, w->task, "direct", "", &naive, e);
+    if (rc == RC_OK)
+        rc = compile_kernel(w->task, w->s->target, trace, &ir, &naive, &k, NULL, NULL, e);
     if (rc == RC_OK)
         check_sizes(w->task, naive, trace, target_lanes(w->s->target, 32), w->s->lib, ir->arena,
                     &sizes);

@@ -5,8 +5,8 @@
  *
  * Invariants: the oracle goes through no pass that the kernel went through (lower_naive only); data
  * are small integers, so sums are exact and outputs must be equal, except where the op itself
- * divides or takes roots: then 1e-4 relative (1e-2 for 16-bit types). Dynamic extents are 1, 2
- * and 37. */
+ * divides or takes roots: then 1e-4 relative (1e-2 for 16-bit types). Dynamic extents are those of
+ * c_options.dyn, else 0, 1, 2 and 37. */
 #include <inttypes.h>
 #include <string.h>
 

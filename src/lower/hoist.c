@@ -3,7 +3,7 @@
  *
  * Requires: vectorised and unrolled statements; no EXP..COS expanded yet (math makes its own LETs).
  * Provides: innermost serial loops whose unconditional stores hold no invariant vector arithmetic or
- * shuffled load  on tensors that the loop does not store to, for a third of the registers; each is a LET
+ * shuffled load on tensors that the loop does not store to, for a third of the registers; each is a LET
  * around the loop, inside an IF where the loop may not run at all. What reads no memory the back ends
  * hoist themselves.
  *

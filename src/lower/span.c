@@ -73,8 +73,8 @@ static struct span span_max(struct spans *s, const struct expr *e)
 
 static struct span span_scaled(struct spans *s, const struct expr *e)
 {
-    struct span a = span_of(s, e->a[0]);
     if (!positive(e->a[1])) return unknown;
+    struct span a = span_of(s, e->a[0]);
     double by = span_of(s, e->a[1]).least;
     a.most = fmin(a.most, e->type.dtype == TYPE_F64 ? DBL_MAX : FLT_MAX);
     return e->op == OP_MUL ? (struct span){a.least * by, a.most * by}

@@ -27,7 +27,7 @@ struct tile {
     struct stmt *reader;        /* the only statement that reads it */
     const struct expr *choice;  /* in the reader, around all reads */
     bool ordinary;              /* none of this is so */
-    const struct expr **inside; /* scratch of look_expr: the reader's value */
+    const struct expr **inside; /* scratch of look_slot: the reader's value */
 };
 
 static bool constant(const struct expr *e) { return e->op == OP_REAL || e->op == OP_INT; }

@@ -186,3 +186,21 @@ void lower_case_free(struct lower_case *c)
     ir_free(c->ir);
     c->ir = NULL;
 }
+
+void lower_golden_within(const char *pass, const char *text, const char *want, double tol)
+{
+    struct buf b;
+    struct lower_case c = {.target = lower_target(true), .tol = tol};
+    buf_init(&b, 1 << 20);
+    c.dump = &b;
+    c.dump_pass = pass;
+    lower_same(text, &c);
+    ck_assert_str_eq(b.p, want);
+    buf_fini(&b);
+    lower_case_free(&c);
+}
+
+void lower_golden(const char *pass, const char *text, const char *want)
+{
+    lower_golden_within(pass, text, want, 0);
+}

@@ -29,6 +29,10 @@ struct nest *lower_parse(struct ir *ir, const char *text);
 bool lower_agrees(const struct nest *n, struct lower_case *c, struct err *why);
 void lower_same(const char *text, struct lower_case *c); /* asserts it */
 void lower_both(const char *text); /* the same for a target with masks and one without */
+/* Asserts the text after one pass ("" if it changes nothing), and that results stay the same. tol: how
+ * far they may be from those before. */
+void lower_golden(const char *pass, const char *text, const char *want);
+void lower_golden_within(const char *pass, const char *text, const char *want, double tol);
 void lower_case_free(struct lower_case *c);
 
 #endif
