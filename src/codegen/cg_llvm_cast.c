@@ -212,9 +212,9 @@ static LLVMValueRef lanes_to_s32(struct cg *c, LLVMValueRef v)
     return cg_select(c, below, cg_int(c, i, INT32_MIN), r);
 }
 
-/* Likewise of f32 lanes to 8 and 16 bits: those bounds are f32, so it is a clamp and a
- * conversion. */
-static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to)
+/* Likewise of f32 lanes to 8 and 16 bits: those bounds are f32, so it is a clamp and a conversion;
+ * or, to the nearest, a sum whose last bits are the integer. */
+static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to, bool nearest)
 {
     LLVMTypeRef f = LLVMTypeOf(v);
     int bits = dtype_bits(to), sign = dtype_is_signed(to);
@@ -224,14 +224,21 @@ static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to)
     v = cg_select(c, LLVMBuildFCmp(c->b, LLVMRealOGT, v, hi, ""), hi, v);
     v = cg_select(c, LLVMBuildFCmp(c->b, LLVMRealOLT, v, lo, ""), lo, v);
     v = cg_select(c, nan, cg_real(c, f, 0), v);
-    LLVMValueRef wide = LLVMBuildFPToSI(c->b, v, like(c->i32, v), "");
+    LLVMTypeRef i = like(c->i32, v);
+    LLVMValueRef sum = nearest ? LLVMBuildFAdd(c->b, v, cg_real(c, f, 0x1.8p23), "") : NULL;
+    LLVMValueRef wide =
+        nearest ? LLVMBuildBitCast(c->b, sum, i, "") : LLVMBuildFPToSI(c->b, v, i, "");
     return LLVMBuildTrunc(c->b, wide, like(cg_dtype(c, to), v), "");
 }
 
 static LLVMValueRef float_to_int(struct cg *c, LLVMValueRef v, enum dtype to, int mode)
 {
     LLVMTypeRef from = LLVMTypeOf(v), dest = like(cg_dtype(c, to), v);
-    if (mode == CAST_ROUND_EVEN || mode == CAST_SAT_ROUND_EVEN)
+    bool even = mode == CAST_ROUND_EVEN || mode == CAST_SAT_ROUND_EVEN,
+         narrow = c->x86 && from == like(c->f32, v) && lanes_of(v) > 1 &&
+                  (dtype_bits(to) == 8 || dtype_bits(to) == 16);
+    if (narrow && even) return lanes_to_narrow(c, v, to, true);
+    if (even)
         v = cg_round(c, OP_ROUND, v);
     else if (mode == CAST_ROUND_AWAY || mode == CAST_SAT_ROUND_AWAY)
         v = round_away(c, v);
@@ -240,10 +247,9 @@ static LLVMValueRef float_to_int(struct cg *c, LLVMValueRef v, enum dtype to, in
     if (to == TYPE_B1)
         return LLVMBuildFCmp(c->b, mode == CAST_PLAIN ? LLVMRealUNE : LLVMRealONE, v,
                              cg_real(c, from, 0), "");
-    if (c->x86 && from == like(c->f32, v) && lanes_of(v) > 1) {
-        if (to == TYPE_S32) return lanes_to_s32(c, v);
-        if (dtype_bits(to) == 8 || dtype_bits(to) == 16) return lanes_to_narrow(c, v, to);
-    }
+    if (narrow) return lanes_to_narrow(c, v, to, false);
+    if (c->x86 && from == like(c->f32, v) && lanes_of(v) > 1 && to == TYPE_S32)
+        return lanes_to_s32(c, v);
     LLVMTypeRef types[2] = {dest, from};
     return cg_call(c, dtype_is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat", types, 2, &v, 1);
 }

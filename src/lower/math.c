@@ -52,10 +52,18 @@ static E from_bits(const struct m *m, E a)
     return expr_make(m->ir, OP_BITCAST, m->t, &a, 1, NULL);
 }
 
-static E horner(const struct m *m, const struct poly *p, E x)
+/* c0 + c1 x + c2 xx + ..: by pairs (c0 + c1 x) + xx ((c2 + c3 x) + xx ..), which is one operation more
+ * than Horner's rule and half as long from the first to the last: a processor that looks a few hundred
+ * operations ahead waits for what depends on each other. Unfused, Horner's rule rounds less. */
+static E poly(const struct m *m, const struct poly *p, E x)
 {
-    E r = num(m, p->c[p->n - 1]);
-    for (int i = p->n - 2; i >= 0; i--) r = add(m, mul(m, r, x), num(m, p->c[i]));
+    int step = m->fma && p->n > 3 ? 2 : 1, i = (p->n - 1) / step * step;
+    E by = step == 2 ? mul(m, x, x) : x, r = NULL;
+    for (; i >= 0; i -= step) {
+        E c = num(m, p->c[i]);
+        if (step == 2 && i + 1 < p->n) c = add(m, mul(m, x, num(m, p->c[i + 1])), c);
+        r = r ? add(m, mul(m, r, by), c) : c;
+    }
     return r;
 }
 
@@ -102,9 +110,10 @@ static E without_powers(const struct m *m, E x, E k, double most)
     return sub(m, sub(m, x, mul(m, k, num(m, ln2_hi(m)))), mul(m, k, num(m, ln2_lo(m))));
 }
 
-/* x = k ln2 + r; e^x = 2^k e^r: k is added to the exponent of e^r, which is right as long as the
- * result is a normal number; below and above, where x can be there, it is 0 and infinity. (Results
- * rounded to denormals would cost x86 a detour through microcode, ten times the whole vector.) */
+/* x = k ln2 + r; e^x = 2^k e^r. The product is two roundings in all where 2^k is a number; else k is
+ * added to the exponent of e^r, which is right as long as the result is a normal number. Below and
+ * above, where x can be there, it is 0 and infinity. (Results rounded to denormals would cost x86 a
+ * detour through microcode, ten times the whole vector.) */
 static E expand_exp(const struct m *m, E x, struct within w)
 {
     bool turned = x->op == OP_NEG; /* then its operand is compared, and nothing turned for that */
@@ -113,17 +122,17 @@ static E expand_exp(const struct m *m, E x, struct within w)
     double least = m->wide ? -708.3964185322641 : -87.33654022216797,
            most = m->wide ? 709.782712893384 : 88.72283172607422;
     w = (struct within){fmax(w.low, own.low), fmin(w.high, own.high)};
-    E magic = num(m, m->wide ? 0x1.8p52
-                             : 0x1.8p23); /* adding it leaves the nearest integer in the low bits */
+    bool scales = m->fma && w.high <= (m->wide ? 709 : 88);
+    int digits = m->wide ? 52 : 23, bias = m->wide ? 1023 : 127;
+    /* adding it leaves the nearest integer in the low bits, as an exponent if that is wanted */
+    E magic = num(m, (m->wide ? 0x1.8p52 : 0x1.8p23) + (scales ? bias : 0));
     E t = add(m, mul(m, x, num(m, 1.4426950408889634)), magic), k = sub(m, t, magic);
     E r = without_powers(m, x, k, fmax(-w.low, w.high)), one = num(m, 1);
-    E p = horner(m, m->wide ? &poly_exp_f64 : &poly_exp_f32, r);
-    /* Fused products are exact: an operation less. Others lose half a digit more that way. */
-    E y = m->fma ? add(m, mul(m, add(m, mul(m, p, r), one), r), one)
-                 : add(m, add(m, r, mul(m, mul(m, r, r), p)), one);
     /* the shift drops what magic has above k */
-    E up = bin(m, OP_SHL, bits(m, t), whole(m, m->wide ? 52 : 23));
-    y = from_bits(m, bin(m, OP_ADD, bits(m, y), up));
+    E up = bin(m, OP_SHL, bits(m, t), whole(m, digits));
+    E more = add(m, r, mul(m, mul(m, r, r), poly(m, m->wide ? &poly_exp_f64 : &poly_exp_f32, r)));
+    E y = scales ? add(m, mul(m, more, from_bits(m, up)), from_bits(m, up))
+                 : from_bits(m, bin(m, OP_ADD, bits(m, add(m, more, one)), up));
     if (w.low < least) y = pick(m, less(m, x, num(m, least)), num(m, 0), y);
     E above = turned ? less(m, x->a[0], num(m, -most)) : less(m, num(m, most), x);
     if (w.high > most) y = pick(m, above, num(m, INFINITY), y);
@@ -135,7 +144,7 @@ static E expand_exp(const struct m *m, E x, struct within w)
 static E log_narrow(const struct m *m, E f, E k)
 {
     E z = mul(m, f, f), small = mul(m, k, num(m, ln2_lo(m)));
-    small = add(m, mul(m, mul(m, z, f), horner(m, &poly_log_f32, f)), small);
+    small = add(m, mul(m, mul(m, z, f), poly(m, &poly_log_f32, f)), small);
     small = add(m, mul(m, z, num(m, -0.5)), small);
     return add(m, mul(m, k, num(m, ln2_hi(m))), add(m, f, small));
 }
@@ -143,7 +152,7 @@ static E log_narrow(const struct m *m, E f, E k)
 static E log_wide(const struct m *m, E f, E k)
 {
     E s = quo(m, f, add(m, f, num(m, 2))), z = mul(m, s, s), hf = mul(m, mul(m, f, f), num(m, 0.5));
-    E t = add(m, mul(m, s, add(m, hf, mul(m, z, horner(m, &poly_log_f64, z)))),
+    E t = add(m, mul(m, s, add(m, hf, mul(m, z, poly(m, &poly_log_f64, z)))),
               mul(m, k, num(m, ln2_lo(m))));
     return sub(m, mul(m, k, num(m, ln2_hi(m))), sub(m, sub(m, hf, t), f));
 }
@@ -182,7 +191,7 @@ static E tanh_narrow(const struct m *m, E x)
     E a = bin(m, OP_MIN, magnitude(m, x), num(m, 9.2)), magic = num(m, 0x1.8p23), one = num(m, 1);
     E t = add(m, mul(m, a, num(m, 2 * 1.4426950408889634)), magic), k = sub(m, t, magic);
     E r = sub(m, add(m, a, a), mul(m, k, num(m, 0.6931471805599453)));
-    E p = add(m, r, mul(m, mul(m, r, r), horner(m, &poly_exp_f32, r)));
+    E p = add(m, r, mul(m, mul(m, r, r), poly(m, &poly_exp_f32, r)));
     E scale = from_bits(m, bin(m, OP_ADD, bits(m, one), bin(m, OP_SHL, bits(m, t), whole(m, 23))));
     E e = add(m, mul(m, scale, p), sub(m, scale, one));
     return signed_as(m, quo(m, e, add(m, e, num(m, 2))), x);
@@ -193,7 +202,7 @@ static E expand_tanh(const struct m *m, E x)
     if (!m->wide && m->fma) return tanh_narrow(m, x);
     E a = magnitude(m, x), z = mul(m, x, x);
     E small =
-        add(m, mul(m, mul(m, horner(m, m->wide ? &poly_tanh_f64 : &poly_tanh_f32, z), z), x), x);
+        add(m, mul(m, mul(m, poly(m, m->wide ? &poly_tanh_f64 : &poly_tanh_f32, z), z), x), x);
     E e = expand_exp(m, mul(m, bin(m, OP_MIN, a, num(m, 30)), num(m, 2)), (struct within){0, 60});
     E large = sub(m, num(m, 1), quo(m, num(m, 2), add(m, e, num(m, 1))));
     return pick(m, less(m, a, num(m, 0.625)), small, signed_as(m, large, x));
@@ -210,15 +219,15 @@ static E expand_erf(const struct m *m, E x)
 {
     E a = magnitude(m, x), c = NULL;
     E small =
-        add(m, mul(m, horner(m, m->wide ? &poly_erf_f64 : &poly_erf_f32, mul(m, x, x)), x), x);
+        add(m, mul(m, poly(m, m->wide ? &poly_erf_f64 : &poly_erf_f32, mul(m, x, x)), x), x);
     if (m->wide) {
         a = bin(m, OP_MIN, a, num(m, 6));
         E t = quo(m, sub(m, a, num(m, 2)), add(m, a, num(m, 2)));
         E e = expand_exp(m, minus(m, mul(m, a, a)), (struct within){-36, 0});
-        c = quo(m, mul(m, e, horner(m, &poly_erfc_f64, t)), add(m, a, num(m, 1)));
+        c = quo(m, mul(m, e, poly(m, &poly_erfc_f64, t)), add(m, a, num(m, 1)));
     } else {
         a = bin(m, OP_MIN, a, num(m, 4));
-        c = expand_exp(m, horner(m, &poly_erfc_f32, a), (struct within){-20, 0});
+        c = expand_exp(m, poly(m, &poly_erfc_f32, a), (struct within){-20, 0});
     }
     return pick(m, less(m, a, num(m, 1)), small, signed_as(m, sub(m, num(m, 1), c), x));
 }
@@ -231,9 +240,9 @@ static E expand_sincos(const struct m *m, E x, bool cosine)
     r = sub(m, r, mul(m, k, num(m, 0x1.0b4611a6p-34)));
     r = sub(m, r, mul(m, k, num(m, 0x1.3198a2e037073p-69)));
     E z = mul(m, r, r);
-    E s = add(m, mul(m, mul(m, horner(m, &poly_sin_f64, z), z), r), r);
+    E s = add(m, mul(m, mul(m, poly(m, &poly_sin_f64, z), z), r), r);
     E c = sub(m, num(m, 1),
-              sub(m, mul(m, z, num(m, 0.5)), mul(m, mul(m, z, z), horner(m, &poly_cos_f64, z))));
+              sub(m, mul(m, z, num(m, 0.5)), mul(m, mul(m, z, z), poly(m, &poly_cos_f64, z))));
     E q = expr_cast(m->ir, m->i, CAST_PLAIN, k);
     if (cosine) q = bin(m, OP_ADD, q, whole(m, 1));
     E odd = bin(m, OP_EQ, bin(m, OP_AND, q, whole(m, 1)), whole(m, 1));

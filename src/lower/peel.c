@@ -4,7 +4,7 @@
  * Provides: no loop marked `peel`; guards that hold in the main part are gone from it. An end of
  * one iteration has its variable replaced by the value. The part in front (a left border) exists
  * only if a guard needs it. On a target without masks, loops that move a guard on lanes count as
- * marked.
+ * marked, and unrolled ones are unrolled here, so that each copy is left with the lanes it has.
  *
  *     for yo in 0..5 peel                     for yo in 0..4
  *       for yi in 0..14                         for yi in 0..14
@@ -197,6 +197,57 @@ static bool mark_stmt(struct stmt *s, void *ctx)
     return true;
 }
 
+/* Does one conjunct ask for the variable of the loop and for lanes of a vector inside it? */
+struct spread {
+    const struct stmt *loop, *at;
+    bool found;
+};
+
+static void look_guard(const struct expr *cond, struct spread *f)
+{
+    const struct expr *conj[CONJ_MAX];
+    int n = expr_conjuncts(cond, conj);
+    for (int i = 0; i < n; i++) {
+        if (!expr_uses_var(conj[i], f->loop->u.loop.var)) continue;
+        for (const struct stmt *p = f->at; p != f->loop; p = p->parent)
+            f->found |= p->kind == ST_FOR && p->u.loop.kind == LOOP_VECTOR &&
+                        expr_uses_var(conj[i], p->u.loop.var);
+    }
+}
+
+static void look_node(const struct expr *e, void *ctx)
+{
+    if (e->op == OP_LOADC) look_guard(e->a[0], ctx);
+}
+
+static void look_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, look_node, ctx); }
+
+static bool look_stmt(struct stmt *s, void *ctx)
+{
+    struct spread *f = ctx;
+    f->at = s;
+    if (s->kind == ST_IF) look_guard(s->u.cond.cond, f);
+    stmt_exprs(s, look_slot, f);
+    return !f->found;
+}
+
+static struct stmt *unroll_guarded(struct low *l, struct stmt *s, void *ctx)
+{
+    int64_t lo = 0, hi = 0;
+    struct spread f = {.loop = s};
+    (void)ctx;
+    if (s->kind != ST_FOR || s->u.loop.kind != LOOP_UNROLL || !loop_is_const(s, &lo, &hi)) return s;
+    stmt_walk(s->u.loop.body, look_stmt, &f);
+    if (!f.found) return s;
+    struct stmt *all = stmt_block(l->ir);
+    for (int64_t i = lo; i < hi; i++) {
+        struct stmt *one = copy_fresh(l, s, "p");
+        block_append(l->ir, all,
+                     part(l, one, expr_int(l->ir, i), expr_int(l->ir, i + 1)));
+    }
+    return all;
+}
+
 enum rc pass_peel(struct low *l)
 {
     if (!l->t->masks) {
@@ -206,5 +257,9 @@ enum rc pass_peel(struct low *l)
     peel_stmt(l, l->n->body);
     peel_stmt(l, l->n->pack);
     prove_guards(l);
+    if (!l->t->masks) {
+        rewrite_both(l, unroll_guarded, NULL);
+        prove_guards(l);
+    }
     return RC_OK;
 }
