@@ -34,6 +34,7 @@ void artefact_fini(struct artefact *a);
     X(stream, "stores", "stream", "cached", "whole vectors of results go past the caches")        \
     X(prefetch, "prefetch", "page", "none", "operands that a loop walks over, a page ahead")      \
     X(addr_hoist, "addr", "hoist", "plain", "address arithmetic moved out of loops by ourselves") \
+    X(phases, "phases", "two", "one", "loops of long chains cut in two (by lower)")               \
     X(no_lsr, "lsr", "off", "on", "LLVM's loop strength reduction: a third of a large body's time")
 
 struct codegen_options {

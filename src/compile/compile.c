@@ -92,6 +92,58 @@ static void add_c_forms(struct compile_result *r, const struct kernel *k, const 
     }
 }
 
+/* ---- choices of the schedule's last line ------------------------------------------------------ */
+
+enum {
+#define X(field, ...) CHOICE_##field,
+    CODEGEN_CHOICES(X)
+#undef X
+        CHOICES
+};
+static const char *const choice_key[CHOICES] = {
+#define X(field, key, ...) key,
+    CODEGEN_CHOICES(X)
+#undef X
+};
+static const char *const choice_value[CHOICES][2] = {
+#define X(field, key, set, unset, what) {set, unset},
+    CODEGEN_CHOICES(X)
+#undef X
+};
+
+static enum rc no_such_choice(const char *key, struct err *e)
+{
+    char all[200] = "";
+    for (int i = 0; i < CHOICES; i++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s",
+                 i == 0            ? ""
+                 : i < CHOICES - 1 ? ", "
+                                   : " and ",
+                 choice_key[i]);
+    return err_set(e, RC_INPUT, "codegen.choice", "codegen has no choice '%.40s'; there are %s",
+                   key, all);
+}
+
+static enum rc check_choices(const struct trace *t, struct err *e)
+{
+    for (int i = 0; i < t->nchoice; i++) {
+        const char *key = t->choice[i].key, *value = t->choice[i].value;
+        int k = 0;
+        while (k < CHOICES && strcmp(choice_key[k], key) != 0) k++;
+        if (k == CHOICES) return no_such_choice(key, e);
+        if (strcmp(choice_value[k][0], value) != 0 && strcmp(choice_value[k][1], value) != 0)
+            return err_set(e, RC_INPUT, "codegen.choice", "codegen %s is %s or %s, not '%.40s'",
+                           key, choice_value[k][0], choice_value[k][1], value);
+    }
+    return RC_OK;
+}
+
+static bool chosen(const struct trace *t, int k, bool otherwise)
+{
+    const char *const *value = choice_value[k];
+    return strcmp(trace_choice(t, choice_key[k], value[otherwise ? 0 : 1]), value[0]) == 0;
+}
+
 /* ---- the pipeline ---------------------------------------------------------------------------- */
 
 static void fail(struct compile_result *r, enum compile_status status, const char *code,
@@ -154,6 +206,7 @@ static enum rc front(const struct task *task, const struct target *target,
                                .dump_ctx = dump_ctx,
                                .verify_each = (want & COMPILE_VERIFY) != 0,
                                .skip_flops = want == 0,
+                               .phases = chosen(trace, CHOICE_phases, false),
                                .dyn = task->dyn};
     return lower(n, target, &lo, k, e);
 }
@@ -182,56 +235,6 @@ static void packed_sizes(const struct nest *n, struct compile_result *r)
                  t->name);
         r->packed_bytes[r->npacked++] = elements * dtype_bytes(t->type.dtype) * t->type.lanes;
     }
-}
-
-enum {
-#define X(field, ...) CHOICE_##field,
-    CODEGEN_CHOICES(X)
-#undef X
-        CHOICES
-};
-static const char *const choice_key[CHOICES] = {
-#define X(field, key, ...) key,
-    CODEGEN_CHOICES(X)
-#undef X
-};
-static const char *const choice_value[CHOICES][2] = {
-#define X(field, key, set, unset, what) {set, unset},
-    CODEGEN_CHOICES(X)
-#undef X
-};
-
-static enum rc no_such_choice(const char *key, struct err *e)
-{
-    char all[200] = "";
-    for (int i = 0; i < CHOICES; i++)
-        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s",
-                 i == 0            ? ""
-                 : i < CHOICES - 1 ? ", "
-                                   : " and ",
-                 choice_key[i]);
-    return err_set(e, RC_INPUT, "codegen.choice", "codegen has no choice '%.40s'; there are %s",
-                   key, all);
-}
-
-static enum rc check_choices(const struct trace *t, struct err *e)
-{
-    for (int i = 0; i < t->nchoice; i++) {
-        const char *key = t->choice[i].key, *value = t->choice[i].value;
-        int k = 0;
-        while (k < CHOICES && strcmp(choice_key[k], key) != 0) k++;
-        if (k == CHOICES) return no_such_choice(key, e);
-        if (strcmp(choice_value[k][0], value) != 0 && strcmp(choice_value[k][1], value) != 0)
-            return err_set(e, RC_INPUT, "codegen.choice", "codegen %s is %s or %s, not '%.40s'",
-                           key, choice_value[k][0], choice_value[k][1], value);
-    }
-    return RC_OK;
-}
-
-static bool chosen(const struct trace *t, int k, bool otherwise)
-{
-    const char *const *value = choice_value[k];
-    return strcmp(trace_choice(t, choice_key[k], value[otherwise ? 0 : 1]), value[0]) == 0;
 }
 
 static void back(struct compiler *c, const struct kernel *k, const struct trace *trace, int want,

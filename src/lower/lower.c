@@ -108,6 +108,7 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
         {"math", pass_math, NEST_SCHEDULED},
         {"fma", pass_fma, NEST_SCHEDULED},
         {"compares", pass_compares, NEST_SCHEDULED},
+        {"phases", pass_phases, NEST_SCHEDULED},
         /* Memory, and a last look. */
         {"scratch", pass_scratch, NEST_SCHEDULED},
         {"tidy", pass_tidy, NEST_KERNEL},

@@ -43,6 +43,7 @@ struct lower_options {
     bool verify_each;   /* nest_verify after each pass */
     bool skip_flops;    /* leave kernel.flops 0: counting is a third of the time for small bodies */
     bool reproducible;  /* never reassociate */
+    bool phases;        /* cut loops of long chains in two (phases.c) */
     int64_t max_nodes;  /* 0 = 200000; above: RC_FAIL "lower.too_big" */
     const int64_t *dyn; /* tuning point, for `flops` only */
 };

@@ -45,6 +45,7 @@ enum rc pass_hoist(struct low *l);
 enum rc pass_math(struct low *l);
 enum rc pass_fma(struct low *l);
 enum rc pass_compares(struct low *l);
+enum rc pass_phases(struct low *l);
 enum rc pass_scratch(struct low *l);
 enum rc pass_tidy(struct low *l);
 

@@ -480,6 +480,13 @@ static void weigh(struct derive *d, const struct nest *naive, const struct facts
     d->past = out > 4 * (double)l2;
 }
 
+static void find_deep(const struct expr *e, void *ctx)
+{
+    if (e->op >= OP_EXP && e->op <= OP_COS) *(bool *)ctx = true;
+}
+
+static void find_deep_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, find_deep, ctx); }
+
 static void derive_init(struct derive *d, const struct nest *naive, const struct facts *f)
 {
     int64_t v;
@@ -493,6 +500,7 @@ static void derive_init(struct derive *d, const struct nest *naive, const struct
         struct stmt *s = naive->body->u.block.p[i];
         struct stmt *leaf = s->kind == ST_STAGE ? stage_leaf(s) : NULL;
         if (!leaf) continue;
+        stmt_exprs(leaf, find_deep_slot, &d->deep);
         d->stage[d->n++] = (struct dstage){.stmt = s,
                                            .leaf = leaf,
                                            .name = s->u.stage.name,

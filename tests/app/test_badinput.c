@@ -203,7 +203,7 @@ static const struct row schedules_and_targets[] = {
     {"verify " M " --schedule loop.sched", 2, "unknown_name", "there is no loop 'y.q'"},
     {"verify " M " --schedule factor.sched", 2, "split_exact", "step 1"},
     {"verify " M " --schedule choice.sched", 2, "codegen.choice",
-     "there are misched, order, stores, prefetch, addr and lsr"},
+     "there are misched, order, stores, prefetch, addr, phases and lsr"},
     {"verify " M " --schedule value.sched", 2, "codegen.choice", "lsr is off or on, not 'maybe'"},
     {"lower " M " --schedule marked.sched", 2, "loop_marked", ">"},
     {"verify " M " --schedule best", 1, "log.no_record", "run `quern tune matmul:K=8,M=8,N=8`"},
