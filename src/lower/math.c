@@ -45,6 +45,7 @@ static E quo(const struct m *m, E a, E b) { return bin(m, OP_DIV, a, b); }
 static E pick(const struct m *m, E c, E a, E b) { return expr_select(m->ir, c, a, b); }
 static E less(const struct m *m, E a, E b) { return bin(m, OP_LT, a, b); }
 static E magnitude(const struct m *m, E a) { return expr_unary(m->ir, OP_ABS, a); }
+static E not_above(const struct m *m, E a, E b) { return bin(m, OP_LE, a, b); }
 static E minus(const struct m *m, E a) { return expr_unary(m->ir, OP_NEG, a); }
 static E bits(const struct m *m, E a) { return expr_make(m->ir, OP_BITCAST, m->i, &a, 1, NULL); }
 static E from_bits(const struct m *m, E a)
@@ -77,6 +78,12 @@ static bool real_of(E e, double *out)
     return e->op == OP_REAL;
 }
 
+/* The smaller of x and c; of NaN, NaN (which MIN leaves open). */
+static E at_most(const struct m *m, E x, double c)
+{
+    return pick(m, less(m, num(m, c), x), num(m, c), x);
+}
+
 /* Where an argument can lie. */
 struct within {
     double low, high;
@@ -84,8 +91,8 @@ struct within {
 
 static const struct within anywhere = {-INFINITY, INFINITY};
 
-/* What x itself says: max(min(v, hi), lo), min(max(v, lo), hi), one of them alone, or one's
- * negative. */
+/* What x itself says: max(min(v, hi), lo), min(max(v, lo), hi), one of them alone, at_most, or the
+ * negative of one. */
 static struct within within_of(E x)
 {
     struct within w = anywhere;
@@ -93,6 +100,12 @@ static struct within within_of(E x)
     if (x->op == OP_NEG) {
         w = within_of(x->a[0]);
         return (struct within){-w.high, -w.low};
+    }
+    bool chosen = x->op == OP_SELECT && x->a[0]->op == OP_LT && x->a[0]->a[0] == x->a[1] &&
+                  x->a[0]->a[1] == x->a[2];
+    if (chosen && real_of(x->a[1], &c)) {
+        w = within_of(x->a[2]);
+        return (struct within){fmin(w.low, c), fmin(w.high, c)};
     }
     if (x->op != OP_MIN && x->op != OP_MAX) return w;
     bool right = real_of(x->a[1], &c);
@@ -134,8 +147,9 @@ static E expand_exp(const struct m *m, E x, struct within w)
     E y = scales ? add(m, mul(m, more, from_bits(m, up)), from_bits(m, up))
                  : from_bits(m, bin(m, OP_ADD, bits(m, add(m, more, one)), up));
     if (w.low < least) y = pick(m, less(m, x, num(m, least)), num(m, 0), y);
-    E above = turned ? less(m, x->a[0], num(m, -most)) : less(m, num(m, most), x);
-    if (w.high > most) y = pick(m, above, num(m, INFINITY), y);
+    /* what is not below it is above or NaN, whose digits may have become an exponent */
+    E below = turned ? not_above(m, num(m, -most), x->a[0]) : not_above(m, x, num(m, most));
+    if (w.high > most) y = pick(m, below, y, add(m, x, num(m, INFINITY)));
     return y;
 }
 
@@ -176,7 +190,7 @@ static E expand_log(const struct m *m, E x)
     y = pick(m, bin(m, OP_EQ, x, num(m, INFINITY)), x, y);
     if (tame) return y;
     y = pick(m, bin(m, OP_EQ, x, num(m, 0)), num(m, -INFINITY), y);
-    return pick(m, less(m, x, num(m, 0)), num(m, NAN), y);
+    return pick(m, not_above(m, num(m, 0), x), y, num(m, NAN));
 }
 
 static E signed_as(const struct m *m, E y, E x)
@@ -188,7 +202,7 @@ static E signed_as(const struct m *m, E y, E x)
  * a = 9.2 it is 1. */
 static E tanh_narrow(const struct m *m, E x)
 {
-    E a = bin(m, OP_MIN, magnitude(m, x), num(m, 9.2)), magic = num(m, 0x1.8p23), one = num(m, 1);
+    E a = at_most(m, magnitude(m, x), 9.2), magic = num(m, 0x1.8p23), one = num(m, 1);
     E t = add(m, mul(m, a, num(m, 2 * 1.4426950408889634)), magic), k = sub(m, t, magic);
     E r = sub(m, add(m, a, a), mul(m, k, num(m, 0.6931471805599453)));
     E p = add(m, r, mul(m, mul(m, r, r), poly(m, &poly_exp_f32, r)));
@@ -203,33 +217,32 @@ static E expand_tanh(const struct m *m, E x)
     E a = magnitude(m, x), z = mul(m, x, x);
     E small =
         add(m, mul(m, mul(m, poly(m, m->wide ? &poly_tanh_f64 : &poly_tanh_f32, z), z), x), x);
-    E e = expand_exp(m, mul(m, bin(m, OP_MIN, a, num(m, 30)), num(m, 2)), (struct within){0, 60});
+    E e = expand_exp(m, mul(m, at_most(m, a, 30), num(m, 2)), (struct within){0, 60});
     E large = sub(m, num(m, 1), quo(m, num(m, 2), add(m, e, num(m, 1))));
-    return pick(m, less(m, a, num(m, 0.625)), small, signed_as(m, large, x));
+    return pick(m, not_above(m, num(m, 0.625), a), signed_as(m, large, x), small);
 }
 
 /* 1 / (1 + e^-x). Above 87 it is 1 whatever e^-x is exactly; where that is infinite it is 0. */
 static E expand_sigmoid(const struct m *m, E x)
 {
-    E e = expand_exp(m, minus(m, bin(m, OP_MIN, x, num(m, m->wide ? 700 : 87))), anywhere);
+    E e = expand_exp(m, minus(m, at_most(m, x, m->wide ? 700 : 87)), anywhere);
     return quo(m, num(m, 1), add(m, e, num(m, 1)));
 }
 
 static E expand_erf(const struct m *m, E x)
 {
     E a = magnitude(m, x), c = NULL;
-    E small =
-        add(m, mul(m, poly(m, m->wide ? &poly_erf_f64 : &poly_erf_f32, mul(m, x, x)), x), x);
+    E small = add(m, mul(m, poly(m, m->wide ? &poly_erf_f64 : &poly_erf_f32, mul(m, x, x)), x), x);
     if (m->wide) {
-        a = bin(m, OP_MIN, a, num(m, 6));
+        a = at_most(m, a, 6);
         E t = quo(m, sub(m, a, num(m, 2)), add(m, a, num(m, 2)));
         E e = expand_exp(m, minus(m, mul(m, a, a)), (struct within){-36, 0});
         c = quo(m, mul(m, e, poly(m, &poly_erfc_f64, t)), add(m, a, num(m, 1)));
     } else {
-        a = bin(m, OP_MIN, a, num(m, 4));
+        a = at_most(m, a, 4);
         c = expand_exp(m, poly(m, &poly_erfc_f32, a), (struct within){-20, 0});
     }
-    return pick(m, less(m, a, num(m, 1)), small, signed_as(m, sub(m, num(m, 1), c), x));
+    return pick(m, not_above(m, num(m, 1), a), signed_as(m, sub(m, num(m, 1), c), x), small);
 }
 
 /* x = k pi/2 + r with pi/2 in three pieces; always in f64. */
@@ -377,8 +390,8 @@ static E shifted_tanh(struct ir *ir, E e)
     if (e->op != OP_ADD || e->a[0]->op != OP_TANH || !real_of(e->a[1], &one) || one != 1)
         return NULL;
     struct m m = {.ir = ir, .t = e->type};
-    E u = e->a[0]->a[0], most = num(&m, e->type.dtype == TYPE_F64 ? 700 : 87);
-    E power = minus(&m, bin(&m, OP_MIN, add(&m, u, u), most));
+    E u = e->a[0]->a[0];
+    E power = minus(&m, at_most(&m, add(&m, u, u), e->type.dtype == TYPE_F64 ? 700 : 87));
     return quo(&m, num(&m, 2), add(&m, expr_unary(ir, OP_EXP, power), num(&m, 1)));
 }
 

@@ -242,8 +242,7 @@ static struct stmt *unroll_guarded(struct low *l, struct stmt *s, void *ctx)
     struct stmt *all = stmt_block(l->ir);
     for (int64_t i = lo; i < hi; i++) {
         struct stmt *one = copy_fresh(l, s, "p");
-        block_append(l->ir, all,
-                     part(l, one, expr_int(l->ir, i), expr_int(l->ir, i + 1)));
+        block_append(l->ir, all, part(l, one, expr_int(l->ir, i), expr_int(l->ir, i + 1)));
     }
     return all;
 }

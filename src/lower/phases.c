@@ -32,9 +32,9 @@ enum {
 };
 
 struct item {
-    struct stmt *s;  /* LET or STORE */
-    int below;       /* of a LET: longest way from its value to a result */
-    bool in[2];      /* which loop computes it */
+    struct stmt *s; /* LET or STORE */
+    int below;      /* of a LET: longest way from its value to a result */
+    bool in[2];     /* which loop computes it */
 };
 
 struct local {
@@ -59,9 +59,9 @@ struct phases {
     struct memo let;          /* variable of a LET -> its place in item */
     struct memo depth, below; /* of expressions, in cycles */
     bool fits;
-    int whole, results;       /* cycles of the longest way, and how many results are so far away */
-    struct memo put;          /* of the loop being written: what stands for an expression */
-    const struct expr *turn;  /* iteration within the block */
+    int whole, results;      /* cycles of the longest way, and how many results are so far away */
+    struct memo put;         /* of the loop being written: what stands for an expression */
+    const struct expr *turn; /* iteration within the block */
     bool second;
 };
 
@@ -259,11 +259,10 @@ static void look_cut(struct cut *c, const struct expr *e, struct memo *seen)
     if (is_kept(p, e)) return;
     int64_t n = 0;
     if (from)
-        c->possible &= e->op == OP_LOAD && expr_is_int(from->t->extent[0], &n) &&
-                       from->t->type.lanes == 1;
-    else
         c->possible &=
-            e->type.lanes > 1 && e->type.dtype != TYPE_B1 && e->type.dtype != TYPE_S64;
+            e->op == OP_LOAD && expr_is_int(from->t->extent[0], &n) && from->t->type.lanes == 1;
+    else
+        c->possible &= e->type.lanes > 1 && e->type.dtype != TYPE_B1 && e->type.dtype != TYPE_S64;
     vec_push(&p->kept, ((struct value){.e = e}));
 }
 
@@ -319,8 +318,7 @@ static int try_cut(struct phases *p, int depth)
     struct memo seen = {0};
     p->kept.n = 0;
     for (size_t i = 0; i < p->item.n; i++)
-        if (is_result(p, p->item.p[i].s))
-            look_cut(&c, p->item.p[i].s->u.store.value, &seen);
+        if (is_result(p, p->item.p[i].s)) look_cut(&c, p->item.p[i].s->u.store.value, &seen);
     memo_fini(&seen);
     if (!c.possible || p->kept.n == 0) return INT32_MAX;
     return c.limit + (12 * (int)p->kept.n + 8 * share_out(p)) / p->results;
@@ -510,8 +508,7 @@ static void make_blocks(struct phases *p, int64_t block, struct stmt **body)
     for (size_t i = 0; i < p->kept.n; i++) {
         struct value *k = &p->kept.p[i];
         if (local_of(p, k->e)) continue;
-        k->v = k->e->op == OP_VAR ? k->e->u.var
-                                  : fresh_var(p, p->loop->u.loop.var->name, k->e->type);
+        k->v = k->e->op == OP_VAR ? k->e->u.var : fresh_var(p, p->stored.p[0]->name, k->e->type);
         k->block = new_block(p, k->v->name, k->e->type, k->e->type.lanes * block);
         append(p, body, stmt_alloc(ir, k->block, stmt_block(ir)));
     }

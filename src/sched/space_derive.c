@@ -485,7 +485,10 @@ static void find_deep(const struct expr *e, void *ctx)
     if (e->op >= OP_EXP && e->op <= OP_COS) *(bool *)ctx = true;
 }
 
-static void find_deep_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, find_deep, ctx); }
+static void find_deep_slot(const struct expr **slot, void *ctx)
+{
+    expr_walk(*slot, find_deep, ctx);
+}
 
 static void derive_init(struct derive *d, const struct nest *naive, const struct facts *f)
 {

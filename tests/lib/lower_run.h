@@ -13,6 +13,7 @@ struct lower_case {
     int64_t dyn[4];
     const char *dump_pass; /* keep the text after this pass (or "kernel") ... */
     struct buf *dump;      /* ... here */
+    bool phases;           /* lower_options.phases */
     double tol;            /* 0: equal bits; else relative to the largest value */
     uint64_t seed;
     struct kernel kernel; /* result; its nest lives in `ir` */

@@ -186,6 +186,40 @@ START_TEST(life_to_the_end_of_a_loop)
 }
 END_TEST
 
+/* Without masks, of the four vectors of an end the two that are there stay vectors, and of the rest what
+ * a shorter vector takes. */
+START_TEST(vectors_of_an_end)
+{
+    struct buf b;
+    struct lower_case c = {.target = lower_target(false)};
+    buf_init(&b, 1 << 20);
+    c.dump = &b;
+    c.dump_pass = "kernel";
+    lower_same("nest ends\n"
+               "in     x: f32[53]\n"
+               "out    y: f32[53]\n"
+               "stage y\n"
+               "  for o in 0..2\n"
+               "    for u in 0..4 unroll\n"
+               "      for j in 0..8 vector\n"
+               "        if o * 32 + u * 8 + j < 53\n"
+               "          y[o * 32 + u * 8 + j] = x[o * 32 + u * 8 + j] + 1.0\n",
+               &c);
+    static const char *const want[] = {"y[ramp(0, 1, 8)]",  "y[ramp(8, 1, 8)]",
+                                       "y[ramp(16, 1, 8)]", "y[ramp(24, 1, 8)]",
+                                       "y[ramp(32, 1, 8)]", "y[ramp(40, 1, 8)]",
+                                       "y[ramp(48, 1, 4)]", "y[52]"};
+    const char *at = b.p;
+    for (size_t i = 0; i < QN_COUNT(want); i++) {
+        at = at ? strstr(at, want[i]) : NULL;
+        ck_assert_msg(at != NULL, "%s is missing:\n%s", want[i], b.p);
+    }
+    ck_assert_msg(strstr(b.p, "for ") == NULL && strstr(b.p, "if ") == NULL, "%s", b.p);
+    buf_fini(&b);
+    lower_case_free(&c);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lower_corners");
@@ -195,6 +229,7 @@ int main(void)
     tcase_add_test(t, offsets_under_a_guard);
     tcase_add_test(t, lanes_at_their_places);
     tcase_add_test(t, life_to_the_end_of_a_loop);
+    tcase_add_test(t, vectors_of_an_end);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

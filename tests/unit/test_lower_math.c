@@ -119,7 +119,7 @@ static double worst_of(const char *value, enum op op, bool wide, int mode, const
     lower_buffers_free(n, bufs);
     ir_free(ir);
     if (getenv("QN_SHOW"))
-        printf("%-8s %s mode %d: %.2f ulp at %.17g\n", op_name(op), type, mode, most, at);
+        printf("%-28s %s mode %d: %.2f ulp at %.17g\n", value, type, mode, most, at);
     return most;
 }
 
@@ -153,15 +153,16 @@ END_TEST
  * promise still holds. */
 START_TEST(clamped_exp)
 {
-    static const int limit[] = {8, 9, 86};
+    static const double limit[] = {8, 9, 86, 88, 88.7};
     struct rng r;
     double *x = mem_new(SAMPLES * sizeof *x);
     rng_seed(&r, 11);
     for (size_t k = 0; k < QN_COUNT(limit); k++) {
         char value[80];
-        snprintf(value, sizeof value, "exp(max(min(x[i * 8 + j], %d.0), -%d.0))", limit[k],
+        snprintf(value, sizeof value, "exp(max(min(x[i * 8 + j], %.1f), -%.1f))", limit[k],
                  limit[k]);
         for (int i = 0; i < SAMPLES; i++) x[i] = (rng_unit(&r) * 2 - 1) * (i % 2 ? limit[k] : 0.4);
+        for (int i = 0; i < SAMPLES / 8; i++) x[i * 8] = limit[k] - rng_unit(&r);
         for (int mode = 0; mode < MODES; mode++)
             ck_assert_double_le(worst_of(value, OP_EXP, false, mode, x),
                                 mode == 2 ? 0.51 : promises[0].f32);
@@ -197,7 +198,7 @@ START_TEST(shifted_tanh)
 }
 END_TEST
 
-static float one(enum op op, float x)
+static float one_in(enum op op, float x, int mode)
 {
     char text[256];
     struct ir *ir = ir_new();
@@ -206,13 +207,15 @@ static float one(enum op op, float x)
              "nest m\nin     x: f32[1]\nout    y: f32[1]\nstage y\n  y[0] = %s(x[0])\n",
              op_name(op));
     struct nest *n = lower_parse(ir, text);
-    lowered(n, 1);
+    lowered(n, mode);
     float y = 0;
     void *bufs[] = {&x, &y};
     ck_assert_int_eq(nest_interp(n, 0, bufs, NULL, 100, &e), RC_OK);
     ir_free(ir);
     return y;
 }
+
+static float one(enum op op, float x) { return one_in(op, x, 1); }
 
 START_TEST(ends)
 {
@@ -230,6 +233,21 @@ START_TEST(ends)
     ck_assert(one(OP_SIGMOID, 3e38f) == 1 && one(OP_SIGMOID, -3e38f) == 0 &&
               one(OP_SIGMOID, 0) == 0.5f);
     ck_assert(one(OP_SIN, 0) == 0 && one(OP_COS, 0) == 1);
+}
+END_TEST
+
+/* NaN stays NaN, whatever its digits say, for every operator, target and type. */
+START_TEST(nan_stays)
+{
+    static const uint32_t bits[] = {0x7fc00000, 0xffc00000, 0x7fc00001, 0xffffffff};
+    for (size_t i = 0; i < QN_COUNT(promises); i++)
+        for (size_t k = 0; k < QN_COUNT(bits); k++) {
+            float x;
+            memcpy(&x, &bits[k], 4);
+            for (int mode = 0; mode < MODES; mode++)
+                ck_assert_msg(isnan(one_in(promises[i].op, x, mode)), "%s of %08x, mode %d",
+                              op_name(promises[i].op), bits[k], mode);
+        }
 }
 END_TEST
 
@@ -408,6 +426,7 @@ int main(void)
     tcase_add_test(t, clamped_log);
     tcase_add_test(t, shifted_tanh);
     tcase_add_test(t, ends);
+    tcase_add_test(t, nan_stays);
     tcase_add_test(t, lets);
     tcase_add_test(t, shared_divisor);
     tcase_add_test(t, crossed_bounds);
