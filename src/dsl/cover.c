@@ -152,19 +152,22 @@ bool cover_piece(struct lower *L, const struct item *it, int ref, struct declare
                             " in dimension %d, outside 0..%" PRId64,
                             d->name, p->start[i], last, i, d->extent[i]);
     }
-    for (int l = 0; l < nloops;
-         l++) { /* an index that is in no subscript would define elements again and again */
-        int64_t used = 0;
+    /* An index that is in no subscript would define elements again and again, one in two of them only
+     * a diagonal. */
+    for (int l = 0; l < nloops; l++) {
+        int used = 0;
         for (int i = 0; i < r->n; i++) {
-            struct affine a;
-            if (d->dyn[i])
-                used |= strcmp(r->sub[i].e->name, loops[l].name) == 0;
-            else if (affine_of(L, r->sub[i].e, loops, nloops, &a))
-                used |= a.coef[l];
-            else
-                return false;
+            struct affine a = {0};
+            const struct node *e = r->sub[i].e;
+            if (!d->dyn[i] && !affine_of(L, e, loops, nloops, &a)) return false;
+            used += d->dyn[i] ? strcmp(e->name, loops[l].name) == 0 : a.coef[l] != 0;
+            if (used > 1)
+                return low_fail(L, e, "dsl.cover",
+                                "the index '%s' stands in two subscripts of '%s', which defines only "
+                                "a diagonal; give this one an index of its own",
+                                loops[l].name, d->name);
         }
-        if (!used)
+        if (used == 0)
             return low_fail(L, it->value, "dsl.cover",
                             "the index '%s' stands in no subscript of '%s'", loops[l].name,
                             d->name);
