@@ -123,6 +123,14 @@ static bool spans_whole(const struct node *e, const struct declared *d, int dim,
     return false;
 }
 
+bool cover_diagonal(struct lower *L, const struct node *at, const char *index, const char *tensor)
+{
+    return low_fail(L, at, "dsl.cover",
+                    "the index '%s' stands in two subscripts of '%s', which defines only a diagonal; "
+                    "give this one an index of its own",
+                    index, tensor);
+}
+
 bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d,
                  const struct loopv *loops, int nloops, const int64_t *lo, const int64_t *hi)
 {
@@ -161,11 +169,7 @@ bool cover_piece(struct lower *L, const struct item *it, int ref, struct declare
             const struct node *e = r->sub[i].e;
             if (!d->dyn[i] && !affine_of(L, e, loops, nloops, &a)) return false;
             used += d->dyn[i] ? strcmp(e->name, loops[l].name) == 0 : a.coef[l] != 0;
-            if (used > 1)
-                return low_fail(L, e, "dsl.cover",
-                                "the index '%s' stands in two subscripts of '%s', which defines only "
-                                "a diagonal; give this one an index of its own",
-                                loops[l].name, d->name);
+            if (used > 1) return cover_diagonal(L, e, loops[l].name, d->name);
         }
         if (used == 0)
             return low_fail(L, it->value, "dsl.cover",

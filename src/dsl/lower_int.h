@@ -141,6 +141,8 @@ bool cover_piece(struct lower *L, const struct item *it, int ref, struct declare
                  const struct loopv *loops, int nloops, const int64_t *lo,
                  const int64_t *hi); /* cover.c */
 bool cover_complete(struct lower *L, struct declared *d);
+/* The refusal of an index that stands in two subscripts on the left; returns false. */
+bool cover_diagonal(struct lower *L, const struct node *at, const char *index, const char *tensor);
 bool cover_reads(struct lower *L, const struct node *n, const struct declared *d,
                  const struct expr *const *idx, struct env *env, bool guarded);
 struct env *lower_env(struct lower *L);

@@ -88,7 +88,7 @@ static bool bare_index(struct lower *L, struct left *left, const struct body *b,
     int64_t ilo = 0, ihi = 0;
     struct range_item all = {.hi = NULL, .line = s->e->line, .col = s->e->col};
     const struct range_item *r = s->ranged ? &s->range : for_range(it, s->e->name);
-    if (find_loop(L->eq, s->e->name)) return true; /* of an earlier subscript: cover.c refuses it */
+    if (find_loop(L->eq, s->e->name)) return cover_diagonal(L, s->e, s->e->name, it->ref[0].name);
     if (!r && d && d->tensor)
         return push_loop(L, left, s->e->name, expr_int(L->ir, 0), d->tensor->extent[dim], 0,
                          d->extent[dim]);
