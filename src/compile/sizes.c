@@ -1,16 +1,20 @@
-/* sizes: see sizes.h. A split by f of a loop that moves s elements of the axis a step makes blocks of
- * s*f elements. */
+/* sizes: see sizes.h. A step of a loop moves num/den elements along a dynamic extent; split by f it
+ * makes blocks of num*f/den, fused with a loop of k iterations inside it moves num/(den*k). */
 #include "compile/sizes.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "lower/lower.h"
+
 enum { AXES = 128, SIZES = 48, BLOCK_MOST = 4096 };
 
-struct axis { /* a loop along a dynamic extent */
+struct axis { /* a loop */
     const char *name;
-    int dyn;
-    int64_t step;
+    int dyn;          /* the extent it runs along, -1: none that is dynamic */
+    int64_t n;        /* then its iterations */
+    int64_t num, den; /* else what a step moves */
+    int64_t more;     /* and how many iterations it has beyond that extent */
 };
 
 struct finder {
@@ -22,9 +26,17 @@ struct finder {
     int nsize[TASK_KEYS];
 };
 
-static void add_axis(struct finder *f, const char *name, int dyn, int64_t step)
+static void add_axis(struct finder *f, struct axis a, const char *name)
 {
-    if (f->naxis < AXES) f->axis[f->naxis++] = (struct axis){name, dyn, step};
+    a.name = name;
+    if (f->naxis < AXES) f->axis[f->naxis++] = a;
+}
+
+static const struct axis *axis_of(const struct finder *f, const char *name)
+{
+    for (int i = f->naxis; i-- > 0;)
+        if (strcmp(f->axis[i].name, name) == 0) return &f->axis[i];
+    return NULL;
 }
 
 static void add_size(struct finder *f, int dyn, int64_t size)
@@ -40,12 +52,27 @@ static void add_around(struct finder *f, int dyn, int64_t size)
     for (int64_t d = -1; d <= 1; d++) add_size(f, dyn, size + d);
 }
 
+/* Around what `steps` of the loop make. */
+static void add_block(struct finder *f, const struct axis *a, int64_t steps)
+{
+    int64_t block;
+    if (__builtin_mul_overflow(a->num, steps, &block) || block / a->den > BLOCK_MOST) return;
+    if (block / a->den > 1) add_around(f, a->dyn, block / a->den - a->more);
+    if (block % a->den) add_around(f, a->dyn, block / a->den + 1 - a->more);
+}
+
 static bool look_loop(struct stmt *s, void *ctx)
 {
     struct finder *f = ctx;
-    const struct expr *hi = s->kind == ST_FOR ? s->u.loop.hi : NULL;
-    for (int d = 0; hi && hi->op == OP_VAR && d < f->naive->ndyn; d++)
-        if (hi->u.var == f->naive->dyn[d]) add_axis(f, s->u.loop.var->name, d, 1);
+    struct axis a = {.dyn = -1, .num = 1, .den = 1};
+    struct linear l;
+    if (s->kind != ST_FOR) return true;
+    if (!linear_of(s->u.loop.hi, &l) || l.n > 1) return true;
+    for (int d = 0; l.n == 1 && l.coef[0] == 1 && d < f->naive->ndyn; d++)
+        if (l.atom[0]->op == OP_VAR && l.atom[0]->u.var == f->naive->dyn[d]) a.dyn = d;
+    if (l.n == 1 && a.dyn < 0) return true;
+    a.n = a.more = l.c;
+    add_axis(f, a, s->u.loop.var->name);
     return true;
 }
 
@@ -53,16 +80,28 @@ static bool look_loop(struct stmt *s, void *ctx)
 static void look_split(struct finder *f, const struct step *s)
 {
     int64_t factor = s->n >= 4 ? strtoll(s->arg[1], NULL, 10) : 0;
-    for (int i = 0; i < f->naxis && factor > 0; i++) {
-        struct axis a = f->axis[i];
-        int64_t block;
-        if (strcmp(a.name, s->arg[0]) != 0) continue;
-        if (__builtin_mul_overflow(a.step, factor, &block) || block > BLOCK_MOST) return;
-        add_axis(f, s->arg[s->n - 2], a.dyn, block);
-        add_axis(f, s->arg[s->n - 1], a.dyn, a.step);
-        if (factor > 1) add_around(f, a.dyn, block);
+    const struct axis *of = s->n >= 4 ? axis_of(f, s->arg[0]) : NULL;
+    if (!of || factor <= 0) return;
+    struct axis a = *of, outer = a, inner = a;
+    outer.n = (a.n + factor - 1) / factor;
+    if (a.dyn < 0) inner.n = factor;
+    if (a.dyn >= 0 && __builtin_mul_overflow(a.num, factor, &outer.num)) return;
+    add_axis(f, outer, s->arg[s->n - 2]);
+    add_axis(f, inner, s->arg[s->n - 1]);
+    if (a.dyn >= 0 && factor > 1) add_block(f, &a, factor);
+}
+
+/* fuse OUTER INNER NAME */
+static void look_fuse(struct finder *f, const struct step *s)
+{
+    const struct axis *outer = s->n == 3 ? axis_of(f, s->arg[0]) : NULL,
+                      *inner = s->n == 3 ? axis_of(f, s->arg[1]) : NULL;
+    if (!outer || !inner || inner->dyn >= 0 || inner->n <= 0) return;
+    struct axis a = *outer;
+    if (__builtin_mul_overflow(outer->dyn < 0 ? a.n : a.den, inner->n,
+                               outer->dyn < 0 ? &a.n : &a.den))
         return;
-    }
+    add_axis(f, a, s->arg[2]);
 }
 
 static int by_value(const void *a, const void *b)
@@ -114,8 +153,13 @@ void check_sizes(const struct task *t, const struct nest *naive, const struct tr
         add_size(f, d, 1);
         add_around(f, d, lanes);
     }
-    for (int i = 0; i < trace->n; i++)
+    for (int i = 0; i < trace->n; i++) {
         if (trace->step[i].prim == PRIM_SPLIT) look_split(f, &trace->step[i]);
+        if (trace->step[i].prim == PRIM_FUSE) look_fuse(f, &trace->step[i]);
+    }
+    bool phases = strcmp(trace_choice(trace, "phases", "one"), "two") == 0;
+    for (int i = 0; i < f->naxis && phases; i++)
+        if (f->axis[i].dyn >= 0) add_block(f, &f->axis[i], LOWER_PHASE_BLOCK);
     out->dyn = ARENA_ARRAY(a, int64_t, (3 + SIZES * t->ndyn) * t->ndyn);
     for (int64_t all = 0; all < 2 && t->ndyn > 1; all++) add_row(out, t->dyn, -1, all);
     for (int d = 0; d < t->ndyn; d++) {

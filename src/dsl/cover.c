@@ -125,10 +125,11 @@ static bool spans_whole(const struct node *e, const struct declared *d, int dim,
 
 bool cover_diagonal(struct lower *L, const struct node *at, const char *index, const char *tensor)
 {
-    return low_fail(L, at, "dsl.cover",
-                    "the index '%s' stands in two subscripts of '%s', which defines only a diagonal; "
-                    "give this one an index of its own",
-                    index, tensor);
+    return low_fail(
+        L, at, "dsl.cover",
+        "the index '%s' stands in two subscripts of '%s', which defines only a diagonal; "
+        "give this one an index of its own",
+        index, tensor);
 }
 
 bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d,

@@ -37,6 +37,9 @@ struct kernel {
  * May be NULL. */
 typedef void lower_dump_fn(void *ctx, const char *pass, const struct nest *n);
 
+/* Iterations of a loop of unknown length that run as one block of two phases (phases.c). */
+enum { LOWER_PHASE_BLOCK = 16 };
+
 struct lower_options {
     lower_dump_fn *dump;
     void *dump_ctx;

@@ -24,11 +24,11 @@
 #include "lower/private.h"
 
 enum {
-    BLOCK = 16,     /* iterations; so few that their blocks stay in L1 */
-    BLOCK_MAX = 24, /* a loop of so many is one block */
-    LEAST = 6,      /* iterations worth two loops */
-    CHAIN = 48,     /* cycles from operand to result worth two loops */
-    KEPT = 5        /* cycles of a store and a load */
+    BLOCK = LOWER_PHASE_BLOCK, /* iterations; so few that their blocks stay in L1 */
+    BLOCK_MAX = 24,            /* a loop of so many is one block */
+    LEAST = 6,                 /* iterations worth two loops */
+    CHAIN = 48,                /* cycles from operand to result worth two loops */
+    KEPT = 5                   /* cycles of a store and a load */
 };
 
 struct item {

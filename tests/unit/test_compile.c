@@ -245,6 +245,18 @@ START_TEST(sizes_to_check_at)
          "  y[p] = x[p] + x[p+2]\n}\n",
          "t:N=40", "", "15 16 40 "},
         {"op t {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n", "t:N=7", "", ""},
+        {"op t {\n  dyn N\n  in x[N,C]: f32\n  out y[N,C]: f32\n  y[n,c] = x[n,c]\n}\n",
+         "t:N=100,C=4", "fuse y.n y.c y.f\nsplit y.f 24 guard y.fo y.fi\n",
+         "0 1 5 6 7 15 16 17 100 "},
+        {"op t {\n  dyn N\n  in x[N,C]: f32\n  out y[N,C]: f32\n  y[n,c] = x[n,c]\n}\n",
+         "t:N=100,C=3", "fuse y.n y.c y.f\nsplit y.f 16 guard y.fo y.fi\n",
+         "0 1 4 5 6 7 15 16 17 100 "},
+        {"op t {\n  dyn N\n  let P = N + 1\n  in x[N]: f32\n  out y[P]: f32\n"
+         "  y[p] = (x[p] else 0)\n}\n",
+         "t:N=100", "split y.p 8 guard y.po y.pi\n", "0 1 6 7 8 15 16 17 100 "},
+        {"op t {\n  dyn N\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n", "t:N=100",
+         "split y.n 8 guard y.no y.ni\ncodegen phases=two\n",
+         "0 1 7 8 9 15 16 17 127 128 129 100 "},
     };
     for (size_t i = 0; i < QN_COUNT(rows); i++) {
         struct op_lib *lib;
