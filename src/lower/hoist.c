@@ -20,10 +20,9 @@ struct hoist {
     struct low *l;
     const struct stmt *loop;
     const char *name;
-    VEC(const struct var *) bound;   /* by LETs in the body */
-    VEC(const struct tensor *) made; /* stored to in the body */
-    VEC(const struct expr *) value;  /* what moves ... */
-    VEC(const struct var *) var;     /* ... and its name */
+    struct changes changes;         /* of the body */
+    VEC(const struct expr *) value; /* what moves ... */
+    VEC(const struct var *) var;    /* ... and its name */
     struct memo to;
 };
 
@@ -34,17 +33,7 @@ struct facts {
 
 static bool depends(const struct hoist *h, const struct expr *e)
 {
-    if (expr_uses_var(e, h->loop->u.loop.var)) return true;
-    for (size_t i = 0; i < h->bound.n; i++)
-        if (expr_uses_var(e, h->bound.p[i])) return true;
-    return false;
-}
-
-static bool is_made(const struct hoist *h, const struct tensor *t)
-{
-    for (size_t i = 0; i < h->made.n; i++)
-        if (h->made.p[i] == t) return true;
-    return false;
+    return expr_uses_var(e, h->loop->u.loop.var) || changes_var(&h->changes, e);
 }
 
 /* Does it take more than a load? */
@@ -62,7 +51,7 @@ static void look(const struct expr *e, void *ctx)
     if (e->op == OP_LOADC) f->moves = false;
     if (e->op == OP_LOAD) {
         enum scope s = e->u.tensor->scope;
-        if (s == SCOPE_REG || is_made(f->h, e->u.tensor))
+        if (s == SCOPE_REG || changes_tensor(&f->h->changes, e->u.tensor))
             f->moves = false;
         else if (s != SCOPE_TABLE)
             f->input = true;
@@ -132,8 +121,7 @@ static void take_stmt(struct hoist *h, struct stmt *s)
 static bool find_inner(struct stmt *s, void *ctx)
 {
     struct hoist *h = ctx;
-    if (s->kind == ST_LET) vec_push(&h->bound, s->u.let.var);
-    if (s->kind == ST_STORE) vec_push(&h->made, s->u.store.tensor);
+    changes_note(&h->changes, s);
     if (s->kind == ST_FOR && s != h->loop) h->loop = NULL;
     return h->loop != NULL;
 }
@@ -162,8 +150,7 @@ static struct stmt *hoist_stmt(struct low *l, struct stmt *s, void *ctx)
         out->parent = parent;
     }
     memo_fini(&h.to);
-    vec_free(&h.bound);
-    vec_free(&h.made);
+    changes_fini(&h.changes);
     vec_free(&h.value);
     vec_free(&h.var);
     return out;

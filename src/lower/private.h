@@ -149,6 +149,17 @@ bool under_vector_loop(const struct stmt *s, const struct expr *e);
  * a bound. */
 const struct expr *cond_somewhere(struct low *l, const struct stmt *outer, const struct stmt *s,
                                   const struct expr *conj);
+/* What statements change: the variables that LETs bind, the tensors stored to. changes_note one by one,
+ * changes_fini at the end. */
+struct changes {
+    VEC(const struct var *) var;
+    VEC(const struct tensor *) tensor;
+};
+void changes_note(struct changes *c, const struct stmt *s);
+bool changes_tensor(const struct changes *c, const struct tensor *t);
+bool changes_var(const struct changes *c,
+                 const struct expr *e); /* does e use one of the variables? */
+void changes_fini(struct changes *c);
 const char *fresh_suffix(struct low *l, const char *kind);
 struct stmt *copy_fresh(struct low *l, const struct stmt *s, const char *kind);
 /* Environment at a statement, remembered for the statement's siblings. */

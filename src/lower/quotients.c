@@ -37,11 +37,10 @@ struct quotients {
     struct low *l;
     struct spans *spans;
     const struct reads_of_all *loaded;
-    const struct stmt *loop;         /* the innermost around; NULL: none */
-    VEC(const struct var *) bound;   /* by LETs below it */
-    VEC(const struct tensor *) made; /* stored to below it */
-    VEC(const struct expr *) once;   /* divisors seen */
-    VEC(const struct expr *) often;  /* ... more than once */
+    const struct stmt *loop;        /* the innermost around; NULL: none */
+    struct changes changes;         /* of what is below it */
+    VEC(const struct expr *) once;  /* divisors seen */
+    VEC(const struct expr *) often; /* ... more than once */
     struct memo to, to_exact;
     bool result; /* the statement stores what the caller gets and nothing else reads */
 };
@@ -116,24 +115,23 @@ static bool is_quotient(const struct expr *e)
 
 struct reads {
     const struct quotients *q;
-    bool made;
+    bool changed;
 };
 
-static void look_made(const struct expr *e, void *ctx)
+static void look_changed(const struct expr *e, void *ctx)
 {
     struct reads *r = ctx;
-    if (e->op != OP_LOAD && e->op != OP_LOADC) return;
-    for (size_t i = 0; i < r->q->made.n; i++) r->made |= e->u.tensor == r->q->made.p[i];
+    if (e->op == OP_LOAD || e->op == OP_LOADC)
+        r->changed |= changes_tensor(&r->q->changes, e->u.tensor);
 }
 
 static bool invariant(const struct quotients *q, const struct expr *d)
 {
     struct reads r = {.q = q};
     if (!q->loop || expr_uses_var(d, q->loop->u.loop.var)) return false;
-    for (size_t i = 0; i < q->bound.n; i++)
-        if (expr_uses_var(d, q->bound.p[i])) return false;
-    expr_walk(d, look_made, &r);
-    return !r.made;
+    if (changes_var(&q->changes, d)) return false;
+    expr_walk(d, look_changed, &r);
+    return !r.changed;
 }
 
 static bool again(const struct quotients *q, const struct expr *d)
@@ -188,8 +186,7 @@ static void count_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, c
 static bool look(struct stmt *s, void *ctx)
 {
     struct quotients *q = ctx;
-    if (s->kind == ST_STORE) vec_push(&q->made, s->u.store.tensor);
-    if (s->kind == ST_LET) vec_push(&q->bound, s->u.let.var);
+    changes_note(&q->changes, s);
     bool own = true;
     for (const struct stmt *p = s; p && p != q->loop; p = p->parent) own &= p->kind != ST_FOR;
     if (own) stmt_exprs(s, count_slot, q);
@@ -228,8 +225,7 @@ static void take_body(struct quotients *outer, const struct stmt *loop, struct s
     stmt_walk(body, take_stmt, &q);
     memo_fini(&q.to);
     memo_fini(&q.to_exact);
-    vec_free(&q.bound);
-    vec_free(&q.made);
+    changes_fini(&q.changes);
     vec_free(&q.once);
     vec_free(&q.often);
 }

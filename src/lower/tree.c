@@ -107,6 +107,32 @@ bool loop_constant_extent(const struct stmt *loop, int64_t *n)
     return true;
 }
 
+void changes_note(struct changes *c, const struct stmt *s)
+{
+    if (s->kind == ST_LET) vec_push(&c->var, s->u.let.var);
+    if (s->kind == ST_STORE) vec_push(&c->tensor, s->u.store.tensor);
+}
+
+bool changes_tensor(const struct changes *c, const struct tensor *t)
+{
+    for (size_t i = 0; i < c->tensor.n; i++)
+        if (c->tensor.p[i] == t) return true;
+    return false;
+}
+
+bool changes_var(const struct changes *c, const struct expr *e)
+{
+    for (size_t i = 0; i < c->var.n; i++)
+        if (expr_uses_var(e, c->var.p[i])) return true;
+    return false;
+}
+
+void changes_fini(struct changes *c)
+{
+    vec_free(&c->var);
+    vec_free(&c->tensor);
+}
+
 const char *fresh_suffix(struct low *l, const char *kind)
 {
     return arena_printf(l->ir->arena, ".%s%d", kind, l->copies++);
