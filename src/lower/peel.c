@@ -60,12 +60,17 @@ static void restrict_to(struct cut *c, const struct expr *conj, const struct stm
     c->hi = hi;
 }
 
+/* What holds anyway, in the main part of a loop around for one, is no reason to cut. */
 static void restrict_by(struct cut *c, const struct expr *cond, const struct stmt *s)
 {
     const struct expr *conj[CONJ_MAX];
     int n = expr_conjuncts(cond, conj);
-    for (int i = 0; i < n; i++)
-        if (conj[i]->type.lanes == 1) restrict_to(c, conj[i], s);
+    const struct env *env = NULL;
+    for (int i = 0; i < n; i++) {
+        if (conj[i]->type.lanes > 1 || !expr_uses_var(conj[i], c->loop->u.loop.var)) continue;
+        if (!env) env = env_at(c->l->ir, c->l->n, s);
+        if (!env_proves(env, conj[i])) restrict_to(c, conj[i], s);
+    }
 }
 
 struct visit {
@@ -121,7 +126,10 @@ static struct stmt *cut_loop(struct low *l, struct stmt *loop)
     if (fixed && !(expr_is_int(b0, &known) && expr_is_int(b1, &known))) return loop;
     struct stmt *head = c.lo != lo ? copy_fresh(l, loop, "head") : NULL;
     struct stmt *tail = c.hi != hi ? copy_fresh(l, loop, "tail") : NULL;
-    struct stmt *all = stmt_block(ir), *main = part(l, loop, b0, b1);
+    /* With bounds as simple as they are: where one is beyond the other, the loop is empty. */
+    const struct expr *last = expr_simplify(ir, env, expr_binary(ir, OP_MIN, c.hi, hi));
+    struct stmt *all = stmt_block(ir),
+                *main = fixed ? part(l, loop, b0, b1) : part(l, loop, c.lo, last);
     if (head) head = part(l, head, lo, b0);
     if (tail) tail = part(l, tail, b1, hi);
     if (head) block_append(ir, all, head);
