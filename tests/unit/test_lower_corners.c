@@ -220,6 +220,47 @@ START_TEST(vectors_of_an_end)
 }
 END_TEST
 
+/* A dynamic axis with a border at both ends: without masks too the middle is vectors without any
+ * condition, and no loop there is cut for a border that is not near. */
+START_TEST(middle_of_a_dynamic_axis)
+{
+    for (int64_t n = 0; n < 60; n += 1 + n / 5) {
+        struct buf b;
+        struct lower_case c = {.target = lower_target(false), .dyn = {n}};
+        buf_init(&b, 1 << 20);
+        c.dump = &b;
+        c.dump_pass = "kernel";
+        lower_same(
+            "nest window\n"
+            "dyn    T\n"
+            "in     x: f32[T]\n"
+            "out    y: f32[T]\n"
+            "stage y\n"
+            "  for o in 0..(T + 7) / 8 peel\n"
+            "    for j in 0..8 vector\n"
+            "      if o * 8 + j < T\n"
+            "        y[o * 8 + j] = 0.0\n"
+            "    for r in 0..2 peel reduce\n"
+            "      for u in 0..2 unroll reduce\n"
+            "        for k in 0..8 vector\n"
+            "          if r * 2 + u < 3 & o * 8 + k < T\n"
+            "            y[o * 8 + k] += (x[o * 8 + k + r * 2 + u - 1] if 0 <= o * 8 + k + r * 2 "
+            "+ u - 1 & o * 8 + k + r * 2 + u - 1 < T else 0.0)\n",
+            &c);
+        const char *main = strstr(b.p, "  for o in 1..(T - 2) / 8\n"), *end = NULL;
+        if (!main) main = strstr(b.p, "for o in 1..");
+        ck_assert_msg(main != NULL, "%s", b.p);
+        end = strstr(main, "\nfor ");
+        ck_assert_ptr_nonnull(end);
+        for (const char *p = main; p < end; p++)
+            ck_assert_msg(strncmp(p, "  if ", 5) != 0, "%s", b.p);
+        ck_assert(strstr(main, "ramp(o * 8, 1, 8)") < end);
+        buf_fini(&b);
+        lower_case_free(&c);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lower_corners");
@@ -230,6 +271,7 @@ int main(void)
     tcase_add_test(t, lanes_at_their_places);
     tcase_add_test(t, life_to_the_end_of_a_loop);
     tcase_add_test(t, vectors_of_an_end);
+    tcase_add_test(t, middle_of_a_dynamic_axis);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
