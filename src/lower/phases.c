@@ -26,6 +26,7 @@
 enum {
     BLOCK = LOWER_PHASE_BLOCK, /* iterations; so few that their blocks stay in L1 */
     BLOCK_MAX = 24,            /* a loop of so many is one block */
+    STACK = 16 << 10,          /* bytes of all blocks: kernels run on small stacks */
     LEAST = 6,                 /* iterations worth two loops */
     CHAIN = 48,                /* cycles from operand to result worth two loops */
     KEPT = 5                   /* cycles of a store and a load */
@@ -171,7 +172,7 @@ static void look_load(const struct expr *e, void *ctx)
     if (e->op != OP_LOAD && e->op != OP_LOADC) return;
     struct local *from = local_of(p, e);
     if (from) from->loaded = true;
-    p->fits &= e->u.tensor->scope != SCOPE_REG;
+    p->fits &= e->u.tensor->scope != SCOPE_REG && !(from && e->op == OP_LOADC);
     for (size_t i = 0; i < p->stored.n; i++) p->fits &= p->stored.p[i] != e->u.tensor;
 }
 
@@ -180,8 +181,10 @@ static void look_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, lo
 static bool note_target(struct stmt *s, void *ctx)
 {
     struct phases *p = ctx;
+    int64_t n = 0;
     if (s->kind == ST_ALLOC) {
-        p->fits &= s->u.alloc.tensor->scope == SCOPE_STACK;
+        const struct tensor *t = s->u.alloc.tensor;
+        p->fits &= t->scope == SCOPE_STACK && t->type.lanes == 1 && expr_is_int(t->extent[0], &n);
         vec_push(&p->local, ((struct local){.t = s->u.alloc.tensor}));
     }
     if (is_result(p, s)) vec_push(&p->stored, s->u.store.tensor);
@@ -224,16 +227,23 @@ static void measure(struct phases *p)
 struct cut {
     struct phases *p;
     int depth, limit; /* cycles of the first loop; of the longer one */
+    int64_t bytes;    /* on the stack */
     bool possible;
 };
 
-static bool is_kept(const struct phases *p, const struct expr *e)
+static int64_t extent_of(const struct tensor *t)
 {
-    for (size_t i = 0; i < p->kept.n; i++) {
-        const struct expr *k = p->kept.p[i].e;
-        bool same = k->op == OP_LOAD && e->op == OP_LOAD ? k->u.tensor == e->u.tensor : k == e;
-        if (same) return true;
-    }
+    int64_t n = 0;
+    QN_CHECK(expr_is_int(t->extent[0], &n), "%s is no stack tensor", t->name);
+    return n;
+}
+
+/* A stack tensor is kept as a whole, whichever load of it says so. */
+static bool is_kept(struct phases *p, const struct expr *e)
+{
+    const struct local *from = local_of(p, e);
+    for (size_t i = 0; i < p->kept.n; i++)
+        if (p->kept.p[i].e == e || (from && local_of(p, p->kept.p[i].e) == from)) return true;
     return false;
 }
 
@@ -257,12 +267,10 @@ static void look_cut(struct cut *c, const struct expr *e, struct memo *seen)
         return;
     }
     if (is_kept(p, e)) return;
-    int64_t n = 0;
-    if (from)
-        c->possible &=
-            e->op == OP_LOAD && expr_is_int(from->t->extent[0], &n) && from->t->type.lanes == 1;
-    else
-        c->possible &= e->type.lanes > 1 && e->type.dtype != TYPE_B1 && e->type.dtype != TYPE_S64;
+    bool numbers = e->type.lanes > 1 && e->type.dtype != TYPE_B1 && e->type.dtype != TYPE_S64;
+    c->possible &= from || numbers;
+    c->bytes += (from ? extent_of(from->t) : e->type.lanes) *
+                dtype_bytes((enum dtype)e->type.dtype) * BLOCK_MAX;
     vec_push(&p->kept, ((struct value){.e = e}));
 }
 
@@ -272,18 +280,20 @@ static void need_item(struct phases *p, struct item *it, struct memo *seen)
 {
     it->in[p->second] = true;
     need(p, *value_of(it->s), seen);
+    if (it->s->kind == ST_STORE) need(p, it->s->u.store.idx[0], seen);
 }
 
 /* Marks what the loop at hand must compute for e. */
 static void need(struct phases *p, const struct expr *e, struct memo *seen)
 {
-    if (memo_get(seen, e) || (p->second && is_kept(p, e))) return;
-    memo_put(seen, e, e);
     struct item *let = let_of(p, e);
     struct local *from = local_of(p, e);
+    bool kept = p->second && is_kept(p, e);
+    if (memo_get(seen, e) || (kept && !from)) return;
+    memo_put(seen, e, e);
     if (let) need_item(p, let, seen);
     for (int i = 0; i < e->n; i++) need(p, e->a[i], seen);
-    if (!from || from->in[p->second]) return;
+    if (!from || kept || from->in[p->second]) return;
     from->in[p->second] = true;
     for (size_t i = 0; i < p->item.n; i++)
         if (target_of(p, p->item.p[i].s) == from) need_item(p, &p->item.p[i], seen);
@@ -314,13 +324,13 @@ static int share_out(struct phases *p)
 static int try_cut(struct phases *p, int depth)
 {
     int rest = p->whole - depth + KEPT;
-    struct cut c = {p, depth, (int)i64_max(depth, rest), true};
+    struct cut c = {.p = p, .depth = depth, .limit = (int)i64_max(depth, rest), .possible = true};
     struct memo seen = {0};
     p->kept.n = 0;
     for (size_t i = 0; i < p->item.n; i++)
         if (is_result(p, p->item.p[i].s)) look_cut(&c, p->item.p[i].s->u.store.value, &seen);
     memo_fini(&seen);
-    if (!c.possible || p->kept.n == 0) return INT32_MAX;
+    if (!c.possible || p->kept.n == 0 || c.bytes > STACK) return INT32_MAX;
     return c.limit + (12 * (int)p->kept.n + 8 * share_out(p)) / p->results;
 }
 
@@ -350,13 +360,6 @@ static const struct expr *block_at(struct phases *p, int64_t n, const struct exp
     QN_CHECK(lanes == 1 || lanes_of(ir, at, &base, off), "lanes of no pattern on the stack");
     base = expr_simplify(ir, NULL, expr_add(ir, base, by));
     return lanes == 1 ? base : lanes_make(ir, base, off, lanes);
-}
-
-static int64_t extent_of(const struct tensor *t)
-{
-    int64_t n = 0;
-    QN_CHECK(expr_is_int(t->extent[0], &n), "%s is no stack tensor", t->name);
-    return n;
 }
 
 static const struct expr *put(struct phases *p, const struct expr *e);

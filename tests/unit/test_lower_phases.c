@@ -121,6 +121,28 @@ START_TEST(left_alone)
 }
 END_TEST
 
+/* Lookups in one table are different values; a place that a LET names is known in both loops. */
+START_TEST(lookups_and_places)
+{
+    char nest[8000], a[2000], b[2000], left[2500], right[2500], sum[5100];
+    chain(a, sizeof a, "x[k + j]", 4);
+    chain(b, sizeof b, "(z[k + j] + 2.0)", 4);
+    snprintf(left, sizeof left, "t[min(max(cast(s64, %s), 0), 15)]", a);
+    snprintf(right, sizeof right, "t[min(max(cast(s64, %s), 0), 15)]", b);
+    chain(a, sizeof a, left, 6);
+    chain(b, sizeof b, right, 6);
+    snprintf(sum, sizeof sum, "%s - %s", a, b);
+    snprintf(nest, sizeof nest,
+             "nest look\nin     x: f32[160]\nin     z: f32[160]\nin     t: f32[16]\n"
+             "out    y: f32[160]\nstage y\n  for i in 0..20\n    let k = i * 8\n"
+             "      for j in 0..8 vector\n        y[k + j] = %s\n",
+             sum);
+    char *text = cut(nest, NULL);
+    ck_assert_msg(strstr(text, "alloc stack") != NULL, "%s", text);
+    mem_free(text);
+}
+END_TEST
+
 /* A random expression of the operands and of the LETs so far; exact on small integers. */
 static void grow(struct buf *b, struct rng *r, int depth, int lets)
 {
@@ -212,6 +234,7 @@ int main(void)
     tcase_add_test(t, golden_one_block);
     tcase_add_test(t, golden_blocks);
     tcase_add_test(t, left_alone);
+    tcase_add_test(t, lookups_and_places);
     tcase_add_test(t, random_chains);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
