@@ -196,7 +196,7 @@ static char *with_lanes(const char *text, int lanes)
 START_TEST(random_chains)
 {
     int made = 0;
-    for (int seed = 0; seed < 200; seed++) {
+    for (int seed = 0; seed < 100; seed++) {
         struct rng r;
         struct buf b;
         rng_seed(&r, (uint64_t)seed);
@@ -222,7 +222,7 @@ START_TEST(random_chains)
         mem_free(text);
         buf_fini(&b);
     }
-    ck_assert_int_ge(made, 40); /* else nothing was looked at */
+    ck_assert_int_ge(made, 20); /* else nothing was looked at */
 }
 END_TEST
 
