@@ -153,6 +153,7 @@ static void cg_facts_of_target(struct cg *c, const struct target *t)
     bool avx = has_feature(t, "avx") || has_feature(t, "avx2") || has_feature(t, "avx512f");
     c->native_round =
         a64 || (c->x86 && (avx || has_feature(t, "sse4.1") || has_feature(t, "sse4.2")));
+    c->range = c->x86 && has_feature(t, "avx512dq") && has_feature(t, "avx512vl");
     c->native_half = a64 || (c->x86 && has_feature(t, "f16c"));
 }
 
@@ -304,7 +305,7 @@ static enum rc compile(struct job *j, const struct codegen_options *o, struct ar
     LLVMMemoryBufferRef object;
     enum rc rc = build_module(j);
     if (!rc) rc = run_passes(j, o->optimise);
-    if (!rc && o->list) cg_order(&j->cg);
+    if (!rc && o->list) cg_order(&j->cg, o->overlap);
     if (!rc && o->ll) print_module(j, o->ll);
     if (!rc) rc = emit_object(j, &object);
     if (rc) return rc;

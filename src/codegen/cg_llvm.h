@@ -77,6 +77,7 @@ struct cg {
     bool prefetch;
     bool want_stream, stream; /* stream: the body being written may store past the caches */
     bool native_round, native_half, x86;
+    bool range; /* x86 has vrangeps, which clamps magnitudes */
     struct cg_fn *fn;
     struct cg_memo *memo;   /* by expression id */
     struct cg_facts *facts; /* by expression id */
@@ -107,7 +108,7 @@ LLVMBasicBlockRef cg_block(struct cg *c, const char *name);
 LLVMValueRef cg_alloca(struct cg *c, LLVMTypeRef type, const char *name);
 
 /* cg_llvm_order.c: list scheduling of every block of the finished module */
-void cg_order(struct cg *c);
+void cg_order(struct cg *c, bool eager);
 
 /* cg_llvm_par.c */
 /* What a statement needs from outside: variables bound in the current function, tensors it

@@ -7,6 +7,7 @@
  * nothing can trap (division by zero divides by one: the interpreter refuses such a nest). A vector
  * or boolean that uses only outer variables and no memory is computed outside the loops that do not
  * change it. */
+#include <stdio.h>
 #include <string.h>
 
 #include "codegen/cg_llvm.h"
@@ -273,9 +274,51 @@ static LLVMValueRef int_op(struct cg *c, const struct expr *e, LLVMValueRef *v)
     }
 }
 
+/* e = max(*x, a) or min(*x, a) with the same number a in all lanes. */
+static bool limited(const struct expr *e, const struct expr **x, double *a)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct expr *k = e->a[i]->op == OP_SPLAT ? e->a[i]->a[0] : e->a[i];
+        if (k->op != OP_REAL) continue;
+        *x = e->a[1 - i];
+        *a = k->u.f;
+        return true;
+    }
+    return false;
+}
+
+/* min(max(x, -a), a): the sign of x, and the smaller of both magnitudes, in one operation. NULL: no such
+ * clamp, or not on this machine. */
+static LLVMValueRef clamp_magnitude(struct cg *c, const struct expr *e)
+{
+    const struct expr *inner, *x;
+    double outer = 0, other = 0;
+    int bits = e->type.lanes * (int)dtype_bits((enum dtype)e->type.dtype);
+    bool real = e->type.dtype == TYPE_F32 || e->type.dtype == TYPE_F64, max = e->op == OP_MAX;
+    if (!c->range || !real || (!max && e->op != OP_MIN)) return NULL;
+    if (bits != 128 && bits != 256 && bits != 512) return NULL;
+    if (!limited(e, &inner, &outer) || inner->op != (max ? OP_MIN : OP_MAX)) return NULL;
+    if (!limited(inner, &x, &other) || other != -outer || (max ? other : outer) <= 0) return NULL;
+    LLVMValueRef v = cg_expr(c, x);
+    if (c->failed) return NULL;
+    enum { LEAST_MAGNITUDE_SIGN_OF_FIRST = 2, CURRENT_ROUNDING = 4 };
+    LLVMTypeRef type = LLVMTypeOf(v), mask = e->type.lanes > 8 ? c->i16 : c->i8;
+    char name[40];
+    snprintf(name, sizeof name, "llvm.x86.avx512.mask.range.p%c.%d",
+             e->type.dtype == TYPE_F64 ? 'd' : 's', bits);
+    LLVMValueRef args[] = {v,
+                           cg_real(c, type, max ? other : outer),
+                           cg_int(c, c->i32, LEAST_MAGNITUDE_SIGN_OF_FIRST),
+                           LLVMGetUndef(type),
+                           LLVMConstAllOnes(mask),
+                           cg_int(c, c->i32, CURRENT_ROUNDING)};
+    return cg_call(c, name, NULL, 0, args, bits == 512 ? 6 : 5);
+}
+
 static LLVMValueRef arithmetic(struct cg *c, const struct expr *e)
 {
-    LLVMValueRef v[3] = {0};
+    LLVMValueRef v[3] = {clamp_magnitude(c, e)};
+    if (v[0] || c->failed) return v[0];
     for (int i = 0; i < e->n && i < 3; i++) v[i] = cg_expr(c, e->a[i]);
     if (c->failed) return NULL;
     enum dtype d = (enum dtype)e->type.dtype;

@@ -10,7 +10,8 @@
  *
  * The order is that of a machine which starts `fma_ports` operations of each of four kinds a cycle: of
  * those whose operands are done, the one with the longest path to the block's end. New work is begun
- * only while half the registers are free; where all are taken, what was begun is finished first.
+ * only while half the registers are free; where all are taken, what was begun is finished first. `eager`: while
+ * any is free; for loops that begin an iteration while another ends, which is the point of them.
  *
  * Invariants: values, their operands and the order of accesses that may touch the same memory stay;
  * only the order of independent instructions of one block changes. */
@@ -49,6 +50,7 @@ struct block {
     VEC(struct edge) in; /* by `to` */
     int *out;            /* edges by `from` */
     int alive, registers;
+    bool eager; /* new work may take the last register */
     int *order;
 };
 
@@ -129,12 +131,23 @@ static bool note_memory(struct instr *o)
         o->anywhere = o->writes = true;
         return true;
     } else {
-        static const char *const pure[] = {"llvm.fma",       "llvm.sqrt",  "llvm.fabs",
-                                           "llvm.smin",      "llvm.smax",  "llvm.umin",
-                                           "llvm.umax",      "llvm.abs",   "llvm.ctpop",
-                                           "llvm.floor",     "llvm.ceil",  "llvm.rint",
-                                           "llvm.nearbyint", "llvm.trunc", "llvm.roundeven",
-                                           "llvm.prefetch"};
+        static const char *const pure[] = {"llvm.fma",
+                                           "llvm.sqrt",
+                                           "llvm.fabs",
+                                           "llvm.smin",
+                                           "llvm.smax",
+                                           "llvm.umin",
+                                           "llvm.umax",
+                                           "llvm.abs",
+                                           "llvm.ctpop",
+                                           "llvm.floor",
+                                           "llvm.ceil",
+                                           "llvm.rint",
+                                           "llvm.nearbyint",
+                                           "llvm.trunc",
+                                           "llvm.roundeven",
+                                           "llvm.prefetch",
+                                           "llvm.x86.avx512.mask.range"};
         for (size_t i = 0; i < QN_COUNT(pure); i++)
             if (is_call_to(o->v, pure[i])) return true;
         return false;
@@ -259,7 +272,7 @@ static bool better(const struct block *b, int i, int than, bool full)
 /* -1: nothing now. Half the registers are for what is under way; new work waits for it. */
 static int choose(const struct block *b, const int *ready, int n, int cycle)
 {
-    bool full = b->alive >= b->registers, half = b->alive >= b->registers / 2;
+    bool full = b->alive >= b->registers, half = !b->eager && b->alive >= b->registers / 2;
     int best = -1, begun = -1;
     bool waiting = false;
     for (int k = 0; k < n; k++) {
@@ -363,10 +376,10 @@ static bool collect(struct block *b, LLVMBasicBlockRef bb)
     return true;
 }
 
-static void order_block(struct cg *c, LLVMBasicBlockRef bb, int n)
+static void order_block(struct cg *c, LLVMBasicBlockRef bb, int n, bool eager)
 {
     size_t size = (size_t)n;
-    struct block b = {.c = c, .op = mem_new(size * sizeof *b.op)};
+    struct block b = {.c = c, .op = mem_new(size * sizeof *b.op), .eager = eager};
     if (collect(&b, bb)) {
         struct place *all = mem_new(size * sizeof *all);
         for (int i = 0; i < b.n; i++) all[i] = (struct place){b.op[i].v, i};
@@ -387,7 +400,7 @@ static void order_block(struct cg *c, LLVMBasicBlockRef bb, int n)
     mem_free(b.op);
 }
 
-void cg_order(struct cg *c)
+void cg_order(struct cg *c, bool eager)
 {
     for (LLVMValueRef f = LLVMGetFirstFunction(c->mod); f; f = LLVMGetNextFunction(f)) {
         for (LLVMBasicBlockRef bb = LLVMGetFirstBasicBlock(f); bb; bb = LLVMGetNextBasicBlock(bb)) {
@@ -396,7 +409,7 @@ void cg_order(struct cg *c)
                 n++;
                 vectors += is_vector(v);
             }
-            if (vectors >= LEAST && n <= MOST) order_block(c, bb, n);
+            if (vectors >= LEAST && n <= MOST) order_block(c, bb, n, eager);
         }
     }
 }

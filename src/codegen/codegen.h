@@ -26,7 +26,7 @@ struct artefact {
 };
 void artefact_fini(struct artefact *a);
 
-/* What a schedule's last line may choose. X(field, "key", "value that sets it", "value that does
+/* What a schedule's last line may choose: one value of each key, which may have several rows. X(field, "key", "value that sets it", "value that does
  * not", "what it is"); unset is the default, but for misched, where the target says. */
 #define CODEGEN_CHOICES(X)                                                                        \
     X(misched, "misched", "on", "off", "LLVM's machine scheduler")                                \
@@ -35,6 +35,8 @@ void artefact_fini(struct artefact *a);
     X(prefetch, "prefetch", "page", "none", "operands that a loop walks over, a page ahead")      \
     X(addr_hoist, "addr", "hoist", "plain", "address arithmetic moved out of loops by ourselves") \
     X(phases, "phases", "two", "one", "loops of long chains cut in two (by lower)")               \
+    X(overlap, "phases", "overlap", "one",                                                        \
+      "each iteration begins as the last one ends (by lower)")                                    \
     X(no_lsr, "lsr", "off", "on", "LLVM's loop strength reduction: a third of a large body's time")
 
 struct codegen_options {

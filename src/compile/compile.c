@@ -115,25 +115,42 @@ static enum rc no_such_choice(const char *key, struct err *e)
 {
     char all[200] = "";
     for (int i = 0; i < CHOICES; i++)
-        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s",
-                 i == 0            ? ""
-                 : i < CHOICES - 1 ? ", "
-                                   : " and ",
-                 choice_key[i]);
+        if (i == 0 || strcmp(choice_key[i], choice_key[i - 1]) != 0)
+            snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s",
+                     i == 0            ? ""
+                     : i < CHOICES - 1 ? ", "
+                                       : " and ",
+                     choice_key[i]);
     return err_set(e, RC_INPUT, "codegen.choice", "codegen has no choice '%.40s'; there are %s",
                    key, all);
+}
+
+static enum rc no_such_value(const char *key, const char *value, struct err *e)
+{
+    char all[200] = "";
+    const char *last = "";
+    for (int i = 0; i < CHOICES; i++) {
+        if (strcmp(choice_key[i], key) != 0) continue;
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", all[0] ? ", " : "",
+                 choice_value[i][0]);
+        last = choice_value[i][1];
+    }
+    return err_set(e, RC_INPUT, "codegen.choice", "codegen %s is %s or %s, not '%.40s'", key, all,
+                   last, value);
 }
 
 static enum rc check_choices(const struct trace *t, struct err *e)
 {
     for (int i = 0; i < t->nchoice; i++) {
         const char *key = t->choice[i].key, *value = t->choice[i].value;
-        int k = 0;
-        while (k < CHOICES && strcmp(choice_key[k], key) != 0) k++;
-        if (k == CHOICES) return no_such_choice(key, e);
-        if (strcmp(choice_value[k][0], value) != 0 && strcmp(choice_value[k][1], value) != 0)
-            return err_set(e, RC_INPUT, "codegen.choice", "codegen %s is %s or %s, not '%.40s'",
-                           key, choice_value[k][0], choice_value[k][1], value);
+        bool key_known = false, value_known = false;
+        for (int k = 0; k < CHOICES; k++) {
+            if (strcmp(choice_key[k], key) != 0) continue;
+            key_known = true;
+            for (int j = 0; j < 2; j++) value_known |= strcmp(choice_value[k][j], value) == 0;
+        }
+        if (!key_known) return no_such_choice(key, e);
+        if (!value_known) return no_such_value(key, value, e);
     }
     return RC_OK;
 }
@@ -206,7 +223,9 @@ static enum rc front(const struct task *task, const struct target *target,
                                .dump_ctx = dump_ctx,
                                .verify_each = (want & COMPILE_VERIFY) != 0,
                                .skip_flops = want == 0,
-                               .phases = chosen(trace, CHOICE_phases, false),
+                               .phases = chosen(trace, CHOICE_overlap, false)  ? PHASES_OVERLAP
+                                         : chosen(trace, CHOICE_phases, false) ? PHASES_TWO
+                                                                               : PHASES_ONE,
                                .dyn = task->dyn};
     return lower(n, target, &lo, k, e);
 }

@@ -157,9 +157,12 @@ void check_sizes(const struct task *t, const struct nest *naive, const struct tr
         if (trace->step[i].prim == PRIM_SPLIT) look_split(f, &trace->step[i]);
         if (trace->step[i].prim == PRIM_FUSE) look_fuse(f, &trace->step[i]);
     }
-    bool phases = strcmp(trace_choice(trace, "phases", "one"), "two") == 0;
-    for (int i = 0; i < f->naxis && phases; i++)
-        if (f->axis[i].dyn >= 0) add_block(f, &f->axis[i], LOWER_PHASE_BLOCK);
+    const char *phases = trace_choice(trace, "phases", "one");
+    int block = strcmp(phases, "two") == 0       ? LOWER_PHASE_BLOCK
+                : strcmp(phases, "overlap") == 0 ? 2
+                                                 : 0;
+    for (int i = 0; i < f->naxis && block; i++)
+        if (f->axis[i].dyn >= 0) add_block(f, &f->axis[i], block);
     out->dyn = ARENA_ARRAY(a, int64_t, (3 + SIZES * t->ndyn) * t->ndyn);
     for (int64_t all = 0; all < 2 && t->ndyn > 1; all++) add_row(out, t->dyn, -1, all);
     for (int d = 0; d < t->ndyn; d++) {

@@ -4,7 +4,7 @@
  *   N dynamic, split by 6, 16 lanes, tuned at 100:   0 1 5 6 7 15 16 17 100
  *
  * That is where bounds, tails and empty loops go wrong: nothing at all, one, around a vector and around
- * each block that the schedule makes of the axis, by a split (of a fused loop too) or by two phases. Of several dynamic extents one varies while the
+ * each block that the schedule makes of the axis, by a split (of a fused loop too) or by two phases; two iterations where they overlap. Of several dynamic extents one varies while the
  * others stay at the tuning point; and all are 0 and 1 together. */
 #ifndef QN_SIZES_H
 #define QN_SIZES_H

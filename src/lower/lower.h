@@ -37,16 +37,18 @@ struct kernel {
  * May be NULL. */
 typedef void lower_dump_fn(void *ctx, const char *pass, const struct nest *n);
 
+/* What becomes of loops of long chains (phases.c). */
+enum lower_phases { PHASES_ONE, PHASES_TWO, PHASES_OVERLAP };
 /* Iterations of a loop of unknown length that run as one block of two phases (phases.c). */
 enum { LOWER_PHASE_BLOCK = 16 };
 
 struct lower_options {
     lower_dump_fn *dump;
     void *dump_ctx;
-    bool verify_each;   /* nest_verify after each pass */
-    bool skip_flops;    /* leave kernel.flops 0: counting is a third of the time for small bodies */
-    bool reproducible;  /* never reassociate */
-    bool phases;        /* cut loops of long chains in two (phases.c) */
+    bool verify_each;  /* nest_verify after each pass */
+    bool skip_flops;   /* leave kernel.flops 0: counting is a third of the time for small bodies */
+    bool reproducible; /* never reassociate */
+    enum lower_phases phases;
     int64_t max_nodes;  /* 0 = 200000; above: RC_FAIL "lower.too_big" */
     const int64_t *dyn; /* tuning point, for `flops` only */
 };

@@ -1,22 +1,31 @@
-/* Phases: a loop whose iterations are long chains becomes, block by block, two loops of shorter ones.
+/* Phases: a loop whose iterations are long chains becomes, block by block, two loops of shorter ones; or it
+ * begins an iteration while the one before ends (software pipelining).
  *
  * Requires: final arithmetic (fma, compares). Runs only if asked for (lower_options.phases).
  * Provides: innermost serial loops of LETs, stores and stack tensors, in which a result is far from what
- * it is made of, cut where that halves the way. What the second loop needs of the first goes through
- * a block on the stack; what costs little is computed again instead.
+ * it is made of, cut where that halves the way. What the second half needs of the first goes through
+ * a block on the stack, or in registers to the next iteration; what costs little is computed again.
  *
  *     for i in 0..100                               for q in 0..7
  *       let e = exp..(x[ramp(i*8, 1, 8)])             alloc stack e.q: f32[128]
- *         y[ramp(i*8, 1, 8)] = log..(e)     -->         for i in q*16..min(100, q*16 + 16)
- *                                                         let e = exp..(x[ramp(i*8, 1, 8)])
+ *         y[ramp(i*8, 1, 8)] = log..(e)     two         for i in q*16..min(100, q*16 + 16)
+ *                                           -->           let e = exp..(x[ramp(i*8, 1, 8)])
  *                                                           e.q[ramp((i - q*16)*8, 1, 8)] = e
  *                                                       for j in q*16..min(100, q*16 + 16)
  *                                                         let f = e.q[ramp((j - q*16)*8, 1, 8)]
  *                                                           y[ramp(j*8, 1, 8)] = log..(f)
  *
+ *                                                   alloc reg e.q: f32x8[1]
+ *                                       overlap       e.q[0] = exp..(x[ramp(0, 1, 8)])
+ *                                           -->       for i in 1..100
+ *                                                       y[ramp((i - 1)*8, 1, 8)] = log..(e.q[0])
+ *                                                       e.q[0] = exp..(x[ramp(i*8, 1, 8)])
+ *                                                     y[ramp(99*8, 1, 8)] = log..(e.q[0])
+ *
  * A processor runs iterations side by side as far as it looks ahead, some hundred operations. Of an
  * iteration with 70 operations in a chain of 150 cycles that is three, and most units idle; of two
- * loops with half of both it is twice as many.
+ * loops with half of both it is twice as many; and of iterations whose halves do not wait for each
+ * other, without a store and a load but with registers for what is kept.
  *
  * Invariants: each statement runs as often as before, in an order that every read respects: no tensor
  * outside the stack is both read and written, and each stack tensor is complete before it is read. */
@@ -29,7 +38,8 @@ enum {
     STACK = 16 << 10,          /* bytes of all blocks: kernels run on small stacks */
     LEAST = 6,                 /* iterations worth two loops */
     CHAIN = 48,                /* cycles from operand to result worth two loops */
-    KEPT = 5                   /* cycles of a store and a load */
+    KEPT = 5,                  /* cycles of a store and a load */
+    REGISTERS = 4              /* one of so many may keep something for the next iteration */
 };
 
 struct item {
@@ -57,13 +67,15 @@ struct phases {
     VEC(struct local) local;
     VEC(const struct tensor *) stored; /* other tensors */
     VEC(struct value) kept;
-    struct memo let;          /* variable of a LET -> its place in item */
-    struct memo depth, below; /* of expressions, in cycles */
+    struct memo let;                /* variable of a LET -> its place in item */
+    struct memo depth, below;       /* of expressions, in cycles */
+    VEC(const struct expr *) apart; /* loads of lanes that are not side by side */
+    struct memo half[2];            /* what each half computes */
     bool fits;
     int whole, results;      /* cycles of the longest way, and how many results are so far away */
     struct memo put;         /* of the loop being written: what stands for an expression */
     const struct expr *turn; /* iteration within the block */
-    bool second;
+    bool overlap, second;
 };
 
 /* ---- the body as a list, and how long things take -------------------------------------------- */
@@ -169,9 +181,14 @@ static void reach(struct phases *p, const struct expr *e, int below)
 static void look_load(const struct expr *e, void *ctx)
 {
     struct phases *p = ctx;
+    struct access_info a;
     if (e->op != OP_LOAD && e->op != OP_LOADC) return;
     struct local *from = local_of(p, e);
-    if (from) from->loaded = true;
+    access_classify(p->l->ir, e->a[expr_load_first(e)], &a);
+    if (from)
+        from->loaded = true;
+    else if (e->op == OP_LOAD && (a.kind == ACCESS_STRIDED || a.kind == ACCESS_PERMUTE))
+        vec_push(&p->apart, e);
     p->fits &= e->u.tensor->scope != SCOPE_REG && !(from && e->op == OP_LOADC);
     for (size_t i = 0; i < p->stored.n; i++) p->fits &= p->stored.p[i] != e->u.tensor;
 }
@@ -227,7 +244,7 @@ static void measure(struct phases *p)
 struct cut {
     struct phases *p;
     int depth, limit; /* cycles of the first loop; of the longer one */
-    int64_t bytes;    /* on the stack */
+    int64_t bytes;    /* that an iteration keeps */
     bool possible;
 };
 
@@ -269,8 +286,8 @@ static void look_cut(struct cut *c, const struct expr *e, struct memo *seen)
     if (is_kept(p, e)) return;
     bool numbers = e->type.lanes > 1 && e->type.dtype != TYPE_B1 && e->type.dtype != TYPE_S64;
     c->possible &= from || numbers;
-    c->bytes += (from ? extent_of(from->t) : e->type.lanes) *
-                dtype_bytes((enum dtype)e->type.dtype) * BLOCK_MAX;
+    c->bytes +=
+        (from ? extent_of(from->t) : e->type.lanes) * dtype_bytes((enum dtype)e->type.dtype);
     vec_push(&p->kept, ((struct value){.e = e}));
 }
 
@@ -302,24 +319,55 @@ static void need(struct phases *p, const struct expr *e, struct memo *seen)
 /* What is kept says which loop computes what; returns how many operations both do. */
 static int share_out(struct phases *p)
 {
-    struct memo first = {0}, second = {0};
+    struct memo *first = &p->half[0], *second = &p->half[1];
     int both = 0;
+    memo_clear(first);
+    memo_clear(second);
     for (size_t i = 0; i < p->item.n; i++) p->item.p[i].in[0] = p->item.p[i].in[1] = false;
     for (size_t i = 0; i < p->local.n; i++) p->local.p[i].in[0] = p->local.p[i].in[1] = false;
     p->second = false;
-    for (size_t i = 0; i < p->kept.n; i++) need(p, p->kept.p[i].e, &first);
+    for (size_t i = 0; i < p->kept.n; i++) need(p, p->kept.p[i].e, first);
     p->second = true;
     for (size_t i = 0; i < p->item.n; i++)
-        if (is_result(p, p->item.p[i].s)) need_item(p, &p->item.p[i], &second);
-    for (uint32_t i = 0; i < first.cap; i++)
-        both += first.key[i] && cycles(p, first.key[i]) && memo_get(&second, first.key[i]);
-    memo_fini(&first);
-    memo_fini(&second);
+        if (is_result(p, p->item.p[i].s)) need_item(p, &p->item.p[i], second);
+    for (uint32_t i = 0; i < first->cap; i++)
+        both += first->key[i] && cycles(p, first->key[i]) && memo_get(second, first->key[i]);
     return both;
 }
 
-/* The longer way if the first loop takes `depth` cycles, and for each result what the second loop
- * costs: a store and a load of what is kept, and operations done again. Those count for more than
+static bool first_half_reads(struct phases *p, const struct tensor *t)
+{
+    for (size_t i = 0; i < p->apart.n; i++)
+        if (p->apart.p[i]->u.tensor == t && memo_get(&p->half[0], p->apart.p[i])) return true;
+    return false;
+}
+
+/* Lanes that are not side by side come out of whole vectors, which loads of one tensor share if they stand side
+ * by side (window.c): then the first half reads for both. */
+static bool keep_windows(struct cut *c)
+{
+    struct phases *p = c->p;
+    size_t before = p->kept.n;
+    for (size_t i = 0; i < p->apart.n; i++) {
+        const struct expr *e = p->apart.p[i];
+        if (!memo_get(&p->half[1], e) || is_kept(p, e)) continue;
+        if (!first_half_reads(p, e->u.tensor)) continue;
+        c->bytes += e->type.lanes * dtype_bytes((enum dtype)e->type.dtype);
+        vec_push(&p->kept, ((struct value){.e = e}));
+    }
+    return p->kept.n > before;
+}
+
+/* Overlapped, an iteration keeps registers; else the iterations of a block fill the stack. */
+static bool too_much(const struct phases *p, int64_t bytes)
+{
+    const struct target *t = p->l->t;
+    return p->overlap ? bytes * 8 * REGISTERS > (int64_t)t->vregs * t->vector_bits
+                      : bytes * BLOCK_MAX > STACK;
+}
+
+/* The longer way if the first half takes `depth` cycles, and for each result what the second half
+ * costs: a store and a load of what is kept (or a register), and operations done again. Those count for more than
  * their time: they delay whatever runs beside them. */
 static int try_cut(struct phases *p, int depth)
 {
@@ -330,8 +378,11 @@ static int try_cut(struct phases *p, int depth)
     for (size_t i = 0; i < p->item.n; i++)
         if (is_result(p, p->item.p[i].s)) look_cut(&c, p->item.p[i].s->u.store.value, &seen);
     memo_fini(&seen);
-    if (!c.possible || p->kept.n == 0 || c.bytes > STACK) return INT32_MAX;
-    return c.limit + (12 * (int)p->kept.n + 8 * share_out(p)) / p->results;
+    if (!c.possible || p->kept.n == 0) return INT32_MAX;
+    int both = share_out(p), kept = p->overlap ? 4 : 12;
+    if (p->overlap && keep_windows(&c)) both = share_out(p);
+    return too_much(p, c.bytes) ? INT32_MAX
+                                : c.limit + (kept * (int)p->kept.n + 8 * both) / p->results;
 }
 
 static bool choose_cut(struct phases *p)
@@ -348,7 +399,7 @@ static bool choose_cut(struct phases *p)
     return true;
 }
 
-/* ---- the two loops --------------------------------------------------------------------------- */
+/* ---- the two halves -------------------------------------------------------------------------- */
 
 /* Where in a block the present iteration has its n elements. */
 static const struct expr *block_at(struct phases *p, int64_t n, const struct expr *at)
@@ -404,6 +455,7 @@ static const struct expr *slot_of(struct phases *p, const struct value *k)
 {
     struct ir *ir = p->l->ir;
     int lanes = k->e->type.lanes;
+    if (p->overlap) return expr_int(ir, 0);
     return block_at(p, lanes, expr_ramp(ir, expr_int(ir, 0), expr_int(ir, 1), lanes));
 }
 
@@ -445,21 +497,17 @@ static void append_item(struct phases *p, struct stmt **body, struct item *it)
     append(p, body, stmt_store(ir, t && t->block ? t->block : s->u.store.tensor, &at, value));
 }
 
-/* One of the loops, over [lo, hi). */
-static struct stmt *write_loop(struct phases *p, bool second, const struct expr *lo,
-                               const struct expr *hi)
+/* Iteration v of one of the halves; start: the first one of its block, NULL: a block of one. */
+static struct stmt *write_half(struct phases *p, bool second, const struct var *v,
+                               const struct expr *start)
 {
     struct ir *ir = p->l->ir;
-    const struct var *v = p->loop->u.loop.var, *old = v;
     struct stmt *body = stmt_block(ir), *in = body;
     struct memo done = {0};
     memo_clear(&p->put);
     p->second = second;
-    if (second) {
-        v = fresh_var(p, v->name, v->type);
-        memo_put(&p->put, expr_var(ir, old), expr_var(ir, v));
-    }
-    p->turn = expr_sub(ir, expr_var(ir, v), lo);
+    memo_put(&p->put, expr_var(ir, p->loop->u.loop.var), expr_var(ir, v));
+    p->turn = start ? expr_sub(ir, expr_var(ir, v), start) : expr_int(ir, 0);
     for (size_t i = 0; i < p->local.n; i++)
         if (p->local.p[i].in[second] && !p->local.p[i].block)
             append(p, &in, stmt_alloc(ir, p->local.p[i].t, stmt_block(ir)));
@@ -480,15 +528,16 @@ static struct stmt *write_loop(struct phases *p, bool second, const struct expr 
             append_kept(p, &in, &done, expr_var(ir, it->s->u.let.var));
     }
     memo_fini(&done);
-    return stmt_for(ir, v, lo, hi, body);
+    return body;
 }
 
-static struct tensor *new_block(struct phases *p, const char *name, struct type type, int64_t n)
+static struct tensor *new_block(struct phases *p, const char *name, struct type type,
+                                enum scope scope, int64_t n)
 {
     struct ir *ir = p->l->ir;
     const struct expr *extent = expr_int(ir, n);
-    return tensor_new(ir, arena_printf(ir->arena, "%s%s", name, fresh_suffix(p->l, "q")),
-                      type_of((enum dtype)type.dtype), SCOPE_STACK, 1, &extent);
+    return tensor_new(ir, arena_printf(ir->arena, "%s%s", name, fresh_suffix(p->l, "q")), type,
+                      scope, 1, &extent);
 }
 
 static bool is_kept_local(struct phases *p, const struct local *t)
@@ -498,21 +547,24 @@ static bool is_kept_local(struct phases *p, const struct local *t)
     return false;
 }
 
-/* Blocks of so many iterations for whatever goes from loop to loop. */
+/* Blocks of so many iterations for whatever goes from half to half. */
 static void make_blocks(struct phases *p, int64_t block, struct stmt **body)
 {
     struct ir *ir = p->l->ir;
     for (size_t i = 0; i < p->local.n; i++) {
         struct local *t = &p->local.p[i];
         if (!t->in[0] || (!t->in[1] && !is_kept_local(p, t))) continue;
-        t->block = new_block(p, t->t->name, t->t->type, extent_of(t->t) * block);
+        t->block = new_block(p, t->t->name, t->t->type, SCOPE_STACK, extent_of(t->t) * block);
         append(p, body, stmt_alloc(ir, t->block, stmt_block(ir)));
     }
     for (size_t i = 0; i < p->kept.n; i++) {
         struct value *k = &p->kept.p[i];
+        struct type type = k->e->type;
         if (local_of(p, k->e)) continue;
-        k->v = k->e->op == OP_VAR ? k->e->u.var : fresh_var(p, p->stored.p[0]->name, k->e->type);
-        k->block = new_block(p, k->v->name, k->e->type, k->e->type.lanes * block);
+        k->v = k->e->op == OP_VAR ? k->e->u.var : fresh_var(p, p->stored.p[0]->name, type);
+        k->block = p->overlap ? new_block(p, k->v->name, type, SCOPE_REG, 1)
+                              : new_block(p, k->v->name, type_of((enum dtype)type.dtype),
+                                          SCOPE_STACK, type.lanes * block);
         append(p, body, stmt_alloc(ir, k->block, stmt_block(ir)));
     }
 }
@@ -522,25 +574,57 @@ static struct stmt *two_loops(struct phases *p)
     struct ir *ir = p->l->ir;
     struct stmt *loop = p->loop, *body = stmt_block(ir), *in = body;
     const struct expr *lo = loop->u.loop.lo, *hi = loop->u.loop.hi, *start = lo, *end = hi;
-    const struct var *q = NULL;
+    const struct var *v = loop->u.loop.var, *w = fresh_var(p, v->name, v->type), *q = NULL;
     int64_t n = 0, block = BLOCK;
     bool fixed = loop_constant_extent(loop, &n);
     int64_t blocks = fixed && n > BLOCK_MAX ? (n + BLOCK - 1) / BLOCK : 1;
     if (fixed) block = (n + blocks - 1) / blocks;
     if (!fixed || blocks > 1) {
-        q = fresh_var(p, loop->u.loop.var->name, type_of(TYPE_S64));
+        q = fresh_var(p, v->name, type_of(TYPE_S64));
         start = expr_add(ir, lo, expr_mul(ir, expr_var(ir, q), expr_int(ir, block)));
         end = expr_binary(ir, OP_MIN, hi, expr_add(ir, start, expr_int(ir, block)));
         start = expr_simplify(ir, NULL, start);
         end = expr_simplify(ir, NULL, end);
     }
     make_blocks(p, block, &in);
-    block_append(ir, in, write_loop(p, false, start, end));
-    block_append(ir, in, write_loop(p, true, start, end));
+    block_append(ir, in, stmt_for(ir, v, start, end, write_half(p, false, v, start)));
+    block_append(ir, in, stmt_for(ir, w, start, end, write_half(p, true, w, start)));
     if (!q) return body;
     const struct expr *count = expr_add(ir, expr_sub(ir, hi, lo), expr_int(ir, block - 1));
     count = expr_simplify(ir, NULL, expr_binary(ir, OP_DIV, count, expr_int(ir, block)));
     return stmt_for(ir, q, expr_int(ir, 0), count, body);
+}
+
+/* The first half of the first iteration; each later one's after the second half of the one before; the
+ * second half of the last. */
+static struct stmt *overlapped(struct phases *p)
+{
+    struct ir *ir = p->l->ir;
+    struct stmt *loop = p->loop, *body = stmt_block(ir), *in = body, *both = stmt_block(ir);
+    const struct expr *lo = loop->u.loop.lo, *hi = loop->u.loop.hi, *one = expr_int(ir, 1);
+    const struct var *v = loop->u.loop.var, *w = fresh_var(p, v->name, v->type),
+                     *i = fresh_var(p, v->name, v->type);
+    const struct expr *next = expr_simplify(ir, NULL, expr_add(ir, lo, one));
+    const struct expr *last = expr_simplify(ir, NULL, expr_sub(ir, hi, one));
+    int64_t n = 0;
+    make_blocks(p, 1, &in);
+    if (!loop_constant_extent(loop, &n)) {
+        struct stmt *some = stmt_block(ir);
+        block_append(ir, in, stmt_if(ir, expr_binary(ir, OP_LT, lo, hi), some));
+        in = some;
+    }
+    struct stmt *first = stmt_let(ir, v, lo, write_half(p, false, v, NULL));
+    struct stmt *second = stmt_let(ir, w, last, write_half(p, true, w, NULL));
+    struct stmt *end = stmt_clone(ir, second, fresh_suffix(p->l, "q"));
+    struct stmt *begin = stmt_clone(ir, first, fresh_suffix(p->l, "q"));
+    end->u.let.value = expr_sub(ir, expr_var(ir, i), one);
+    begin->u.let.value = expr_var(ir, i);
+    block_append(ir, both, end);
+    block_append(ir, both, begin);
+    block_append(ir, in, first);
+    block_append(ir, in, stmt_for(ir, i, next, hi, both));
+    block_append(ir, in, second);
+    return body;
 }
 
 static struct stmt *cut_loop(struct low *l, struct stmt *s, void *ctx)
@@ -550,18 +634,22 @@ static struct stmt *cut_loop(struct low *l, struct stmt *s, void *ctx)
     if (s->kind != ST_FOR || s->u.loop.kind != LOOP_SERIAL) return s;
     if (s->u.loop.reduce || s->u.loop.ordered) return s;
     if (loop_constant_extent(s, &n) && n < LEAST) return s;
-    struct phases p = {.l = l, .loop = s, .fits = true};
+    bool overlap = l->o->phases == PHASES_OVERLAP;
+    struct phases p = {.l = l, .loop = s, .fits = true, .overlap = overlap};
     struct stmt *to = s, *parent = s->parent;
     stmt_walk(s->u.loop.body, note_target, &p);
     stmt_walk(s->u.loop.body, list, &p);
     if (p.fits && choose_cut(&p)) {
-        to = two_loops(&p);
+        to = overlap ? overlapped(&p) : two_loops(&p);
         to->parent = parent;
     }
     memo_fini(&p.let);
     memo_fini(&p.depth);
     memo_fini(&p.below);
     memo_fini(&p.put);
+    memo_fini(&p.half[0]);
+    memo_fini(&p.half[1]);
+    vec_free(&p.apart);
     vec_free(&p.item);
     vec_free(&p.local);
     vec_free(&p.stored);

@@ -466,7 +466,7 @@ void derive_text(const struct derive *d, const char *algorithm, struct buf *b)
                 "knob OR in source list\n");
     if (d->far) buf_puts(b, "knob PF in none page\n");
     if (d->past) buf_puts(b, "knob ST in cached stream\n");
-    if (d->deep) buf_puts(b, "knob PH in one two\n");
+    if (d->deep) buf_puts(b, "knob PH in one two overlap\n");
     buf_printf(b, "codegen misched={MS} addr={AD} lsr={LS} order={OR}%s%s%s\n",
                d->far ? " prefetch={PF}" : "", d->past ? " stores={ST}" : "",
                d->deep ? " phases={PH}" : "");

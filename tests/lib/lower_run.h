@@ -11,10 +11,10 @@
 struct lower_case {
     struct target target;
     int64_t dyn[4];
-    const char *dump_pass; /* keep the text after this pass (or "kernel") ... */
-    struct buf *dump;      /* ... here */
-    bool phases;           /* lower_options.phases */
-    double tol;            /* 0: equal bits; else relative to the largest value */
+    const char *dump_pass;    /* keep the text after this pass (or "kernel") ... */
+    struct buf *dump;         /* ... here */
+    enum lower_phases phases; /* lower_options.phases */
+    double tol;               /* 0: equal bits; else relative to the largest value */
     uint64_t seed;
     struct kernel kernel; /* result; its nest lives in `ir` */
     struct ir *ir;        /* lower_case_free */

@@ -103,6 +103,56 @@ START_TEST(same_kernel_same_bytes)
 }
 END_TEST
 
+/* A clamp to [-a, a] is one operation where there is one; any other clamp is two everywhere. */
+START_TEST(clamp_of_a_magnitude)
+{
+    static const struct {
+        const char *value;
+        int lanes, ranges;
+    } rows[] = {
+        {"min(max(x[ramp(0, 1, L)], splat(#-3.0#, L)), splat(#3.0#, L))", 16, 1},
+        {"max(splat(#-3.0#, L), min(splat(#3.0#, L), x[ramp(0, 1, L)]))", 8, 1},
+        {"max(min(x[ramp(0, 1, L)], splat(#2.5#, L)), splat(#-2.5#, L))", 4, 1},
+        {"min(max(x[ramp(0, 1, L)], splat(#-2.0#, L)), splat(#3.0#, L))", 16, 0},
+        {"min(max(x[ramp(0, 1, L)], splat(#3.0#, L)), splat(#-3.0#, L))", 16, 0},
+        {"max(min(x[ramp(0, 1, L)], splat(#0.0#, L)), splat(#-0.0#, L))", 16, 0},
+        {"min(min(x[ramp(0, 1, L)], splat(#-3.0#, L)), splat(#3.0#, L))", 16, 0},
+        {"min(max(x[0], #-3.0#), #3.0#)", 1, 0},
+    };
+    for (size_t i = 0; i < 2 * QN_COUNT(rows); i++) {
+        struct buf b, s;
+        struct cgrun r;
+        bool open = false, wide = i >= QN_COUNT(rows);
+        int lanes = rows[i % QN_COUNT(rows)].lanes, found = 0;
+        if (wide && lanes > 1) lanes /= 2;
+        buf_init(&b, 1 << 16);
+        buf_init(&s, 1 << 20);
+        const char *type = wide ? "f64" : "f32";
+        buf_printf(&b, "nest t\nin     x: %s[%d]\nout    y: %s[%d]\n", type, lanes, type, lanes);
+        buf_printf(&b, lanes > 1 ? "y[ramp(0, 1, %d)] = " : "y[0] = ", lanes);
+        for (const char *p = rows[i % QN_COUNT(rows)].value; *p; p++) {
+            if (*p == 'L')
+                buf_printf(&b, "%d", lanes);
+            else if (*p == '#' && wide) /* a number of the type at hand */
+                buf_puts(&b, (open = !open) ? "f64(" : ")");
+            else if (*p != '#')
+                buf_putc(&b, *p);
+        }
+        buf_puts(&b, "\n");
+        struct codegen_options o = {.s = &s};
+        cgrun_open(&r, b.p);
+        ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
+        cgrun_fill(&r, CGRUN_SMALL, 3);
+        ck_assert_msg(cgrun_check(&r, NULL) == 0, "%s", b.p);
+        for (const char *p = s.p; (p = strstr(p, "vrangep")) != NULL; p++) found++;
+        if (host_is_v4()) ck_assert_msg(found == rows[i % QN_COUNT(rows)].ranges, "%s%s", b.p, s.p);
+        cgrun_close(&r);
+        buf_fini(&b);
+        buf_fini(&s);
+    }
+}
+END_TEST
+
 /* Four vectors, each raised to a high power by a chain of products: one after the other, or side by
  * side. Where the last product of the first chain stands among all of them. */
 static int first_chain_ends(bool list)
@@ -496,6 +546,7 @@ static Suite *suite(void)
     tcase_set_timeout(tile, 60);
     tcase_add_test(tile, tile_14x2_has_no_spill);
     tcase_add_test(tile, same_kernel_same_bytes);
+    tcase_add_test(tile, clamp_of_a_magnitude);
     tcase_add_test(tile, switches_have_an_effect);
     tcase_add_test(tile, list_order_goes_side_by_side);
     tcase_add_test(tile, stores_past_the_caches);

@@ -257,6 +257,9 @@ START_TEST(sizes_to_check_at)
         {"op t {\n  dyn N\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n", "t:N=100",
          "split y.n 8 guard y.no y.ni\ncodegen phases=two\n",
          "0 1 7 8 9 15 16 17 127 128 129 100 "},
+        {"op t {\n  dyn N\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n", "t:N=100",
+         "split y.n 32 guard y.no y.ni\ncodegen phases=overlap\n",
+         "0 1 2 3 15 16 17 31 32 33 63 64 65 100 "},
     };
     for (size_t i = 0; i < QN_COUNT(rows); i++) {
         struct op_lib *lib;

@@ -9,10 +9,10 @@
 #include "lib/lower_run.h"
 
 /* The text after the pass, which the caller frees; "" if it changes nothing. Results stay the same. */
-static char *cut(const char *nest, const int64_t *dyn)
+static char *cut_to(enum lower_phases phases, const char *nest, const int64_t *dyn)
 {
     struct buf b;
-    struct lower_case c = {.target = lower_target(true), .phases = true};
+    struct lower_case c = {.target = lower_target(true), .phases = phases};
     buf_init(&b, 1 << 20);
     c.dump = &b;
     c.dump_pass = "phases";
@@ -23,6 +23,8 @@ static char *cut(const char *nest, const int64_t *dyn)
     lower_case_free(&c);
     return text;
 }
+
+static char *cut(const char *nest, const int64_t *dyn) { return cut_to(PHASES_TWO, nest, dyn); }
 
 /* `n` additions one after the other around e, of 4 cycles each. */
 static void chain(char *out, size_t size, const char *e, int n)
@@ -55,7 +57,7 @@ START_TEST(golden_one_block)
     char *text = cut(nest, NULL);
     const char *body = strstr(text, "alloc stack");
     ck_assert_ptr_nonnull(body);
-    ck_assert_ptr_nonnull(strstr(body, "y.q0.q1: f32[80]"));
+    ck_assert_ptr_nonnull(strstr(body, "y.q1.q2: f32[80]"));
     ck_assert_ptr_nonnull(strstr(body, "for i in 0..10\n"));
     ck_assert_ptr_nonnull(strstr(body, "[ramp(i * 8, 1, 8)] = "));
     ck_assert_ptr_nonnull(strstr(body, "in 0..10\n"));
@@ -70,7 +72,7 @@ START_TEST(golden_blocks)
     char nest[6000];
     one(nest, sizeof nest, 50, 10);
     char *text = cut(nest, NULL);
-    ck_assert_msg(strstr(text, "in 0..4\n") && strstr(text, "* 13..min(i.q0 * 13 + 13, 50)"), "%s",
+    ck_assert_msg(strstr(text, "in 0..4\n") && strstr(text, "* 13..min(i.q1 * 13 + 13, 50)"), "%s",
                   text);
     mem_free(text);
     char e[4000];
@@ -96,9 +98,11 @@ START_TEST(left_alone)
     } few[] = {{10, 8}, {5, 20}};
     for (size_t i = 0; i < QN_COUNT(few); i++) {
         one(nest, sizeof nest, few[i].n, few[i].links);
-        char *text = cut(nest, NULL);
-        ck_assert_str_eq(text, "");
-        mem_free(text);
+        for (int to = PHASES_TWO; to <= PHASES_OVERLAP; to++) {
+            char *text = cut_to((enum lower_phases)to, nest, NULL);
+            ck_assert_str_eq(text, "");
+            mem_free(text);
+        }
     }
     chain(e, sizeof e, "x[i * 8 + j]", 20);
     static const char *const other[] = {
@@ -114,9 +118,11 @@ START_TEST(left_alone)
     };
     for (size_t i = 0; i < QN_COUNT(other); i++) {
         snprintf(nest, sizeof nest, other[i], e);
-        char *text = cut(nest, NULL);
-        ck_assert_msg(strcmp(text, "") == 0, "%s", text);
-        mem_free(text);
+        for (int to = PHASES_TWO; to <= PHASES_OVERLAP; to++) {
+            char *text = cut_to((enum lower_phases)to, nest, NULL);
+            ck_assert_msg(strcmp(text, "") == 0, "%s", text);
+            mem_free(text);
+        }
     }
 }
 END_TEST
@@ -139,6 +145,60 @@ START_TEST(lookups_and_places)
              sum);
     char *text = cut(nest, NULL);
     ck_assert_msg(strstr(text, "alloc stack") != NULL, "%s", text);
+    mem_free(text);
+    text = cut_to(PHASES_OVERLAP, nest, NULL);
+    ck_assert_msg(strstr(text, "alloc reg") != NULL, "%s", text);
+    mem_free(text);
+}
+END_TEST
+
+/* The first half ahead by one iteration, what it leaves in a register; nothing runs if no iteration does. */
+START_TEST(golden_overlap)
+{
+    char nest[6000], e[4000];
+    one(nest, sizeof nest, 10, 10);
+    char *text = cut_to(PHASES_OVERLAP, nest, NULL);
+    const char *body = strstr(text, "alloc reg y.q2.q3: f32x8[1]");
+    ck_assert_msg(body != NULL, "%s", text);
+    ck_assert_msg((body = strstr(body, "let i = 0\n")) != NULL, "%s", text);
+    ck_assert_msg((body = strstr(body, "for i.q1 in 1..10\n")) != NULL, "%s", text);
+    ck_assert_msg((body = strstr(body, " = y.q2.q3[0]\n")) != NULL, "%s", text);
+    ck_assert_msg((body = strstr(body, "y.q2.q3[0] = ")) != NULL, "%s", text);
+    ck_assert_msg(strstr(body, " = 9\n") != NULL, "%s", text);
+    mem_free(text);
+    chain(e, sizeof e, "x[i * 8 + j]", 10);
+    snprintf(nest, sizeof nest,
+             "nest chain\ndyn    N\nin     x: f32[N * 8]\nout    y: f32[N * 8]\nstage y\n"
+             "  for i in 0..N\n    for j in 0..8 vector\n      y[i * 8 + j] = %s\n",
+             e);
+    for (int64_t n = 0; n < 5; n++) {
+        text = cut_to(PHASES_OVERLAP, nest, &n);
+        ck_assert_msg(strstr(text, "if 0 < N\n") != NULL, "%s", text);
+        mem_free(text);
+    }
+}
+END_TEST
+
+/* Every second element of x now and at the end: both come out of the same vectors, read by the first half. A
+ * tensor that only the second half reads stays there. */
+START_TEST(overlap_keeps_windows)
+{
+    char nest[6000], e[4000];
+    chain(e, sizeof e, "x[i * 16 + j * 2]", 12);
+    snprintf(nest, sizeof nest,
+             "nest chain\nin     x: f32[160]\nin     z: f32[160]\nout    y: f32[80]\nstage y\n"
+             "  for i in 0..10\n    for j in 0..8 vector\n"
+             "      y[i * 8 + j] = %s + x[i * 16 + j * 2 + 1] + z[i * 16 + j * 2]\n",
+             e);
+    char *text = cut_to(PHASES_OVERLAP, nest, NULL);
+    const char *loop = strstr(text, "in 1..10\n"), *first = loop ? strstr(loop, "= i.q1\n") : NULL;
+    ck_assert_msg(loop != NULL && first != NULL, "%s", text);
+    int kept = 0;
+    for (const char *at = text; (at = strstr(at, "alloc reg")) != NULL; at++) kept++;
+    ck_assert_msg(kept == 2, "%s", text);
+    for (const char *at = loop; at < first; at++)
+        ck_assert_msg(strncmp(at, "x[", 2) != 0, "%s", text);
+    ck_assert_msg(strstr(loop, "z[") < first, "%s", text);
     mem_free(text);
 }
 END_TEST
@@ -195,7 +255,7 @@ static char *with_lanes(const char *text, int lanes)
 
 START_TEST(random_chains)
 {
-    int made = 0;
+    int made[PHASES_OVERLAP + 1] = {0};
     for (int seed = 0; seed < 100; seed++) {
         struct rng r;
         struct buf b;
@@ -216,13 +276,17 @@ START_TEST(random_chains)
             grow(&b, &r, 24, lets);
             buf_puts(&b, "\n");
         }
-        char *nest = with_lanes(b.p, lanes), *text = cut(nest, NULL);
-        made += *text != 0;
+        char *nest = with_lanes(b.p, lanes);
+        for (int to = PHASES_TWO; to <= PHASES_OVERLAP; to++) {
+            char *text = cut_to((enum lower_phases)to, nest, NULL);
+            made[to] += *text != 0;
+            mem_free(text);
+        }
         mem_free(nest);
-        mem_free(text);
         buf_fini(&b);
     }
-    ck_assert_int_ge(made, 20); /* else nothing was looked at */
+    for (int to = PHASES_TWO; to <= PHASES_OVERLAP; to++)
+        ck_assert_int_ge(made[to], 20); /* else nothing was looked at */
 }
 END_TEST
 
@@ -235,6 +299,8 @@ int main(void)
     tcase_add_test(t, golden_blocks);
     tcase_add_test(t, left_alone);
     tcase_add_test(t, lookups_and_places);
+    tcase_add_test(t, golden_overlap);
+    tcase_add_test(t, overlap_keeps_windows);
     tcase_add_test(t, random_chains);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
