@@ -61,8 +61,9 @@ static void finish(struct compare *c, const struct sums *s)
     else
         c->rel_l2 = s->want2 > 0 ? sqrt(s->err2 / s->want2) : INFINITY;
     if (c->mode != CMP_REL_L2) return;
-    if (!(c->rel_l2 <= c->tol) && c->bad == 0) c->bad = 1;
-    if (c->tol > 0 && c->rel_l2 / c->tol > c->worst) c->worst = c->rel_l2 / c->tol;
+    double tol = c->tol + 4 * c->unit;
+    if (!(c->rel_l2 <= tol) && c->bad == 0) c->bad = 1;
+    if (tol > 0 && c->rel_l2 / tol > c->worst) c->worst = c->rel_l2 / tol;
 }
 
 /* The two float types differ only in the type and in how bits are read. */
@@ -79,9 +80,12 @@ static void finish(struct compare *c, const struct sums *s)
             s.want2 += w * w;                                                                 \
             s.finite++;                                                                       \
         }                                                                                     \
-        double all = c->mode == CMP_REL_L2 ? 30 * c->tol * rms_of(&s) : 0;                    \
+        double rms = c->mode == CMP_REL_L2 ? rms_of(&s) : 0;                                  \
+        double all = 30 * c->tol * rms + 4 * c->unit * rms;                                   \
         for (int64_t i = 0; i < n; i++) {                                                     \
             double limit = c->mode == CMP_BOUND ? bound[i] : all;                             \
+            if (c->unit > 0 && isfinite((double)want[i]))                                     \
+                limit += 4 * c->unit * fabs((double)want[i]);                                 \
             double err = element_err((double)got[i], (double)want[i]);                        \
             bool bad = !(err <= limit) || isinf(err);                                         \
             if (c->mode == CMP_BITS) {                                                        \

@@ -7,7 +7,8 @@
  *   CMP_BITS     equal bits, except that +0 and -0 are equal
  *   CMP_BOUND    |got - want| <= bound[i] (f64 array)
  *   CMP_REL_L2   ||got-want|| <= tol * ||want||, and each |err| <= 30*tol*rms(want) (the errors of
- *                fast convolutions differ a lot between the places of a tile)
+ *                fast convolutions differ a lot between the places of a tile); numbers kept in fewer bits than
+ *                they are computed in (unit) may each fall on the other side: 4 units more of either
  *
  * NaN in `got` where `want` is finite is always bad. */
 #ifndef QN_COMPARE_H
@@ -20,6 +21,8 @@ enum cmp_mode { CMP_BITS, CMP_BOUND, CMP_REL_L2 };
 struct compare {
     enum cmp_mode mode;
     double tol; /* CMP_REL_L2 */
+    double
+        unit; /* CMP_REL_L2: relative rounding of storage, 2^-11 for f16; 0: that of the numbers' own type */
     /* results */
     int64_t bad;        /* elements outside their bound */
     int64_t worst_at;   /* index of the largest error/bound ratio, -1 if none */

@@ -1,7 +1,8 @@
 /* job: fills the wire's task from a dsl task. What "correct" means is decided here, once:
  *
  *   recipe.exact            small integers, compared bit for bit at tier 1
- *   outputs of integers     bitwise on every recipe
+ *   outputs of integers     bitwise on every recipe; where sums decide, but for elements that a move of the operands
+ *                           by a few units of their last place changes
  *   sums of f32 products    per-element bound 8 2^-24 sqrt(K) sqrt(sum (ab)^2) on real data
  *   everything else         rel-L2 within the task's tolerance
  *   clamped or selected     rel-L2, but not on data made to cancel */
@@ -37,7 +38,7 @@ void job_blob(struct wire_blob *out, const struct compile_result *r, const struc
 
 static enum check check_of(const struct task_tensor *t, const struct data_recipe *r)
 {
-    if (!dtype_is_float(t->dtype)) return CHECK_BITS;
+    if (!dtype_is_float(t->dtype)) return r->undecided ? CHECK_STEEP : CHECK_BITS;
     if (t->dtype == TYPE_F32 && r->sum_of_products && !r->fractional && !r->transcendental)
         return CHECK_SUMPROD;
     if (r->steep && (t->dtype == TYPE_F32 || t->dtype == TYPE_F64)) return CHECK_STEEP;

@@ -130,6 +130,23 @@ static const char *layout_fault(const struct layout_term *l, int n, int rank)
     return NULL;
 }
 
+/* The last block of an output's dimension must be full: no equation defines what pads it. */
+static bool ends_full(struct scope_values *s, const struct item *t, const struct store_clause *cl,
+                      const struct layout_term *l, const int64_t *extent)
+{
+    for (int i = 0; i < cl->n; i++) {
+        int64_t size = extent[l[i].dim];
+        if (l[i].mod || size % l[i].div == 0) continue;
+        dsl_error(s->e, s->file, cl->term[i].line, cl->term[i].col, "dsl.store_padded",
+                  "%" PRId64 " elements of output '%s' do not fill blocks of %" PRId64
+                  ", and no equation defines the rest of the last one; make the extent a multiple "
+                  "of %" PRId64,
+                  size, t->name, l[i].div, l[i].div);
+        return false;
+    }
+    return true;
+}
+
 bool bind_layout(struct scope_values *s, const struct item *t, const int64_t *extent,
                  struct layout_term *out, int *n)
 {
@@ -159,6 +176,7 @@ bool bind_layout(struct scope_values *s, const struct item *t, const int64_t *ex
                       t->name, fault);
             return false;
         }
+        if (t->scope == SCOPE_OUT && !ends_full(s, t, cl, out, extent)) return false;
         *n = plain ? 0 : cl->n; /* declared order needs no layout */
         return true;
     }

@@ -193,6 +193,7 @@ struct data_recipe {
     /* a reduction's result is clamped or selected on: cancellation shows in the output */
     bool bent;
     bool transcendental; /* exp, log, ... appear */
+    bool undecided;      /* an integer of an output depends on the last bits of sums */
     bool steep;          /* a logarithm of rounded terms that may cancel */
     bool fractional;     /* a table or constant that is no small integer, or a division */
     double tol;          /* rel-L2 bound for the task's tol key */

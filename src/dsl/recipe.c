@@ -14,6 +14,9 @@
  * rounds the same way: a sum of n such terms, one after the other, may be n/4 units off, and the
  * reference's own is.
  *
+ * Which of two sums is smaller depends on their last bits where they are as good as equal, and those on the order
+ * of the terms: an argmin of distances, a cast of a sum (`undecided`).
+ *
  * log(a - b) has no error bound at all where a and b meet: what is verified there is that results are
  * alike, not how far they can be trusted (focal loss with targets between 0 and 1).
  *
@@ -40,6 +43,7 @@ struct walk {
     const struct task *t;
     struct bound *tensor; /* by index in n->tensor */
     enum after *after;    /* likewise */
+    bool *loose;          /* likewise: a schedule decides its last bits */
     bool transcendental, fractional, products, reduces;
     bool jumps; /* a rounded value decides: a floor or a selection may fall on the other side */
     bool steep; /* a logarithm of terms that may cancel: near zero it magnifies their rounding */
@@ -242,6 +246,20 @@ static enum after after_of(struct walk *w, const struct expr *e)
     return scaled && worst < AFTER_BENT ? AFTER_SCALED : AFTER_BENT;
 }
 
+/* Do the last bits of e depend on how it is computed: in which order terms are added, whether a product is rounded
+ * before it is added, how an exponential is expanded? */
+static bool loose_of(struct walk *w, const struct expr *e)
+{
+    bool real = dtype_is_float((enum dtype)e->type.dtype),
+         some = e->op >= OP_EXP && e->op <= OP_COS;
+    int at = e->op == OP_LOAD || e->op == OP_LOADC ? tensor_at(w->n, e->u.tensor) : -1;
+    if (real && (e->op == OP_ADD || e->op == OP_SUB))
+        some = e->a[0]->op == OP_MUL || e->a[1]->op == OP_MUL;
+    if (at >= 0) some = w->loose[at];
+    for (int i = 0; i < e->n && !some; i++) some = loose_of(w, e->a[i]);
+    return some;
+}
+
 static bool is_product(const struct expr *e)
 {
     return e->op == OP_MUL || (e->op == OP_CAST && is_product(e->a[0]));
@@ -279,6 +297,9 @@ static void walk_update(struct stage_walk *sw, struct stmt *s)
         enum after after =
             after_of(w, s->u.update.value[i]); /* a product of sums is what reduce_k counts */
         w->after[at] = after <= AFTER_SCALED ? AFTER_SUM : after;
+        bool added = s->u.update.op == RED_SUM || s->u.update.op == RED_PROD;
+        w->loose[at] |= added && dtype_is_float(d) && n > 1;
+        for (int k = 0; k < s->u.update.n; k++) w->loose[at] |= loose_of(w, s->u.update.value[k]);
         if (s->u.update.op == RED_SUM) {
             if (below > 1 && !b.exact) sw->nested = fmax(sw->nested, n);
             b.mag *= n;
@@ -330,6 +351,7 @@ static bool walk_stmt(struct stmt *s, void *ctx)
         expr_walk(s->u.store.value, deepest, c);
         enum after after = after_of(w, s->u.store.value);
         if (after > w->after[at]) w->after[at] = after;
+        w->loose[at] |= loose_of(w, s->u.store.value);
         sw->depth[at] = fmax(sw->depth[at], below);
         bool seen = w->tensor[at].mag != 0;
         w->tensor[at] = (struct bound){fmax(w->tensor[at].mag, b.mag),
@@ -345,6 +367,7 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     size_t count = (size_t)n->ntensor + 1;
     w.tensor = mem_new(count * sizeof *w.tensor);
     w.after = mem_new(count * sizeof *w.after);
+    w.loose = mem_new(count * sizeof *w.loose);
     struct stage_walk sw = {.w = &w, .depth = mem_new(count * sizeof(double)), .longest = 1};
     for (int i = 0; i < n->ntensor; i++) sw.depth[i] = 1;
     stmt_walk(n->body, walk_stmt, &sw);
@@ -356,6 +379,8 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
         bool made = n->tensor[i]->scope == SCOPE_OUT || n->tensor[i]->scope == SCOPE_TEMP;
         if (made && !w.tensor[i].exact && w.tensor[i].mag != 0) exact = false;
         depth = fmax(depth, sw.depth[i]);
+        out->undecided |= w.loose[i] && n->tensor[i]->scope == SCOPE_OUT &&
+                          !dtype_is_float((enum dtype)n->tensor[i]->type.dtype);
     }
     out->exact = exact;
     out->magnitude = exact ? (int64_t)a : 1;
@@ -370,6 +395,7 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     mem_free(sw.depth);
     mem_free(w.tensor);
     mem_free(w.after);
+    mem_free(w.loose);
     return exact;
 }
 

@@ -163,6 +163,24 @@ static void fill_int(uint8_t *dst, const struct wire_buffer *b, int bits, struct
     }
 }
 
+double data_element(const struct wire_buffer *b, const void *p, uint64_t i)
+{
+    const struct dtype_info *t = wire_dtype_info((enum wire_dtype)b->dtype);
+    size_t size = (size_t)t->bits / 8;
+    const uint8_t *at = (const uint8_t *)p + i * size;
+    double wide;
+    float narrow;
+    uint64_t v = 0;
+    QN_CHECK(t->bits >= 8, "elements of %d bits", t->bits);
+    if (b->dtype == DTYPE_F64) return memcpy(&wide, at, sizeof wide), wide;
+    if (b->dtype == DTYPE_F32) return memcpy(&narrow, at, sizeof narrow), (double)narrow;
+    for (size_t k = 0; k < size; k++) v |= (uint64_t)at[k] << (8 * k);
+    if (b->dtype == DTYPE_F16) return (double)half_to_float((uint16_t)v);
+    if (b->dtype == DTYPE_BF16) return (double)bf16_to_float((uint16_t)v);
+    uint64_t sign = UINT64_C(1) << (t->bits - 1);
+    return t->kind == 'S' ? (double)(int64_t)((v ^ sign) - sign) : (double)v;
+}
+
 void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed,
                enum data_twist twist)
 {

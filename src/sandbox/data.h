@@ -11,6 +11,8 @@ enum data_twist { DATA_PLAIN, DATA_SQUARED, DATA_NUDGED_1, DATA_NUDGED_2 };
 /* Fills b->bytes at dst. */
 void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed,
                enum data_twist twist);
+/* Element i of a buffer of at least 8-bit elements. */
+double data_element(const struct wire_buffer *b, const void *p, uint64_t i);
 /* Are the recipe's values small integers, so that correct results are exact? */
 bool data_integral(enum recipe recipe);
 

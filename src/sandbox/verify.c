@@ -80,7 +80,13 @@ static void compare_output(struct compare *c, const struct wire_buffer *b, const
                            const uint8_t *want, const double *bound)
 {
     int64_t n = (int64_t)b->count;
-    if (wire_dtype_info((enum wire_dtype)b->dtype)->kind != 'F') {
+    if (wire_dtype_info((enum wire_dtype)b->dtype)->kind != 'F' && c->mode == CMP_BOUND) {
+        double *g = mem_new(2 * b->count * sizeof(double) + 1), *w = g + b->count;
+        for (int64_t i = 0; i < n; i++) g[i] = data_element(b, got, (uint64_t)i);
+        for (int64_t i = 0; i < n; i++) w[i] = data_element(b, want, (uint64_t)i);
+        compare_f64(c, g, w, bound, n);
+        mem_free(g);
+    } else if (wire_dtype_info((enum wire_dtype)b->dtype)->kind != 'F') {
         size_t size = wire_dtype_info((enum wire_dtype)b->dtype)->bits / 8;
         compare_raw(c, got, want, size ? size : 1, size ? n : (int64_t)b->bytes);
     } else if (b->dtype == DTYPE_F32) {
@@ -128,13 +134,21 @@ static void worsen(struct wire_outcome *o, const struct compare *c, const char *
     o->index = c->worst_at;
 }
 
+/* f16 and bf16 are computed in f32. */
+static double storage_unit(const struct wire_buffer *b)
+{
+    return b->dtype == DTYPE_F16 ? 0x1p-11 : b->dtype == DTYPE_BF16 ? 0x1p-8 : 0;
+}
+
 static bool judge_output(struct job *job, struct task *t, const struct place *p, uint32_t i,
                          const struct check_case *c, const struct expect *x, uint8_t poison,
                          struct wire_outcome *o)
 {
     const struct wire_buffer *b = &t->t.buffers[i];
     const uint8_t *got = p->mine + p->off, *want = pile_ptr(t, x->want[i]);
-    struct compare cmp = {.mode = mode_of(t, b, c, x->bound[i] != 0), .tol = t->t.tol};
+    struct compare cmp = {.mode = mode_of(t, b, c, x->bound[i] != 0),
+                          .tol = t->t.tol,
+                          .unit = storage_unit(b)};
     if (b->count == 0) return true;
     compare_output(&cmp, b, got, want, x->bound[i] ? pile_ptr(t, x->bound[i]) : NULL);
     worsen(o, &cmp, b->name);

@@ -282,6 +282,30 @@ START_TEST(compare_relative)
 }
 END_TEST
 
+/* Numbers stored as f16: each may be 4 roundings of storage off, of itself and of all together. */
+START_TEST(compare_stored_in_fewer_bits)
+{
+    float want[4] = {1, 1, 1, 100}, got[4] = {1, 1 + 0x1p-10f, 1, 100 + 0x1p-4f};
+    struct compare c = {.mode = CMP_REL_L2, .tol = 1e-7};
+    compare_f32(&c, got, want, NULL, 4);
+    ck_assert_int_eq(c.bad, 2);
+    c.unit = 0x1p-11;
+    compare_f32(&c, got, want, NULL, 4);
+    ck_assert_int_eq(c.bad, 0);
+    got[0] = 1 + 51 * 4 * 0x1p-11f; /* rms 50 */
+    compare_f32(&c, got, want, NULL, 4);
+    ck_assert_int_eq(c.bad, 0);
+    got[0] = 1 + 53 * 4 * 0x1p-11f;
+    compare_f32(&c, got, want, NULL, 4);
+    ck_assert_int_eq(c.bad, 1);
+    ck_assert_int_eq(c.worst_at, 0);
+    want[2] = INFINITY; /* of the same on both sides nothing is asked; rms 58 */
+    got[2] = INFINITY;
+    compare_f32(&c, got, want, NULL, 4);
+    ck_assert_int_eq(c.bad, 0);
+}
+END_TEST
+
 START_TEST(compare_raw_bytes)
 {
     int16_t want[5] = {1, 2, 3, 4, 5}, got[5] = {1, 2, -3, 4, 6};
@@ -319,6 +343,7 @@ int main(void)
     tcase_add_test(t, compare_bits);
     tcase_add_test(t, compare_bound);
     tcase_add_test(t, compare_relative);
+    tcase_add_test(t, compare_stored_in_fewer_bits);
     tcase_add_test(t, compare_raw_bytes);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -331,9 +331,12 @@ START_TEST(recipes)
     ck_assert(!r.steep);
     ck_assert(!r.exact && r.transcendental);
     r = recipe_of("argmax:M=2,N=9", "direct", "");
-    ck_assert(r.exact && !r.sum_of_products);
+    ck_assert(r.exact && !r.sum_of_products && !r.undecided);
+    r = recipe_of("nms_mask:N=9", "direct",
+                  ""); /* an overlap of products and sums against a number */
+    ck_assert(r.undecided);
     r = recipe_of("qconv2d:H=9,W=7,C=64,K=4,R=3,S=3", "direct", "");
-    ck_assert(r.exact);
+    ck_assert(r.exact && !r.undecided);
     r = recipe_of("pool2d:H=9,W=7,C=64,R=3,S=3,mode=avg", "direct", "");
     ck_assert(!r.exact && r.fractional);
 }
