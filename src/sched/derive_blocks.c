@@ -94,10 +94,27 @@ static int axis_defining(const struct derive *d, int from, int axis, const struc
     return -1;
 }
 
+/* `from` and `to` read what s defines, perhaps one this and the other that part of a tuple: the axis of `to` that
+ * follows the dimension which `axis` of `from` follows; -1. */
+static int axis_beside(const struct derive *d, int from, int axis, int to, const struct dstage *s)
+{
+    struct tensor *target[UPDATE_TARGETS] = {NULL};
+    leaf_targets(s->leaf, target);
+    for (int dim = 0; dim < target[0]->rank; dim++) {
+        bool follows = false;
+        int other = -1;
+        for (int k = 0; k < UPDATE_TARGETS && target[k]; k++) {
+            follows |= axis_following(d, from, target[k], dim) == axis;
+            if (other < 0) other = axis_following(d, to, target[k], dim);
+        }
+        if (follows && other >= 0) return other;
+    }
+    return -1;
+}
+
 /* The axis of `to` that goes with an axis of `from`; -1. */
 static int axis_linked(const struct derive *d, int from, int axis, int to)
 {
-    const struct tensor *t;
     struct tensor *target[UPDATE_TARGETS] = {NULL};
     leaf_targets(d->stage[to].leaf, target);
     for (int k = 0; k < UPDATE_TARGETS && target[k]; k++) {
@@ -106,12 +123,8 @@ static int axis_linked(const struct derive *d, int from, int axis, int to)
     }
     for (int i = 0; i < d->real; i++) {
         if (d->stage[i].role != ROLE_HOST) continue;
-        t = defined(&d->stage[i]);
-        for (int dim = 0; dim < t->rank; dim++) {
-            if (axis_following(d, from, t, dim) != axis) continue;
-            int other = axis_following(d, to, t, dim);
-            if (other >= 0) return other;
-        }
+        int other = axis_beside(d, from, axis, to, &d->stage[i]);
+        if (other >= 0) return other;
     }
     return -1;
 }
