@@ -126,6 +126,9 @@ enum rc emit_texts(struct session *s, const struct emission *em, struct emitted 
     }
     if (rc == RC_OK) rc = task_parse(em->task, own ? own : s->lib, NULL, &task, e);
     if (rc == RC_OK) rc = target_load(em->target, &target, e);
+    /* Plain C rounds a product before it is added: what is exact only with a fused operation (quotients by a
+     * reciprocal) must not be lowered so. */
+    if (rc == RC_OK && em->form[0] == 'p') target->fma = 0;
     if (rc == RC_OK) rc = trace_parse("(schedule)", em->schedule, strlen(em->schedule), &trace, e);
     if (rc == RC_OK) rc = compile_kernel(task, target, trace, &ir, &naive, &k, NULL, NULL, e);
     if (rc == RC_OK) {

@@ -194,7 +194,7 @@ static void print_reg(struct cc *c, const struct tensor *t, int64_t n)
         if (vector)
             cc_line(c, "%s %s = {0};", cc_vector_type(c, t->type), names[i]);
         else if (t->type.lanes > 1)
-            cc_line(c, "%s %s[%d];", cc_value_type((enum dtype)t->type.dtype), names[i],
+            cc_line(c, "%s %s[%d] = {0};", cc_value_type((enum dtype)t->type.dtype), names[i],
                     t->type.lanes);
         else
             cc_line(c, "%s %s = 0;", cc_value_type((enum dtype)t->type.dtype), names[i]);

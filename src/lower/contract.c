@@ -14,6 +14,8 @@
  *         for n in 0..1000                                 for n in 0..1000
  *           y[..] = exp(s[mo*4 + ki, n]) ..                  y[..] = exp(s[ki, n]) ..
  *
+ * A block of a few vectors whose subscripts stay inside it whatever guards say becomes registers.
+ *
  * Invariants: every loop around the block moves it in one dimension, by at least its size there (a
  * mixed radix where several move it in the same), so that no two iterations share an element: what
  * an iteration reads it has written, as an element is defined once and before it is read. In the
@@ -22,6 +24,8 @@
 
 #include "base/vec.h"
 #include "lower/private.h"
+
+enum { SMALL = 8 }; /* vector registers */
 
 struct uses {
     const struct tensor *t;
@@ -137,6 +141,58 @@ static void drop(struct nest *n, int at)
     memmove(n->tensor + at, n->tensor + at + 1, (size_t)(n->ntensor - at) * sizeof *n->tensor);
 }
 
+/* ---- in registers? --------------------------------------------------------------------------- */
+
+/* A register is read and written whatever guards say: are all subscripts inside the block by the bounds of their
+ * loops alone? */
+struct inside {
+    struct low *l;
+    const struct tensor *t;
+    const struct stmt *loop, *s;
+    bool all;
+};
+
+static void inside_box(struct inside *x, const struct expr *const *idx)
+{
+    struct env *env = env_new(x->l->ir);
+    for (const struct stmt *p = x->s; p && p != x->loop; p = p->parent)
+        if (p->kind == ST_FOR) env_put(env, p->u.loop.var, p->u.loop.lo, p->u.loop.hi);
+    for (int d = 0; d < x->t->rank; d++) {
+        int64_t n = 0;
+        struct range r = expr_range(env, idx[d]);
+        x->all &= expr_is_int(x->t->extent[d], &n) && r.lo >= 0 && r.hi < n;
+    }
+}
+
+static void inside_node(const struct expr *e, void *ctx)
+{
+    struct inside *x = ctx;
+    if ((e->op == OP_LOAD || e->op == OP_LOADC) && e->u.tensor == x->t)
+        inside_box(x, e->a + expr_load_first(e));
+}
+
+static void inside_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, inside_node, ctx); }
+
+static bool inside_stmt(struct stmt *s, void *ctx)
+{
+    struct inside *x = ctx;
+    x->s = s;
+    stmt_exprs(s, inside_slot, x);
+    if (s->kind == ST_STORE && s->u.store.tensor == x->t) inside_box(x, s->u.store.idx);
+    return x->all;
+}
+
+/* A block of a few vectors may live in registers (regs makes it an array again where it cannot). */
+static bool is_small(const struct low *l, const struct tensor *t)
+{
+    int64_t bytes = dtype_bytes((enum dtype)t->type.dtype), n = 0;
+    for (int d = 0; d < t->rank; d++) {
+        if (!expr_is_int(t->extent[d], &n) || n > 4096) return false;
+        bytes *= n;
+    }
+    return bytes * 8 <= SMALL * l->t->vector_bits;
+}
+
 static bool contract(struct low *l, struct tensor *t)
 {
     struct uses u = {.t = t}, packed = {.t = t};
@@ -151,6 +207,9 @@ static bool contract(struct low *l, struct tensor *t)
     stmt_map_exprs(l->ir, loop, shrink_load, &k);
     for (int d = 0; d < t->rank; d++)
         if (k.extent[d]) t->extent[d] = k.extent[d];
+    struct inside x = {.l = l, .t = t, .loop = loop, .all = is_small(l, t)};
+    stmt_walk(loop->u.loop.body, inside_stmt, &x);
+    if (x.all) t->scope = SCOPE_REG;
     struct stmt *body = loop->u.loop.body, *alloc = stmt_alloc(l->ir, t, body);
     loop->u.loop.body = alloc;
     alloc->parent = loop;

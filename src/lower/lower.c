@@ -93,6 +93,7 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
         {"updates", pass_updates, NEST_SCHEDULED},
         {"join", pass_join, NEST_SCHEDULED},
         {"contract", pass_contract, NEST_SCHEDULED},
+        {"peel_blocks", pass_peel_blocks, NEST_SCHEDULED},
         /* Sums along lanes: added in lanes, folded at the end. */
         {"partials", pass_partials, NEST_SCHEDULED},
         {"flatten", pass_flatten, NEST_SCHEDULED},

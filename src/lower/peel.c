@@ -5,6 +5,7 @@
  * one iteration has its variable replaced by the value. The part in front (a left border) exists
  * only if a guard needs it. On a target without masks, loops that move a guard on lanes count as
  * marked, and unrolled ones are unrolled here, so that each copy is left with the lanes it has.
+ * Loops over blocks of a dynamic extent come later, as a pass of their own (peel_blocks).
  *
  *     for yo in 0..5 peel                     for yo in 0..4
  *       for yi in 0..14                         for yi in 0..14
@@ -253,6 +254,61 @@ static struct stmt *unroll_guarded(struct low *l, struct stmt *s, void *ctx)
         block_append(l->ir, all, part(l, one, expr_int(l->ir, i), expr_int(l->ir, i + 1)));
     }
     return all;
+}
+
+/* ---- blocks of a dynamic extent -------------------------------------------------------------- */
+
+static bool in_a_block(const struct stmt *s)
+{
+    bool alloc = false;
+    for (const struct stmt *p = s; p; p = p->parent) {
+        if (alloc && p->kind == ST_FOR) return true;
+        alloc |= p->kind == ST_ALLOC && p->u.alloc.tensor->scope != SCOPE_STACK;
+    }
+    return false;
+}
+
+/* Stages that share blocks of a dynamic extent stand under guards until contract has made the blocks: a loop
+ * cut before would leave stages that cannot be joined. */
+static bool against_dynamic(const struct low *l, const struct expr *cond)
+{
+    for (int i = 0; i < l->n->ndyn; i++)
+        if (expr_uses_var(cond, l->n->dyn[i])) return true;
+    return false;
+}
+
+struct blocks {
+    struct low *l;
+    const struct stmt *s;
+};
+
+static void mark_block_node(const struct expr *e, void *ctx)
+{
+    struct blocks *b = ctx;
+    if (e->op == OP_LOADC && against_dynamic(b->l, e->a[0])) mark_for(e->a[0], b->s);
+}
+
+static void mark_block_slot(const struct expr **slot, void *ctx)
+{
+    expr_walk(*slot, mark_block_node, ctx);
+}
+
+static bool mark_block_stmt(struct stmt *s, void *ctx)
+{
+    struct blocks b = {ctx, s};
+    if (!in_a_block(s)) return true;
+    if (s->kind == ST_IF && against_dynamic(b.l, s->u.cond.cond)) mark_for(s->u.cond.cond, s);
+    stmt_exprs(s, mark_block_slot, &b);
+    return true;
+}
+
+enum rc pass_peel_blocks(struct low *l)
+{
+    if (!l->n->ndyn || !l->t->masks) return RC_OK;
+    stmt_walk(l->n->body, mark_block_stmt, l);
+    peel_stmt(l, l->n->body);
+    prove_guards(l);
+    return RC_OK;
 }
 
 enum rc pass_peel(struct low *l)

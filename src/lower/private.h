@@ -28,6 +28,7 @@ enum rc pass_inits(struct low *l);
 enum rc pass_guard_taps(struct low *l);
 enum rc pass_unwanted(struct low *l);
 enum rc pass_peel(struct low *l);
+enum rc pass_peel_blocks(struct low *l);
 enum rc pass_tighten(struct low *l);
 enum rc pass_updates(struct low *l);
 enum rc pass_join(struct low *l);

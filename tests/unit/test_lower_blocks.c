@@ -127,7 +127,7 @@ START_TEST(golden_contract)
                  "out    y: f32[2, 6, 4]\n"
                  "for h in 0..2\n"
                  "  for o in 0..3\n"
-                 "    alloc temp s: f32[1, 2, 4]\n"
+                 "    alloc reg s: f32[1, 2, 4]\n"
                  "      for i in 0..2\n"
                  "        for n in 0..4\n"
                  "          s[0, i, n] = x[h, o * 2 + i, n] * 2.0\n"
@@ -145,7 +145,37 @@ START_TEST(golden_contract_dynamic)
         "nest grows\ndyn    N\nin     x: f32[N]\nout    y: f32[N]\ntemp   t: f32[N]\nstage t\n"
         "  for i in 0..N\n    t[i] = x[i] * 2.0\nstage y\n  for j in 0..N\n    y[j] = t[j]\n",
         "nest grows\ndyn    N\nin     x: f32[N]\nout    y: f32[N]\n"
-        "for i in 0..N\n  alloc temp t: f32[1]\n    t[0] = x[i] * 2.0\n    y[i] = t[0]\n");
+        "for i in 0..N\n  alloc reg t: f32[1]\n    t[0] = x[i] * 2.0\n    y[i] = t[0]\n");
+}
+END_TEST
+
+/* Once stages share their blocks, the blocks that are whole run without guards. */
+START_TEST(golden_peel_blocks)
+{
+    lower_golden("peel_blocks",
+                 "nest grows\ndyn    N\nin     x: f32[N]\nout    y: f32[N]\ntemp   t: f32[N]\n"
+                 "stage t\n  for o in 0..(N + 7) / 8\n    for i in 0..8 vector\n"
+                 "      if o * 8 + i < N\n        t[o * 8 + i] = x[o * 8 + i] * 2.0\n"
+                 "stage y\n  for p in 0..(N + 7) / 8\n    for j in 0..8 vector\n"
+                 "      if p * 8 + j < N\n        y[p * 8 + j] = t[p * 8 + j]\n",
+                 "nest grows\n"
+                 "dyn    N\n"
+                 "in     x: f32[N]\n"
+                 "out    y: f32[N]\n"
+                 "for o in 0..N / 8\n"
+                 "  alloc reg t: f32[8]\n"
+                 "    for i in 0..8 vector\n"
+                 "      t[i] = x[o * 8 + i] * 2.0\n"
+                 "    for j in 0..8 vector\n"
+                 "      y[o * 8 + j] = t[j]\n"
+                 "for o.tail0 in N / 8..(N + 7) / 8\n"
+                 "  alloc reg t.tail0: f32[8]\n"
+                 "    for i.tail0 in 0..8 vector\n"
+                 "      if o.tail0 * 8 + i.tail0 < N\n"
+                 "        t.tail0[i.tail0] = x[o.tail0 * 8 + i.tail0] * 2.0\n"
+                 "    for j.tail0 in 0..8 vector\n"
+                 "      if o.tail0 * 8 + j.tail0 < N\n"
+                 "        y[o.tail0 * 8 + j.tail0] = t.tail0[j.tail0]\n");
 }
 END_TEST
 
@@ -205,7 +235,7 @@ START_TEST(golden_contract_radix)
                  step, step);
         snprintf(want, sizeof want,
                  "nest radix\nin     x: f32[16]\nout    y: f32[16]\n"
-                 "for a in 0..3\n  for b in 0..2\n    alloc temp s: f32[2]\n      for i in 0..2\n"
+                 "for a in 0..3\n  for b in 0..2\n    alloc reg s: f32[2]\n      for i in 0..2\n"
                  "        s[i] = x[i]\n      y[a * 4 + b] = s[0]\n");
         lower_golden("contract", text, step == 4 ? want : "");
     }
@@ -295,6 +325,7 @@ int main(void)
     tcase_add_test(t, golden_join_blocks_not);
     tcase_add_test(t, golden_contract);
     tcase_add_test(t, golden_contract_dynamic);
+    tcase_add_test(t, golden_peel_blocks);
     tcase_add_test(t, golden_contract_not);
     tcase_add_test(t, golden_contract_clipped);
     tcase_add_test(t, golden_contract_radix);
