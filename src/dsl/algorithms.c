@@ -14,7 +14,7 @@ static bool fill(struct scope_values *s, const struct algorithm *al, struct algo
         const struct item *p = al->param[i];
         struct algo_param *q = &out->param[out->nparam++];
         q->name = p->name;
-        ok = eval_value(s, p->def, &q->def);
+        ok = eval_fixed(s, p->def, "a parameter of an algorithm", &q->def);
         for (int k = 0; k < p->nname && ok; k++)
             q->choice[q->nchoice++] = value_symbol(p->names[k]);
         for (int k = 0; k < p->nchoice && ok; k++)

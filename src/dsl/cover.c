@@ -132,6 +132,18 @@ bool cover_diagonal(struct lower *L, const struct node *at, const char *index, c
         index, tensor);
 }
 
+/* A loop over a dynamic extent covers a fixed dimension at the tuning point only. */
+static bool check_fixed(struct lower *L, const struct node *at, const struct affine *a, int dim,
+                        const struct loopv *loops, int nloops, const char *tensor)
+{
+    for (int l = 0; l < nloops; l++)
+        if (a->coef[l] != 0 && (!expr_is_int(loops[l].lo, NULL) || !expr_is_int(loops[l].hi, NULL)))
+            return low_fail(L, at, "dsl.dyn",
+                            "'%s' runs over a dynamic extent and dimension %d of '%s' is fixed",
+                            loops[l].name, dim, tensor);
+    return true;
+}
+
 bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d,
                  const struct loopv *loops, int nloops, const int64_t *lo, const int64_t *hi)
 {
@@ -152,6 +164,7 @@ bool cover_piece(struct lower *L, const struct item *it, int ref, struct declare
             continue;
         }
         if (!affine_of(L, e, loops, nloops, &a) ||
+            !check_fixed(L, e, &a, i, loops, nloops, d->name) ||
             !progression(L, e, a, nloops, lo, hi, &p->start[i], &p->step[i], &p->count[i]))
             return false;
         int64_t last = p->start[i] + (p->count[i] - 1) * p->step[i];

@@ -273,11 +273,7 @@ static bool lower_case(struct lower *L, const struct node *n, const struct bindi
 {
     for (int i = 0; i + 1 < n->n; i += 2) {
         bool hit = false;
-        L->s.touched_dyn = false;
         if (!eval_cond(&L->s, n->a[i], &hit)) return false;
-        if (L->s.touched_dyn)
-            return low_fail(L, n->a[i], "dsl.dyn",
-                            "a case is decided by the task; it cannot depend on a dynamic extent");
         if (hit) return lower_node(L, n->a[i + 1], env, out);
     }
     return lower_node(L, n->a[n->n - 1], env, out);

@@ -268,7 +268,8 @@ static enum rc bind_param(struct lower *L, const struct item *p, const char *par
                            L->al->name, (int)strcspn(text, " "), text, p->name);
         return bind_attr_domain(&L->s, p, out) ? RC_OK : RC_INPUT;
     }
-    return eval_value(&L->s, p->def, out) && bind_attr_domain(&L->s, p, out) ? RC_OK : RC_INPUT;
+    bool ok = eval_fixed(&L->s, p->def, "a parameter of an algorithm", out);
+    return ok && bind_attr_domain(&L->s, p, out) ? RC_OK : RC_INPUT;
 }
 
 static enum rc check_param_names(const struct algorithm *al, const char *name, const char *params,

@@ -119,7 +119,7 @@ static bool declare_table(struct lower *L, const struct item *it)
     enum dtype d;
     if (!dtype_of_name(&L->s, it->type, &d)) return false;
     for (int i = 0; i < it->rank; i++) {
-        if (!eval_int(&L->s, it->extent[i], &extent[i])) return false;
+        if (!eval_fixed_int(&L->s, it->extent[i], "the shape of a table", &extent[i])) return false;
         if (extent[i] < 1 || extent[i] > TABLE_MAX || (total *= extent[i]) > TABLE_MAX)
             return low_fail(L, it->extent[i], "dsl.table",
                             "the table '%s' has more than %d elements, or none", it->name,

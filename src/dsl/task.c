@@ -180,6 +180,7 @@ static enum rc bind_attr(struct build *b, const struct item *it)
     struct value v, def = {0};
     b->s.touched_dyn = false;
     if (it->def && !eval_value(&b->s, it->def, &def)) return RC_INPUT;
+    bool dyn = b->s.touched_dyn && !g; /* the domain may depend on an extent, and it does not */
     if (it->attr == ATTR_REAL && it->def && is_floored(b, it->def)) {
         dsl_error(b->e, b->t->op->file, it->def->line, it->def->col, "dsl.floored",
                   "the quotient of integers is rounded down, to %lld, and '%s' is real; write a "
@@ -204,7 +205,7 @@ static enum rc bind_attr(struct build *b, const struct item *it)
                    ? fail_at(b, g->col, "task.domain", "%s", why)
                    : RC_INPUT;
     }
-    scope_put(&b->s, it->name, v, b->s.touched_dyn && !g, NULL);
+    scope_put(&b->s, it->name, v, dyn, NULL);
     add_key(b, it->name, KEY_ATTR, g && !g->of_short, it->def && value_equal(&v, &def), v);
     return RC_OK;
 }
@@ -342,6 +343,19 @@ static enum rc check_memory(struct build *b)
     return rc;
 }
 
+/* task_algorithms passes over one whose condition fails; this fault it would hide. */
+static enum rc check_algorithms(struct build *b)
+{
+    const struct operator* op = b->t->op;
+    bool legal;
+    for (int i = 0; i < op->nalgorithm; i++) {
+        if (eval_cond(&b->s, op->algorithm[i]->when, &legal)) continue;
+        if (strcmp(b->e->code, "dsl.dyn") == 0) return RC_INPUT;
+        *b->e = (struct err){0};
+    }
+    return RC_OK;
+}
+
 static enum rc bind_task(struct build *b, const char *typed_op)
 {
     struct task *t = b->t;
@@ -353,6 +367,7 @@ static enum rc bind_task(struct build *b, const char *typed_op)
     if (rc != RC_OK) return rc;
     if (!bind_tensors(&b->s, &t->op->body, t->tensor, TASK_TENSORS, &t->ntensor)) return RC_INPUT;
     rc = check_memory(b);
+    if (rc == RC_OK) rc = check_algorithms(b);
     if (rc != RC_OK) return rc;
     const char *tol = task_symbol(t, "tol");
     t->tol = tol[0] == 't' ? TOL_TIGHT : tol[0] == 'l' ? TOL_LOOSE : TOL_DEFAULT;
