@@ -23,12 +23,34 @@ static enum reduce reduce_of(const char *name)
     return (enum reduce)i;
 }
 
-static struct loopv make_loop(struct lower *L, const char *stage, const struct loopv *like)
+static bool is_named(const struct loopv *loop, int n, const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(loop[i].var->name, name) == 0) return true;
+    return false;
+}
+
+/* stage.index. Through a def two indices of one name may meet in a stage: the later is
+ * stage.index#2. */
+static struct loopv make_loop(struct lower *L, const char *stage, const struct loopv *like,
+                              const struct reduced *r, const struct loopv *pure, int npure)
 {
     struct loopv l = *like;
-    l.var =
-        var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, like->name), type_of(TYPE_S64));
+    const char *name = arena_printf(L->ir->arena, "%s.%s", stage, like->name);
+    for (int i = 2; is_named(r->loop, r->nloop, name) || is_named(pure, npure, name); i++)
+        name = arena_printf(L->ir->arena, "%s.%s#%d", stage, like->name, i);
+    l.var = var_new(L->ir, name, type_of(TYPE_S64));
     return l;
+}
+
+/* The name of a combine's parameter, which hides an index: (a, b), (c, d) -> ... in reduce(c:C). */
+static const char *param_name(struct lower *L, const struct reduced *r, const char *stage,
+                              const char *name)
+{
+    bool hides = false;
+    for (int i = 0; i < L->eq->nloop; i++) hides |= strcmp(L->eq->loop[i].name, name) == 0;
+    for (int i = 0; i < r->nloop; i++) hides |= strcmp(r->loop[i].name, name) == 0;
+    return arena_printf(L->ir->arena, "%s.%s%s", stage, name, hides ? "#2" : "");
 }
 
 /* Row-major number of the reduced element: the index of argmax. */
@@ -53,8 +75,7 @@ static bool lower_combine(struct lower *L, const struct node *n, struct reduced 
     for (int i = 0; i < 2 * r->n; i++) {
         int k = i % r->n;
         const char *name = i < r->n ? n->lhs[k] : n->rhs[k];
-        const struct var *v =
-            var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, name), r->value[k]->type);
+        const struct var *v = var_new(L->ir, param_name(L, r, stage, name), r->value[k]->type);
         *(i < r->n ? &r->lhs[k] : &r->rhs[k]) = v;
         side[i] = (struct binding){name, {.kind = LOW_TYPED, .e = expr_var(L->ir, v)}, env};
         env = &side[i];
@@ -94,7 +115,8 @@ bool reduce_body(struct lower *L, const struct node *n, const struct binding *en
         if (!lower_range(L, &n->range[i], &l.lo, &l.hi, &lo, &hi)) return false;
         if (eq->nloop == LOOPS_MAX)
             return low_fail(L, n, "dsl.limit", "more than %d loops around one value", LOOPS_MAX);
-        out->loop[out->nloop++] = eq->loop[eq->nloop++] = make_loop(L, stage, &l);
+        l = make_loop(L, stage, &l, out, NULL, 0);
+        out->loop[out->nloop++] = eq->loop[eq->nloop++] = l;
         struct binding *b = ARENA_NEW(L->ir->arena, struct binding);
         *b = (struct binding){l.name,
                               {.kind = LOW_TYPED, .e = expr_var(L->ir, out->loop[i].var)},
@@ -224,7 +246,7 @@ bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding
         if (npure == TASK_RANK)
             return low_fail(L, n, "dsl.limit", "a reduction inside more than %d indices",
                             TASK_RANK);
-        pure[npure] = make_loop(L, stage, l);
+        pure[npure] = make_loop(L, stage, l, &r, pure, npure);
         substitute(L, &r, l->var, pure[npure].var);
         extent[npure] = expr_sub(L->ir, l->hi, l->lo);
         idx[npure] = expr_sub(L->ir, expr_var(L->ir, pure[npure].var), l->lo);

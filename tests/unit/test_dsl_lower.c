@@ -539,6 +539,30 @@ START_TEST(reductions_of_every_kind)
 }
 END_TEST
 
+/* One name for an index and for a combine's parameter, or for two indices through a def. */
+START_TEST(names_that_meet_in_a_stage_stay_apart)
+{
+    struct dsl_run *r = dsl_run_text(
+        "op t { in x[N,C]: f32\n out u[N]: f32, v[N]: f32, w[N]: f32\n def row(i) = sum(k:C) "
+        "x[i,k]\n"
+        " (s[n:N], q[n:N]) = reduce(c:C) (x[n,c], x[n,c]*x[n,c])\n"
+        "   with (a, n), (c, d) -> (a + c, n + d) from (0, 0)\n"
+        " u[n] = s[n]\n v[n] = q[n]\n w[n] = sum(k:N) row(k) }",
+        "t:N=2,C=3", "direct", "");
+    const float x[6] = {1, 2, 3, 4, 5, 6};
+    memcpy(dsl_run_buf(r, "x"), x, sizeof x);
+    dsl_run_go(r);
+    const float *u = dsl_run_buf(r, "u"), *v = dsl_run_buf(r, "v"), *w = dsl_run_buf(r, "w");
+    ck_assert_float_eq(u[0], 6);
+    ck_assert_float_eq(u[1], 15);
+    ck_assert_float_eq(v[0], 14);
+    ck_assert_float_eq(v[1], 77);
+    ck_assert_float_eq(w[0], 21);
+    ck_assert_float_eq(w[1], 21);
+    dsl_run_close(r);
+}
+END_TEST
+
 START_TEST(every_shipped_operator_lowers_at_odd_sizes)
 {
     static const char *const TOKENS[] = {
@@ -653,6 +677,7 @@ int main(void)
     tcase_add_test(t, gather_table_shift_popcount_and_casts);
     tcase_add_test(t, pixel_shuffle_and_strided_pieces_cover);
     tcase_add_test(t, reductions_of_every_kind);
+    tcase_add_test(t, names_that_meet_in_a_stage_stay_apart);
     tcase_add_test(t, cumulative_sums);
     tcase_add_test(t, greedy_suppression);
     tcase_add_test(t, every_shipped_operator_lowers_at_odd_sizes);
