@@ -100,14 +100,12 @@ static const struct item *find_def(struct lower *L, const char *name)
 static bool lower_limit(struct lower *L, const struct node *n, enum dtype d, struct low *out)
 {
     bool low = n->name[0] == 'l';
-    int bits = dtype_bits(d);
     if (dtype_is_float(d))
         return typed(out, expr_real(L->ir, type_of(d == TYPE_F64 ? d : TYPE_F32),
                                     low ? -INFINITY : INFINITY));
     if (!dtype_is_int(d)) return low_fail(L, n, "dsl.type", "%s has no limits", dtype_name(d));
     if (d == TYPE_U64 && !low) return typed(out, expr_int_of(L->ir, type_of(d), -1));
-    int64_t max = dtype_is_signed(d) ? (int64_t)((UINT64_C(1) << (bits - 1)) - 1)
-                                     : (int64_t)((UINT64_C(1) << bits) - 1);
+    int64_t max = low_int_max(d);
     return typed(out,
                  expr_int_of(L->ir, type_of(d), low ? (dtype_is_signed(d) ? -max - 1 : 0) : max));
 }

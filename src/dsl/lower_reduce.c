@@ -164,6 +164,26 @@ void reduce_emit(struct lower *L, const struct reduced *r, const char *stage,
     block_append(L->ir, L->nest->body, stmt_stage(L->ir, stage, s));
 }
 
+/* The index lies where the loops ran. Where nothing was larger than nothing, all reals being NaN, it
+ * is the largest number of its type: memory-safe only with a limit where it becomes a subscript. */
+void reduce_range(struct lower *L, const struct reduced *r, struct declared *index)
+{
+    int64_t first = 0, count = 1, lo = 0, hi = 0;
+    enum dtype d = (enum dtype)r->value[1]->type.dtype;
+    for (int i = 0; i < r->nloop; i++) {
+        if (!expr_is_int(r->loop[i].lo, &lo) || !expr_is_int(r->loop[i].hi, &hi)) return;
+        if (hi <= lo || __builtin_mul_overflow(count, hi - lo, &count)) return;
+    }
+    if (r->nloop == 1) first = lo;
+    int64_t most = low_int_max(d), end = first + count;
+    if (first < 0 || end > most) return;
+    bool lost = dtype_is_float((enum dtype)r->value[0]->type.dtype);
+    if (lost) index->last = expr_int(L->ir, end - 1);
+    if (index->lo) return; /* declared */
+    index->lo = expr_int(L->ir, first);
+    index->hi = expr_int(L->ir, !lost ? end : most == INT64_MAX ? most : most + 1);
+}
+
 /* ---- through temps --------------------------------------------------------------------------- */
 
 static bool uses(const struct reduced *r, const struct var *v)
@@ -260,6 +280,7 @@ bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding
         if (!d) return low_fail(L, n, "dsl.limit", "more than %d tensors", TENSORS_MAX);
         d->tensor = t;
         d->complete = true;
+        if (arg && i == 1) reduce_range(L, &r, d);
         nest_add_tensor(L->nest, t);
         done.tensor[i] = t;
         done.load[i] = expr_load(L->ir, t, at, npure);

@@ -103,8 +103,8 @@ static bool declare_tensor(struct lower *L, const struct item *it)
     dc->item = it;
     memcpy(dc->extent, extent, sizeof extent);
     memcpy(dc->dyn, dyn, sizeof dyn);
-    dc->ranged = it->lo != NULL;
-    if (dc->ranged && (!eval_int(&L->s, it->lo, &dc->lo) || !eval_int(&L->s, it->hi, &dc->hi)))
+    int64_t lo = 0, hi = 0; /* at the tuning point; a proof needs them for every size */
+    if (it->lo && (!known_bound(L, it->lo, &dc->lo, &lo) || !known_bound(L, it->hi, &dc->hi, &hi)))
         return false;
     nest_add_tensor(L->nest, t);
     return true;

@@ -489,6 +489,38 @@ START_TEST(gather_table_shift_popcount_and_casts)
 }
 END_TEST
 
+/* What argmax finds is a subscript without a guard, kept in a temp or not, and even where all is
+ * NaN. A range in a dynamic extent is a proof at every size. */
+START_TEST(gathers_by_what_argmax_finds)
+{
+    struct dsl_run *r = dsl_run_text(
+        "op t { dyn V, M\n in x[N,C]: f32, e[C]: f32, k[N,C]: s32, t[V]: f32, ids[M]: s32 in 0..V\n"
+        " out y[N]: f32, z[N]: f32, w[N]: f32, g[M]: f32\n"
+        " i[n:N] = argmax(c:C) x[n,c]\n y[n] = e[i[n]]\n z[n] = e[argmin(c:1..C) x[n,c]]\n"
+        " (v[n:N], j[n:N]) = argmax(c:C) k[n,c]\n w[n] = e[j[n]] + f32(v[n])\n g[m] = t[ids[m]] }",
+        "t:N=2,C=3,V=4,M=2", "direct", "");
+    const float x[6] = {1, 9, -2, NAN, NAN, NAN}, e[3] = {10, 20, 30}, t[4] = {1, 2, 3, 4};
+    const int32_t k[6] = {7, 5, 7, INT32_MIN, INT32_MIN, INT32_MIN}, ids[2] = {3, 0};
+    memcpy(dsl_run_buf(r, "x"), x, sizeof x);
+    memcpy(dsl_run_buf(r, "e"), e, sizeof e);
+    memcpy(dsl_run_buf(r, "k"), k, sizeof k);
+    memcpy(dsl_run_buf(r, "t"), t, sizeof t);
+    memcpy(dsl_run_buf(r, "ids"), ids, sizeof ids);
+    dsl_run_go(r);
+    const float *y = dsl_run_buf(r, "y"), *z = dsl_run_buf(r, "z"), *w = dsl_run_buf(r, "w"),
+                *g = dsl_run_buf(r, "g");
+    ck_assert_float_eq(y[0], 20);
+    ck_assert_float_eq(y[1], 30);
+    ck_assert_float_eq(z[0], 30);
+    ck_assert_float_eq(z[1], 30);
+    ck_assert_float_eq(w[0], 17);
+    ck_assert_float_eq(w[1], 10 + (float)INT32_MIN);
+    ck_assert_float_eq(g[0], 4);
+    ck_assert_float_eq(g[1], 1);
+    dsl_run_close(r);
+}
+END_TEST
+
 START_TEST(pixel_shuffle_and_strided_pieces_cover)
 {
     struct dsl_run *r =
@@ -675,6 +707,7 @@ int main(void)
     tcase_add_test(t, requantisation_is_tflite_to_the_bit);
     tcase_add_test(t, delta2bbox_golden_vectors);
     tcase_add_test(t, gather_table_shift_popcount_and_casts);
+    tcase_add_test(t, gathers_by_what_argmax_finds);
     tcase_add_test(t, pixel_shuffle_and_strided_pieces_cover);
     tcase_add_test(t, reductions_of_every_kind);
     tcase_add_test(t, names_that_meet_in_a_stage_stay_apart);
