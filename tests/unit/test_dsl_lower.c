@@ -595,6 +595,53 @@ START_TEST(names_that_meet_in_a_stage_stay_apart)
 }
 END_TEST
 
+/* What is written with a dynamic extent takes its neighbour's type as it does with a known one. */
+START_TEST(dynamic_extents_take_the_type_of_their_neighbour)
+{
+    for (int dyn = 0; dyn < 2; dyn++) {
+        char text[600];
+        snprintf(text, sizeof text,
+                 "op t { %s in x[T]: f32, k[2]: s32\n out a[T]: f32, b[2]: s32\n"
+                 " a[t] = x[t] / max(T, 1) + clamp(T, 1, 5) * min(T, 0.5) - ceildiv(T, 4)"
+                 " + select(T > 2, T + 1, 0) + abs(2 - T) * sqrt(T * T)\n"
+                 " b[i] = k[i] * (1 - max(T, 2)) + select(T > 2, T, 1) }",
+                 dyn ? "dyn T\n" : "");
+        struct dsl_run *r = dsl_run_text(text, "t:T=4", "direct", "");
+        const float x[4] = {8, 0, 0, 4};
+        const int32_t k[2] = {10, -1};
+        memcpy(dsl_run_buf(r, "x"), x, sizeof x);
+        memcpy(dsl_run_buf(r, "k"), k, sizeof k);
+        dsl_run_go(r);
+        const float *a = dsl_run_buf(r, "a");
+        const int32_t *b = dsl_run_buf(r, "b");
+        ck_assert_float_eq(a[0], 2 + 2 - 1 + 5 + 8);
+        ck_assert_float_eq(a[3], 1 + 2 - 1 + 5 + 8);
+        ck_assert_int_eq(b[0], -26);
+        ck_assert_int_eq(b[1], 7);
+        dsl_run_close(r);
+    }
+}
+END_TEST
+
+/* Parts of a dynamic extent, told apart on the right. */
+START_TEST(dynamic_parts_by_select)
+{
+    struct dsl_run *r =
+        dsl_run_text("op t { dyn A, B\n in a[A]: f32, b[B]: f32\n out y[A+B]: f32, z[2*A]: f32\n"
+                     " y[n] = select(n < A, (a[n] else 0), (b[n-A] else 0))\n"
+                     " z[n] = select(n % 2 == 0, (a[n/2] else 0), (b[n/2] else 0)) }",
+                     "t:A=2,B=3", "direct", "");
+    const float a[2] = {1, 2}, b[3] = {10, 20, 30}, y[5] = {1, 2, 10, 20, 30},
+                z[4] = {1, 10, 2, 20};
+    memcpy(dsl_run_buf(r, "a"), a, sizeof a);
+    memcpy(dsl_run_buf(r, "b"), b, sizeof b);
+    dsl_run_go(r);
+    ck_assert_mem_eq(dsl_run_buf(r, "y"), y, sizeof y);
+    ck_assert_mem_eq(dsl_run_buf(r, "z"), z, sizeof z);
+    dsl_run_close(r);
+}
+END_TEST
+
 START_TEST(every_shipped_operator_lowers_at_odd_sizes)
 {
     static const char *const TOKENS[] = {
@@ -708,6 +755,8 @@ int main(void)
     tcase_add_test(t, delta2bbox_golden_vectors);
     tcase_add_test(t, gather_table_shift_popcount_and_casts);
     tcase_add_test(t, gathers_by_what_argmax_finds);
+    tcase_add_test(t, dynamic_extents_take_the_type_of_their_neighbour);
+    tcase_add_test(t, dynamic_parts_by_select);
     tcase_add_test(t, pixel_shuffle_and_strided_pieces_cover);
     tcase_add_test(t, reductions_of_every_kind);
     tcase_add_test(t, names_that_meet_in_a_stage_stay_apart);
