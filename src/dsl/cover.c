@@ -123,6 +123,18 @@ static bool spans_whole(const struct node *e, const struct declared *d, int dim,
     return false;
 }
 
+/* A part of a dynamic extent is refused; this is what does the same. */
+static bool fail_part(struct lower *L, const struct node *at, const struct item *it)
+{
+    const char *instead =
+        it->scan ? "a scan from the end runs forward, r[n] = (r[n-1] else 0) + x[N-1-n] scan n, "
+                   "and another equation turns it round, y[n] = r[N-1-n], both out tensors"
+                 : "tell its parts apart on the right, as in "
+                   "y[n] = select(n < A, (a[n] else 0), (b[n-A] else 0))";
+    return low_fail(L, at, "dsl.dyn",
+                    "a dynamic extent is defined whole, by an index alone or n: N; %s", instead);
+}
+
 bool cover_diagonal(struct lower *L, const struct node *at, const char *index, const char *tensor)
 {
     return low_fail(
@@ -156,9 +168,7 @@ bool cover_piece(struct lower *L, const struct item *it, int ref, struct declare
         const struct node *e = r->sub[i].e;
         struct affine a;
         if (d->dyn[i]) {
-            if (!spans_whole(e, d, i, loops, nloops))
-                return low_fail(L, e, "dsl.dyn",
-                                "a dynamic extent is defined whole: by an index alone, or n: N");
+            if (!spans_whole(e, d, i, loops, nloops)) return fail_part(L, e, it);
             p->step[i] = 1;
             p->count[i] = d->extent[i];
             continue;
