@@ -77,6 +77,7 @@ struct lower {
     struct ir *ir;
     const struct task *t;
     const struct algorithm *al; /* NULL: direct */
+    const struct body *body;    /* the equations being lowered */
     const struct op_file *file;
     struct scope_values s;
     struct nest *nest;

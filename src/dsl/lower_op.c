@@ -368,6 +368,7 @@ enum rc dsl_lower(struct ir *ir, const struct task *t, const char *algorithm, co
     if (rc != RC_OK) return rc;
     const struct body *body = L->al ? &L->al->body : &t->op->body;
     bool ok = declare_all(L, &t->op->body, true) && declare_all(L, &t->op->body, false);
+    L->body = body;
     ok = ok && (!L->al || declare_all(L, body, false)) && lower_body(L, body);
     if (!ok) return RC_INPUT;
     drop_unused(L);

@@ -157,6 +157,33 @@ static bool check_scan(struct lower *L, const struct node *n, const struct decla
                                d->name, eq->loop[eq->scan].name);
 }
 
+/* What to do about a tensor that this equation or a later one defines; NULL if none does. */
+static const char *later_equation(struct lower *L, const char *name)
+{
+    for (int i = 0; L->body && i < L->body->n; i++) {
+        const struct item *it = L->body->item[i];
+        bool live = false, here = false;
+        for (int r = 0; it->kind == ITEM_EQUATION && r < it->nref; r++)
+            here |= strcmp(it->ref[r].name, name) == 0;
+        if (!here || !eval_cond(&L->s, it->when, &live) || !live) continue;
+        if (L->eq && it == L->eq->item)
+            return "; an equation that reads itself ends in: scan INDEX";
+        return arena_printf(L->ir->arena, "; its equation stands on line %d: move it up", it->line);
+    }
+    return NULL;
+}
+
+static bool fail_unread(struct lower *L, const struct node *n, bool declared)
+{
+    const char *later = later_equation(L, n->name);
+    if (!later && !declared)
+        return low_fail(L, n, "dsl.absent",
+                        "'%s' does not exist for this task; guard its use with case {...}",
+                        n->name);
+    return low_fail(L, n, "dsl.order", "'%s' is read before it is defined%s", n->name,
+                    later ? later : "");
+}
+
 /* May it be read now? */
 static bool check_order(struct lower *L, const struct node *n, struct declared *d,
                         const struct expr *const *idx, bool guarded)
@@ -166,8 +193,7 @@ static bool check_order(struct lower *L, const struct node *n, struct declared *
         return true;
     bool own = L->eq && L->eq->scan >= 0 && strcmp(d->name, L->eq->item->ref[0].name) == 0;
     if (own) return check_scan(L, n, d, idx);
-    if (d->npiece == 0)
-        return low_fail(L, n, "dsl.order", "'%s' is read before it is defined", d->name);
+    if (d->npiece == 0) return fail_unread(L, n, true);
     return cover_reads(L, n, d, idx, lower_env(L), guarded);
 }
 
@@ -277,11 +303,7 @@ bool lower_read(struct lower *L, const struct node *n, const struct node *def,
     if (!d && L->eq && L->eq->scan >= 0 && strcmp(n->name, L->eq->item->ref[0].name) == 0)
         return low_fail(L, n, "dsl.scan", "declare temp %s[...]: a scan reads what it defines",
                         n->name);
-    if (!d || !d->tensor)
-        return low_fail(L, n, d ? "dsl.order" : "dsl.absent",
-                        d ? "'%s' is read before it is defined"
-                          : "'%s' does not exist for this task; guard its use with case {...}",
-                        n->name);
+    if (!d || !d->tensor) return fail_unread(L, n, d != NULL);
     for (int i = 0; i < n->n; i++) {
         if (!lower_index(L, n->a[i], env, &idx[i])) return false;
         idx[i] = tidy(L, idx[i]);
