@@ -99,8 +99,21 @@ static bool lower_combine(struct lower *L, const struct node *n, struct reduced 
 static bool check_value(struct lower *L, const struct node *n, enum reduce op, enum dtype d)
 {
     if (op == RED_ANY ? d == TYPE_B1 : op == RED_USER || d != TYPE_B1) return true;
-    return low_fail(L, n, "dsl.type", "%s(...) does not take %s%s", n->name, dtype_name(d),
-                    op == RED_ANY ? "; compare it: v != 0" : "");
+    if (op != RED_ANY)
+        return low_fail(L, n, "dsl.type", "%s(...) does not take %s", n->name, dtype_name(d));
+    struct buf whole, body; /* any(c:C) x[c] > 0 is (any(c:C) x[c]) > 0 */
+    buf_init(&whole, 400);
+    buf_init(&body, 400);
+    node_print(&whole, n, 0);
+    node_print(&body, n->a[0], oper_infos[OPER_MUL].level);
+    int head = (int)(whole.n > body.n ? whole.n - body.n : 0);
+    low_fail(L, n, "dsl.type",
+             "any(...) takes a comparison, not %s, and the comparison stands in parentheses: "
+             "%.*s(%s > ...)",
+             dtype_name(d), head, whole.p, body.p);
+    buf_fini(&whole);
+    buf_fini(&body);
+    return false;
 }
 
 bool reduce_body(struct lower *L, const struct node *n, const struct binding *env,
