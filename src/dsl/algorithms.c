@@ -25,6 +25,19 @@ static bool fill(struct scope_values *s, const struct algorithm *al, struct algo
     return ok;
 }
 
+bool bind_algorithms(struct scope_values *s)
+{
+    for (int i = 0; i < s->op->nalgorithm; i++) {
+        const struct algorithm *al = s->op->algorithm[i];
+        struct algo one;
+        bool legal = false;
+        if (eval_cond(s, al->when, &legal) && (!legal || fill(s, al, &one))) continue;
+        if (strcmp(s->e->code, "dsl.dyn") == 0) return false;
+        err_clear(s->e);
+    }
+    return true;
+}
+
 int task_algorithms(const struct task *t, struct algo *out, int max)
 {
     struct arena *a = t->arena; /* lists of defaults live as long as the task */

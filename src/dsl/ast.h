@@ -275,6 +275,9 @@ bool bind_tensors(struct scope_values *s, const struct body *b, struct task_tens
                   int *n);
 bool bind_lets(struct scope_values *s, const struct body *b);
 bool bind_requires(struct scope_values *s, const struct body *b);
+/* algorithms.c: false, with the error, for a condition or a parameter that depends on a dynamic
+ * extent. Any other fault makes task_algorithms leave that algorithm out. */
+bool bind_algorithms(struct scope_values *s);
 bool value_parse(struct arena *a, const struct item *attr, const char *text, size_t n,
                  struct value *out);
 /* token.c */

@@ -365,19 +365,6 @@ static enum rc check_memory(struct build *b)
     return rc;
 }
 
-/* task_algorithms passes over one whose condition fails; this fault it would hide. */
-static enum rc check_algorithms(struct build *b)
-{
-    const struct operator* op = b->t->op;
-    bool legal;
-    for (int i = 0; i < op->nalgorithm; i++) {
-        if (eval_cond(&b->s, op->algorithm[i]->when, &legal)) continue;
-        if (strcmp(b->e->code, "dsl.dyn") == 0) return RC_INPUT;
-        *b->e = (struct err){0};
-    }
-    return RC_OK;
-}
-
 static enum rc bind_task(struct build *b, const char *typed_op)
 {
     struct task *t = b->t;
@@ -389,8 +376,7 @@ static enum rc bind_task(struct build *b, const char *typed_op)
     if (rc != RC_OK) return rc;
     if (!bind_tensors(&b->s, &t->op->body, t->tensor, TASK_TENSORS, &t->ntensor)) return RC_INPUT;
     rc = check_memory(b);
-    if (rc == RC_OK) rc = check_algorithms(b);
-    if (rc != RC_OK) return rc;
+    if (rc != RC_OK || !bind_algorithms(&b->s)) return RC_INPUT;
     const char *tol = task_symbol(t, "tol");
     t->tol = tol[0] == 't' ? TOL_TIGHT : tol[0] == 'l' ? TOL_LOOSE : TOL_DEFAULT;
     task_make_token(t, typed_op);
