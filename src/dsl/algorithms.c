@@ -14,7 +14,7 @@ static bool fill(struct scope_values *s, const struct algorithm *al, struct algo
         const struct item *p = al->param[i];
         struct algo_param *q = &out->param[out->nparam++];
         q->name = p->name;
-        ok = eval_value(s, p->def, &q->def);
+        ok = eval_fixed(s, p->def, "a parameter of an algorithm", &q->def);
         for (int k = 0; k < p->nname && ok; k++)
             q->choice[q->nchoice++] = value_symbol(p->names[k]);
         for (int k = 0; k < p->nchoice && ok; k++)
@@ -23,6 +23,19 @@ static bool fill(struct scope_values *s, const struct algorithm *al, struct algo
     }
     s->n = scope;
     return ok;
+}
+
+bool bind_algorithms(struct scope_values *s)
+{
+    for (int i = 0; i < s->op->nalgorithm; i++) {
+        const struct algorithm *al = s->op->algorithm[i];
+        struct algo one;
+        bool legal = false;
+        if (eval_cond(s, al->when, &legal) && (!legal || fill(s, al, &one))) continue;
+        if (strcmp(s->e->code, "dsl.dyn") == 0) return false;
+        err_clear(s->e);
+    }
+    return true;
 }
 
 int task_algorithms(const struct task *t, struct algo *out, int max)

@@ -253,7 +253,12 @@ bool value_call(const char *name, int n, const struct value *a, struct value *ou
 /* Errors through s->e with a caret. */
 bool eval_value(struct scope_values *s, const struct node *n, struct value *out);
 bool eval_int(struct scope_values *s, const struct node *n, int64_t *out);
-bool eval_cond(struct scope_values *s, const struct node *n, bool *out); /* NULL node: true */
+/* The same, and dsl.dyn if it depends on a dynamic extent: the tuning point would decide for every
+ * size. `what` names it: "a divisor". */
+bool eval_fixed(struct scope_values *s, const struct node *n, const char *what, struct value *out);
+bool eval_fixed_int(struct scope_values *s, const struct node *n, const char *what, int64_t *out);
+/* A when or a case: fixed like that. NULL node: true. */
+bool eval_cond(struct scope_values *s, const struct node *n, bool *out);
 /* Values of a table of n elements with this shape. */
 bool eval_table(struct scope_values *s, const struct node *n, int rank, const int64_t *extent,
                 struct ratio *exact, double *out);
@@ -270,6 +275,9 @@ bool bind_tensors(struct scope_values *s, const struct body *b, struct task_tens
                   int *n);
 bool bind_lets(struct scope_values *s, const struct body *b);
 bool bind_requires(struct scope_values *s, const struct body *b);
+/* algorithms.c: false, with the error, for a condition or a parameter that depends on a dynamic
+ * extent. Any other fault makes task_algorithms leave that algorithm out. */
+bool bind_algorithms(struct scope_values *s);
 bool value_parse(struct arena *a, const struct item *attr, const char *text, size_t n,
                  struct value *out);
 /* token.c */

@@ -56,9 +56,9 @@ static void put_used(struct buf *b, struct scope_values *s, const struct node *n
 
 static bool check_require(struct scope_values *s, const struct item *it)
 {
-    bool ok = false;
-    if (!eval_cond(s, it->def, &ok)) return false;
-    if (ok) return true;
+    int64_t holds = 0; /* of a dynamic extent: at the size at hand */
+    if (!eval_int(s, it->def, &holds)) return false;
+    if (holds) return true;
     struct buf b;
     buf_init(&b, 600);
     put_used(&b, s, it->def);
@@ -159,7 +159,8 @@ bool bind_layout(struct scope_values *s, const struct item *t, const int64_t *ex
         bool plain = cl->n == t->rank;
         for (int i = 0; i < cl->n; i++) {
             int64_t arg = 1;
-            if (cl->term[i].arg && !eval_int(s, cl->term[i].arg, &arg)) return false;
+            const struct node *by = cl->term[i].arg;
+            if (by && !eval_fixed_int(s, by, "a divisor of a store", &arg)) return false;
             int d = dim_of(t, &cl->term[i]);
             if (arg < 1 || d < 0 || d >= t->rank) {
                 dsl_error(s->e, s->file, cl->term[i].line, cl->term[i].col, "dsl.store",

@@ -84,8 +84,11 @@ static bool unknown_value(struct checker *c, const struct node *n)
             names[count++] = c->all[i]->name;
         }
     did_you_mean(hint, sizeof hint, n->name, names, (size_t)count);
-    dsl_error(c->e, c->f, n->line, n->col, "dsl.unknown_name", "unknown name '%s'%s", n->name,
-              hint);
+    bool key = c->size; /* of an output alone: nothing else makes it an extent */
+    dsl_error(c->e, c->f, n->line, n->col, "dsl.unknown_name", "unknown name '%s'%s%s%s", n->name,
+              hint,
+              key ? "; a size that stands alone in no in or const tensor is a key: attr " : "",
+              key ? n->name : "");
     return false;
 }
 
@@ -256,6 +259,14 @@ bool check_const(struct checker *c, const struct node *n)
     return ok;
 }
 
+bool check_size(struct checker *c, const struct node *n)
+{
+    c->size = true;
+    bool ok = check_const(c, n);
+    c->size = false;
+    return ok;
+}
+
 static bool check_reduce(struct checker *c, const struct node *n)
 {
     if (!c->data)
@@ -263,7 +274,7 @@ static bool check_reduce(struct checker *c, const struct node *n)
                           "'%s(...)' reduces data; this must be known before the data is", n->name);
     int locals = c->nlocal, t = n->ntuple;
     for (int i = 0; i < n->nrange; i++)
-        if (!check_const(c, n->range[i].lo) || !check_const(c, n->range[i].hi)) return false;
+        if (!check_size(c, n->range[i].lo) || !check_size(c, n->range[i].hi)) return false;
     for (int i = 0; i < n->nrange; i++)
         if (!check_push_local(c, n->range[i].name, n->range[i].line, n->range[i].col)) return false;
     for (int i = 0; i < t; i++)

@@ -20,6 +20,7 @@ struct checker {
     int nlocal;
     int nhidden; /* indices around a place that must not use them */
     bool data;   /* reads and indices allowed */
+    bool size;   /* in an extent or the end of a range */
 };
 
 bool check_fail(struct checker *c, int line, int col, const char *code, const char *msg,
@@ -34,6 +35,7 @@ bool check_bad_arity(struct checker *c, const struct node *n, int want);
 bool check_push_local(struct checker *c, const char *name, int line, int col);
 /* Known with the task: no data, no indices. NULL is fine. */
 bool check_const(struct checker *c, const struct node *n);
+bool check_size(struct checker *c, const struct node *n); /* the same, of extents and ranges */
 bool check_node(struct checker *c, const struct node *n);
 
 #endif

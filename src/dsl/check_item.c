@@ -100,7 +100,7 @@ static bool check_tensor(struct checker *c, const struct item *it, bool in_algor
                           "an algorithm declares temps only; '%s' belongs to the operator",
                           it->name);
     for (int d = 0; d < it->rank; d++)
-        if (!check_const(c, it->extent[d])) return false;
+        if (!check_size(c, it->extent[d])) return false;
     if (!check_dtype(c, it)) return false;
     if (!check_const(c, it->lo) || !check_const(c, it->hi) || !check_const(c, it->when))
         return false;
@@ -127,7 +127,7 @@ static bool check_tensor(struct checker *c, const struct item *it, bool in_algor
 static bool check_table(struct checker *c, const struct item *it)
 {
     for (int d = 0; d < it->rank; d++)
-        if (!check_const(c, it->extent[d])) return false;
+        if (!check_size(c, it->extent[d])) return false;
     if (!check_dtype(c, it)) return false;
     if (it->def->kind != NODE_CALL || strncmp(it->def->name, "cook_toom_", 10) != 0)
         return check_const(c, it->def);
@@ -210,7 +210,7 @@ static bool check_equation(struct checker *c, const struct item *it)
         return false;
     }
     for (int i = 0; i < it->nrange; i++) {
-        if (!check_const(c, it->range[i].lo) || !check_const(c, it->range[i].hi)) return false;
+        if (!check_size(c, it->range[i].lo) || !check_size(c, it->range[i].hi)) return false;
         if (!check_push_local(c, it->range[i].name, it->range[i].line, it->range[i].col))
             return false;
     }
@@ -227,7 +227,7 @@ static bool check_equation(struct checker *c, const struct item *it)
                 return check_fail(c, s->e->line, s->e->col, "dsl.tuple",
                                   "all targets of a tuple have the same subscripts as '%s'",
                                   it->ref[0].name);
-            if (!check_const(c, s->range.lo) || !check_const(c, s->range.hi)) return false;
+            if (!check_size(c, s->range.lo) || !check_size(c, s->range.hi)) return false;
         }
     }
     if (it->scan && it->nref > 1)

@@ -123,6 +123,18 @@ static bool spans_whole(const struct node *e, const struct declared *d, int dim,
     return false;
 }
 
+/* A part of a dynamic extent is refused; this is what does the same. */
+static bool fail_part(struct lower *L, const struct node *at, const struct item *it)
+{
+    const char *instead =
+        it->scan ? "a scan from the end runs forward, r[n] = (r[n-1] else 0) + x[N-1-n] scan n, "
+                   "and another equation turns it round, y[n] = r[N-1-n], both out tensors"
+                 : "tell its parts apart on the right, as in "
+                   "y[n] = select(n < A, (a[n] else 0), (b[n-A] else 0))";
+    return low_fail(L, at, "dsl.dyn",
+                    "a dynamic extent is defined whole, by an index alone or n: N; %s", instead);
+}
+
 bool cover_diagonal(struct lower *L, const struct node *at, const char *index, const char *tensor)
 {
     return low_fail(
@@ -130,6 +142,18 @@ bool cover_diagonal(struct lower *L, const struct node *at, const char *index, c
         "the index '%s' stands in two subscripts of '%s', which defines only a diagonal; "
         "give this one an index of its own",
         index, tensor);
+}
+
+/* A loop over a dynamic extent covers a fixed dimension at the tuning point only. */
+static bool check_fixed(struct lower *L, const struct node *at, const struct affine *a, int dim,
+                        const struct loopv *loops, int nloops, const char *tensor)
+{
+    for (int l = 0; l < nloops; l++)
+        if (a->coef[l] != 0 && (!expr_is_int(loops[l].lo, NULL) || !expr_is_int(loops[l].hi, NULL)))
+            return low_fail(L, at, "dsl.dyn",
+                            "'%s' runs over a dynamic extent and dimension %d of '%s' is fixed",
+                            loops[l].name, dim, tensor);
+    return true;
 }
 
 bool cover_piece(struct lower *L, const struct item *it, int ref, struct declared *d,
@@ -144,14 +168,13 @@ bool cover_piece(struct lower *L, const struct item *it, int ref, struct declare
         const struct node *e = r->sub[i].e;
         struct affine a;
         if (d->dyn[i]) {
-            if (!spans_whole(e, d, i, loops, nloops))
-                return low_fail(L, e, "dsl.dyn",
-                                "a dynamic extent is defined whole: by an index alone, or n: N");
+            if (!spans_whole(e, d, i, loops, nloops)) return fail_part(L, e, it);
             p->step[i] = 1;
             p->count[i] = d->extent[i];
             continue;
         }
         if (!affine_of(L, e, loops, nloops, &a) ||
+            !check_fixed(L, e, &a, i, loops, nloops, d->name) ||
             !progression(L, e, a, nloops, lo, hi, &p->start[i], &p->step[i], &p->count[i]))
             return false;
         int64_t last = p->start[i] + (p->count[i] - 1) * p->step[i];

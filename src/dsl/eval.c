@@ -195,10 +195,44 @@ bool eval_int(struct scope_values *s, const struct node *n, int64_t *out)
     return true;
 }
 
+/* What is decided once, for every size that the kernel will see. */
+static bool refuse_dyn(struct scope_values *s, const struct node *n, const char *what,
+                       const char *instead)
+{
+    dsl_error(s->e, s->file, n->line, n->col, "dsl.dyn",
+              "%s is decided by the task; it cannot depend on a dynamic extent%s", what, instead);
+    return false;
+}
+
+bool eval_fixed(struct scope_values *s, const struct node *n, const char *what, struct value *out)
+{
+    bool before = s->touched_dyn;
+    s->touched_dyn = false;
+    bool ok = eval_value(s, n, out) && (!s->touched_dyn || refuse_dyn(s, n, what, ""));
+    s->touched_dyn = before;
+    return ok;
+}
+
+bool eval_fixed_int(struct scope_values *s, const struct node *n, const char *what, int64_t *out)
+{
+    struct value v;
+    if (!eval_fixed(s, n, what, &v)) return false;
+    if (v.kind != VALUE_INT) return fail(s, n, "dsl.value", "this must be an integer");
+    *out = v.i;
+    return true;
+}
+
 bool eval_cond(struct scope_values *s, const struct node *n, bool *out)
 {
     int64_t v = 1;
-    if (n && !eval_int(s, n, &v)) return false;
+    bool before = s->touched_dyn;
+    *out = true;
+    if (!n) return true;
+    s->touched_dyn = false;
+    if (!eval_int(s, n, &v)) return false;
+    if (s->touched_dyn)
+        return refuse_dyn(s, n, "a condition", "; select(CONDITION, a, b) chooses at every size");
+    s->touched_dyn = before;
     *out = v != 0;
     return true;
 }
@@ -256,6 +290,7 @@ bool eval_table(struct scope_values *s, const struct node *n, int rank, const in
                 struct ratio *exact, double *out)
 {
     int64_t total = 1;
+    s->touched_dyn = false;
     for (int d = 0; d < rank; d++) total *= extent[d];
     int which = cook_toom_name(n);
     struct ratio *at = exact;
@@ -273,6 +308,7 @@ bool eval_table(struct scope_values *s, const struct node *n, int rank, const in
         }
         memcpy(exact, v.list, (size_t)v.n * sizeof *exact);
     }
+    if (s->touched_dyn) return refuse_dyn(s, n, "a table", "");
     for (int64_t i = 0; i < total; i++) out[i] = (double)exact[i].num / (double)exact[i].den;
     return true;
 }

@@ -100,14 +100,12 @@ static const struct item *find_def(struct lower *L, const char *name)
 static bool lower_limit(struct lower *L, const struct node *n, enum dtype d, struct low *out)
 {
     bool low = n->name[0] == 'l';
-    int bits = dtype_bits(d);
     if (dtype_is_float(d))
         return typed(out, expr_real(L->ir, type_of(d == TYPE_F64 ? d : TYPE_F32),
                                     low ? -INFINITY : INFINITY));
     if (!dtype_is_int(d)) return low_fail(L, n, "dsl.type", "%s has no limits", dtype_name(d));
     if (d == TYPE_U64 && !low) return typed(out, expr_int_of(L->ir, type_of(d), -1));
-    int64_t max = dtype_is_signed(d) ? (int64_t)((UINT64_C(1) << (bits - 1)) - 1)
-                                     : (int64_t)((UINT64_C(1) << bits) - 1);
+    int64_t max = low_int_max(d);
     return typed(out,
                  expr_int_of(L->ir, type_of(d), low ? (dtype_is_signed(d) ? -max - 1 : 0) : max));
 }
@@ -125,10 +123,10 @@ static bool lower_bitcast(struct lower *L, const struct node *n, enum dtype d,
     return typed(out, expr_make(L->ir, OP_BITCAST, type_of(d), &v.e, 1, NULL));
 }
 
-/* Arguments from `from` on, as expressions of one type; known ones follow the data, all known: s64
- * or f32. */
+/* Arguments from `from` on, as expressions of one type; known ones and extents follow the data.
+ * Without data they are s64 or f32, or s64 or f64 where the neighbour of the call still decides. */
 static bool lower_args(struct lower *L, const struct node *n, int from, const struct low *v,
-                       const struct expr **e)
+                       bool adapts, const struct expr **e)
 {
     enum dtype d = TYPE_COUNT;
     bool real = false;
@@ -140,9 +138,23 @@ static bool lower_args(struct lower *L, const struct node *n, int from, const st
         real |= v[i].kind == LOW_VALUE ? v[i].v.kind == VALUE_REAL
                                        : dtype_is_float((enum dtype)v[i].e->type.dtype);
     }
-    if (d == TYPE_COUNT) d = real ? TYPE_F32 : TYPE_S64;
+    if (d == TYPE_COUNT) d = !real ? TYPE_S64 : adapts ? TYPE_F64 : TYPE_F32;
     for (int i = from; i < n->n; i++)
         if (!low_to_type(L, n->a[i], &v[i], d, &e[i])) return false;
+    return true;
+}
+
+/* No data in it: its neighbour decides the type, as it does for max(8, 1). */
+static bool is_free(const struct low *v, int from, int n)
+{
+    for (int i = from; i < n; i++)
+        if (v[i].kind == LOW_TYPED) return false;
+    return true;
+}
+
+static bool give(struct low *out, bool adapts, const struct expr *e)
+{
+    *out = (struct low){.kind = adapts ? LOW_FREE : LOW_TYPED, .e = e};
     return true;
 }
 
@@ -170,16 +182,9 @@ static bool lower_select(struct lower *L, const struct node *n, const struct low
         return true;
     }
     if (!low_to_type(L, n->a[0], &v[0], TYPE_B1, &cond)) return false;
-    if (v[1].kind == LOW_VALUE &&
-        v[2].kind == LOW_VALUE) { /* two numbers: the neighbour decides the type */
-        enum dtype d = v[1].v.kind == VALUE_INT && v[2].v.kind == VALUE_INT ? TYPE_S64 : TYPE_F64;
-        if (!low_to_type(L, n->a[1], &v[1], d, &e[1]) || !low_to_type(L, n->a[2], &v[2], d, &e[2]))
-            return false;
-        *out = (struct low){.kind = LOW_FREE, .e = expr_select(L->ir, cond, e[1], e[2])};
-        return true;
-    }
-    if (!lower_args(L, n, 1, v, e)) return false;
-    return typed(out, expr_select(L->ir, cond, e[1], e[2]));
+    bool adapts = is_free(v, 1, 3);
+    if (!lower_args(L, n, 1, v, adapts, e)) return false;
+    return give(out, adapts, expr_select(L->ir, cond, e[1], e[2]));
 }
 
 static bool lower_builtin(struct lower *L, const struct node *n, const struct low *v,
@@ -188,29 +193,36 @@ static bool lower_builtin(struct lower *L, const struct node *n, const struct lo
     const struct expr *e[3] = {0};
     int arity = 0;
     enum op op = builtin_op(n->name, &arity);
-    if (!lower_args(L, n, 0, v, e)) return false;
+    if (arity == 1 && v[0].kind == LOW_FREE && !takes(op, TYPE_S64)) /* a real, as sqrt(8) is */
+        return low_to_type(L, n->a[0], &v[0], TYPE_F32, &e[0]) &&
+               typed(out, expr_unary(L->ir, op, e[0]));
+    bool clamp = strcmp(n->name, "clamp") == 0, ceildiv = strcmp(n->name, "ceildiv") == 0;
+    bool adapts =
+        (clamp || ceildiv || op == OP_MIN || op == OP_MAX || op == OP_ABS) && is_free(v, 0, n->n);
+    if (!lower_args(L, n, 0, v, adapts, e)) return false;
     enum dtype d = (enum dtype)e[0]->type.dtype;
-    if (strcmp(n->name, "clamp") == 0) {
+    if (clamp) {
         if (d == TYPE_B1)
             return low_fail(L, n, "dsl.type", "clamp does not take %s", dtype_name(d));
-        return typed(out, expr_binary(L->ir, OP_MIN, expr_binary(L->ir, OP_MAX, e[0], e[1]), e[2]));
+        return give(out, adapts,
+                    expr_binary(L->ir, OP_MIN, expr_binary(L->ir, OP_MAX, e[0], e[1]), e[2]));
     }
-    if (strcmp(n->name, "ceildiv") == 0) {
+    if (ceildiv) {
         int64_t by = 0;
         if (!dtype_is_int(d) || !expr_is_int(e[1], &by) || by < 1)
             return low_fail(L, n, "dsl.type",
                             "ceildiv needs integers and a known positive divisor");
         const struct expr *up =
             expr_binary(L->ir, OP_ADD, e[0], expr_int_of(L->ir, type_of(d), by - 1));
-        return typed(out, expr_binary(L->ir, OP_DIV, up, e[1]));
+        return give(out, adapts, expr_binary(L->ir, OP_DIV, up, e[1]));
     }
     if (!takes(op, d))
         return low_fail(L, n, "dsl.type", "%s does not take %s", n->name, dtype_name(d));
     if (op == OP_RSHR && v[1].kind == LOW_VALUE && (v[1].v.i < 0 || v[1].v.i >= dtype_bits(d)))
         return low_fail(L, n, "dsl.value", "a shift by %lld does not fit %s", (long long)v[1].v.i,
                         dtype_name(d));
-    return typed(out,
-                 arity == 1 ? expr_unary(L->ir, op, e[0]) : expr_binary(L->ir, op, e[0], e[1]));
+    return give(out, adapts,
+                arity == 1 ? expr_unary(L->ir, op, e[0]) : expr_binary(L->ir, op, e[0], e[1]));
 }
 
 bool lower_call(struct lower *L, const struct node *n, const struct binding *env, struct low *out)

@@ -26,13 +26,16 @@ bool low_fail(struct lower *L, const struct node *n, const char *code, const cha
 
 /* ---- conversions ----------------------------------------------------------------------------- */
 
-static bool int_fits(enum dtype d, int64_t v)
+int64_t low_int_max(enum dtype d)
 {
-    int bits = dtype_bits(d);
+    int bits = dtype_bits(d) - dtype_is_signed(d);
+    return bits >= 63 ? INT64_MAX : (INT64_C(1) << bits) - 1;
+}
+
+bool low_int_fits(enum dtype d, int64_t v)
+{
     if (d == TYPE_B1) return v == 0 || v == 1;
-    if (dtype_is_signed(d))
-        return bits >= 64 || (v >= -(INT64_C(1) << (bits - 1)) && v < (INT64_C(1) << (bits - 1)));
-    return v >= 0 && (bits >= 64 || v < (INT64_C(1) << bits));
+    return v >= (dtype_is_signed(d) ? -low_int_max(d) - 1 : 0) && v <= low_int_max(d);
 }
 
 static bool value_to_type(struct lower *L, const struct node *n, const struct value *v,
@@ -44,7 +47,7 @@ static bool value_to_type(struct lower *L, const struct node *n, const struct va
         return true;
     }
     if (v->kind == VALUE_INT) {
-        if (!int_fits(d, v->i))
+        if (!low_int_fits(d, v->i))
             return low_fail(L, n, "dsl.literal", "%lld does not fit in %s", (long long)v->i,
                             dtype_name(d));
         *out = d == TYPE_B1 ? expr_bool(L->ir, v->i != 0) : expr_int_of(L->ir, t, v->i);
@@ -273,11 +276,7 @@ static bool lower_case(struct lower *L, const struct node *n, const struct bindi
 {
     for (int i = 0; i + 1 < n->n; i += 2) {
         bool hit = false;
-        L->s.touched_dyn = false;
         if (!eval_cond(&L->s, n->a[i], &hit)) return false;
-        if (L->s.touched_dyn)
-            return low_fail(L, n->a[i], "dsl.dyn",
-                            "a case is decided by the task; it cannot depend on a dynamic extent");
         if (hit) return lower_node(L, n->a[i + 1], env, out);
     }
     return lower_node(L, n->a[n->n - 1], env, out);

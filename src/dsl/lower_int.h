@@ -57,8 +57,10 @@ struct declared {
     const struct item *item;   /* NULL: an implicit temp */
     int64_t extent[TASK_RANK]; /* at the tuning point */
     bool dyn[TASK_RANK];
-    bool ranged;
-    int64_t lo, hi; /* of its values, lo <= v < hi */
+    const struct expr *lo, *hi; /* of its values, lo <= v < hi, in dyn extents; NULL: not known */
+    /* An argmax of reals that finds nothing (all are NaN) is beyond its range: what it then is as a
+     * subscript. NULL: does not happen. */
+    const struct expr *last;
     int equations;
     int npiece;    /* of pieces[] that define it */
     bool complete; /* all its equations are lowered */
@@ -75,6 +77,7 @@ struct lower {
     struct ir *ir;
     const struct task *t;
     const struct algorithm *al; /* NULL: direct */
+    const struct body *body;    /* the equations being lowered */
     const struct op_file *file;
     struct scope_values s;
     struct nest *nest;
@@ -104,6 +107,8 @@ bool low_to_type(struct lower *L, const struct node *n, const struct low *v, enu
 /* Typed as it stands: integers without a type are s64, reals f32. */
 bool low_to_typed(struct lower *L, const struct node *n, const struct low *v,
                   const struct expr **out);
+bool low_int_fits(enum dtype d, int64_t v);
+int64_t low_int_max(enum dtype d); /* u64: INT64_MAX */
 bool lower_call(struct lower *L, const struct node *n, const struct binding *env,
                 struct low *out); /* lower_call.c */
 bool lower_read(struct lower *L, const struct node *n, const struct node *def,
@@ -129,6 +134,8 @@ bool reduce_body(struct lower *L, const struct node *n, const struct binding *en
 void reduce_emit(struct lower *L, const struct reduced *r, const char *stage,
                  const struct loopv *pure, int npure, struct tensor *const *target,
                  const struct expr *const *idx);
+/* The range that an argmax gives its index, a tensor of one equation. */
+void reduce_range(struct lower *L, const struct reduced *r, struct declared *index);
 /* Through temps named `<names[i]>.<reduction>`; out[i] reads them. names NULL: a value in an
  * expression. */
 bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding *env,
@@ -146,6 +153,9 @@ bool cover_diagonal(struct lower *L, const struct node *at, const char *index, c
 bool cover_reads(struct lower *L, const struct node *n, const struct declared *d,
                  const struct expr *const *idx, struct env *env, bool guarded);
 struct env *lower_env(struct lower *L);
+const struct declared *declared_of(struct lower *L, const struct tensor *t);
+/* The load that e is, or is a plain cast of; NULL if none. */
+const struct expr *load_in(const struct expr *e);
 /* For proofs: loads of tensors with declared ranges become variables with that range. */
 const struct expr *lower_provable(struct lower *L, struct env *env, const struct expr *e);
 

@@ -119,6 +119,8 @@ static bool lower_direct(struct lower *L, const struct item *it, const struct le
         if (!d) d = implicit_temp(L, it, i, left, r.value[i]->type);
         if (!d) return false;
         target[i] = d->tensor;
+        if (i == 1 && strncmp(it->value->name, "arg", 3) == 0 && d->equations == 1)
+            reduce_range(L, &r, d);
         if (!type_eq(d->tensor->type, r.value[i]->type))
             return low_fail(L, it->value, "dsl.type", "this reduction gives %s and '%s' is %s",
                             dtype_name((enum dtype)r.value[i]->type.dtype), d->name,
@@ -126,6 +128,24 @@ static bool lower_direct(struct lower *L, const struct item *it, const struct le
     }
     reduce_emit(L, &r, L->eq->stage, L->eq->loop, L->eq->nloop, target, left->idx[0]);
     return true;
+}
+
+/* i[n] = argmax(c:C) x[n,c]: what is known about the values on the right holds for i. */
+static void carry_range(struct lower *L, const struct item *it, struct declared *d,
+                        const struct expr *value)
+{
+    const struct expr *load = load_in(value);
+    const struct declared *from = load ? declared_of(L, load->u.tensor) : NULL;
+    enum dtype to = (enum dtype)d->tensor->type.dtype;
+    if (!from || !from->lo || d->equations != 1 || it->scan || !dtype_is_int(to)) return;
+    struct env *env = lower_env(L);
+    bool fits = low_int_fits(to, expr_range(env, from->lo).lo) &&
+                low_int_fits(to, i64_max(expr_range(env, from->hi).hi, 1) - 1);
+    if (!fits) return; /* it may wrap */
+    d->last = from->last;
+    if (d->lo) return; /* declared */
+    d->lo = from->lo;
+    d->hi = from->hi;
 }
 
 static bool lower_stored(struct lower *L, const struct item *it, const struct left *left)
@@ -156,6 +176,7 @@ static bool lower_stored(struct lower *L, const struct item *it, const struct le
             v[i].e = expr_cast(L->ir, d->tensor->type, CAST_PLAIN, v[i].e);
         if (!append_store(L, it, i, left, d->tensor, &v[i], i == 0 ? L->eq->stage : d->name))
             return false;
+        if (v[i].kind == LOW_TYPED) carry_range(L, it, d, v[i].e);
         if (i + 1 == it->nref) break;
         struct left again = *left; /* the next target's stage has loops of its own */
         const char *stage = it->ref[i + 1].name;
@@ -268,7 +289,8 @@ static enum rc bind_param(struct lower *L, const struct item *p, const char *par
                            L->al->name, (int)strcspn(text, " "), text, p->name);
         return bind_attr_domain(&L->s, p, out) ? RC_OK : RC_INPUT;
     }
-    return eval_value(&L->s, p->def, out) && bind_attr_domain(&L->s, p, out) ? RC_OK : RC_INPUT;
+    bool ok = eval_fixed(&L->s, p->def, "a parameter of an algorithm", out);
+    return ok && bind_attr_domain(&L->s, p, out) ? RC_OK : RC_INPUT;
 }
 
 static enum rc check_param_names(const struct algorithm *al, const char *name, const char *params,
@@ -346,6 +368,7 @@ enum rc dsl_lower(struct ir *ir, const struct task *t, const char *algorithm, co
     if (rc != RC_OK) return rc;
     const struct body *body = L->al ? &L->al->body : &t->op->body;
     bool ok = declare_all(L, &t->op->body, true) && declare_all(L, &t->op->body, false);
+    L->body = body;
     ok = ok && (!L->al || declare_all(L, body, false)) && lower_body(L, body);
     if (!ok) return RC_INPUT;
     drop_unused(L);

@@ -4,6 +4,7 @@
  *     (x[p + r - 1] else 0)    only the part no range proves becomes the condition:
  *                              LOADC(0 <= p + r - 1, 0, ...)
  *     v[ids[n]]                ids: s32 in 0..V, the declared range is the proof
+ *     v[argmax(k:K) x[n,k]]    0..K, the reduction's own range; min(..., K-1) where x may be NaN
  *
  * Invariant: after lowering no read can leave its tensor as long as the declared ranges of inputs
  * hold. */
@@ -31,38 +32,43 @@ struct provable {
     struct env *env;
 };
 
-static const struct declared *declared_of(struct lower *L, const struct tensor *t)
+const struct declared *declared_of(struct lower *L, const struct tensor *t)
 {
     for (int i = 0; i < L->nd; i++)
         if (L->d[i].tensor == t) return &L->d[i];
     return NULL;
 }
 
-/* The values an integer load can have: declared, or of a narrow type. */
-static bool load_range(struct lower *L, const struct expr *e, int64_t *lo, int64_t *hi)
+/* The values an integer load can have: declared, an argmax's, or of a narrow type. */
+static bool load_range(struct lower *L, const struct expr *e, const struct expr **lo,
+                       const struct expr **hi)
 {
     const struct declared *d = declared_of(L, e->u.tensor);
     enum dtype t = (enum dtype)e->type.dtype;
-    if (d && d->ranged) {
+    if (d && d->lo) {
         *lo = d->lo;
         *hi = d->hi;
         return true;
     }
     if (!dtype_is_int(t) || dtype_bits(t) > 16) return false;
-    *lo = dtype_is_signed(t) ? -(INT64_C(1) << (dtype_bits(t) - 1)) : 0;
-    *hi = *lo + (INT64_C(1) << dtype_bits(t));
+    *hi = expr_int(L->ir, low_int_max(t) + 1);
+    *lo = expr_int(L->ir, dtype_is_signed(t) ? -low_int_max(t) - 1 : 0);
     return true;
+}
+
+const struct expr *load_in(const struct expr *e)
+{
+    if (e->op == OP_CAST && e->u.i == CAST_PLAIN) e = e->a[0];
+    return e->op == OP_LOAD ? e : NULL;
 }
 
 static const struct expr *hide_load(struct ir *ir, const struct expr *e, void *ctx)
 {
     struct provable *p = ctx;
-    const struct expr *load = e->op == OP_CAST && e->u.i == CAST_PLAIN ? e->a[0] : e;
-    int64_t lo = 0, hi = 0;
-    if (e->type.dtype != TYPE_S64 || load->op != OP_LOAD || !load_range(p->L, load, &lo, &hi))
-        return NULL;
+    const struct expr *load = load_in(e), *lo, *hi;
+    if (e->type.dtype != TYPE_S64 || !load || !load_range(p->L, load, &lo, &hi)) return NULL;
     const struct var *v = var_new(ir, "value", type_of(TYPE_S64));
-    env_put(p->env, v, expr_int(ir, lo), expr_int(ir, hi));
+    env_put(p->env, v, lo, hi);
     return expr_var(ir, v);
 }
 
@@ -70,6 +76,16 @@ const struct expr *lower_provable(struct lower *L, struct env *env, const struct
 {
     struct provable p = {L, env};
     return expr_map(L->ir, e, hide_load, &p);
+}
+
+/* A row of NaNs has no largest element, and its argmax is no index: as a subscript the last one. */
+static const struct expr *limit_load(struct ir *ir, const struct expr *e, void *ctx)
+{
+    struct lower *L = ctx;
+    const struct expr *load = e->type.dtype == TYPE_S64 ? load_in(e) : NULL;
+    const struct declared *d = load ? declared_of(L, load->u.tensor) : NULL;
+    if (!load) return NULL;
+    return d && d->last ? expr_binary(ir, OP_MIN, e, d->last) : e; /* its own are limited already */
 }
 
 /* All subscripts constant, or all elements alike: a table's element is just a number. */
@@ -141,6 +157,33 @@ static bool check_scan(struct lower *L, const struct node *n, const struct decla
                                d->name, eq->loop[eq->scan].name);
 }
 
+/* What to do about a tensor that this equation or a later one defines; NULL if none does. */
+static const char *later_equation(struct lower *L, const char *name)
+{
+    for (int i = 0; L->body && i < L->body->n; i++) {
+        const struct item *it = L->body->item[i];
+        bool live = false, here = false;
+        for (int r = 0; it->kind == ITEM_EQUATION && r < it->nref; r++)
+            here |= strcmp(it->ref[r].name, name) == 0;
+        if (!here || !eval_cond(&L->s, it->when, &live) || !live) continue;
+        if (L->eq && it == L->eq->item)
+            return "; an equation that reads itself ends in: scan INDEX";
+        return arena_printf(L->ir->arena, "; its equation stands on line %d: move it up", it->line);
+    }
+    return NULL;
+}
+
+static bool fail_unread(struct lower *L, const struct node *n, bool declared)
+{
+    const char *later = later_equation(L, n->name);
+    if (!later && !declared)
+        return low_fail(L, n, "dsl.absent",
+                        "'%s' does not exist for this task; guard its use with case {...}",
+                        n->name);
+    return low_fail(L, n, "dsl.order", "'%s' is read before it is defined%s", n->name,
+                    later ? later : "");
+}
+
 /* May it be read now? */
 static bool check_order(struct lower *L, const struct node *n, struct declared *d,
                         const struct expr *const *idx, bool guarded)
@@ -150,9 +193,59 @@ static bool check_order(struct lower *L, const struct node *n, struct declared *
         return true;
     bool own = L->eq && L->eq->scan >= 0 && strcmp(d->name, L->eq->item->ref[0].name) == 0;
     if (own) return check_scan(L, n, d, idx);
-    if (d->npiece == 0)
-        return low_fail(L, n, "dsl.order", "'%s' is read before it is defined", d->name);
+    if (d->npiece == 0) return fail_unread(L, n, true);
     return cover_reads(L, n, d, idx, lower_env(L), guarded);
+}
+
+static void see_load(const struct expr *e, void *ctx)
+{
+    const struct tensor **found = ctx;
+    if (e->op == OP_LOAD && !*found) *found = e->u.tensor;
+}
+
+/* ", or declare ids[...]: s32 in 0..V" where a tensor decides; "" where indices do, and where the
+ * promise could not be kept: the argmax of a row without elements is no index. */
+static void put_index_hint(struct lower *L, const struct expr *idx, const struct tensor *t, int dim,
+                           struct buf *b)
+{
+    const struct tensor *by = NULL;
+    const struct declared *d = declared_of(L, t);
+    int64_t ext = 0;
+    expr_walk(idx, see_load, &by);
+    if (!by || strchr(by->name, '.')) return; /* a reduction's own has no declaration */
+    bool given = by->scope == SCOPE_IN || by->scope == SCOPE_CONST,
+         fixed = expr_is_int(t->extent[dim], &ext);
+    if (!given && !fixed) return;
+    buf_printf(b, ", or declare %s%s[...]: %s in 0..", by->scope == SCOPE_TEMP ? "temp " : "",
+               by->name, dtype_name((enum dtype)by->type.dtype));
+    if (d && d->item && d->item->extent[dim])
+        node_print(b, d->item->extent[dim], 0);
+    else
+        buf_printf(b, "%" PRId64, ext);
+}
+
+/* Where it may lie and what would prove that it does not. */
+static bool out_of_range(struct lower *L, const struct node *at, const struct tensor *t, int dim,
+                         const struct expr *idx, struct range r)
+{
+    char lo[32] = "?", hi[32] = "?";
+    int64_t ext = 0;
+    struct buf hint;
+    buf_init(&hint, 200);
+    put_index_hint(L, idx, t, dim, &hint);
+    if (r.lo != INT64_MIN) snprintf(lo, sizeof lo, "%" PRId64, r.lo);
+    if (r.hi != INT64_MAX) snprintf(hi, sizeof hi, "%" PRId64, r.hi);
+    if (expr_is_int(t->extent[dim], &ext))
+        low_fail(L, at, "dsl.out_of_range",
+                 "subscript %d of '%s' may lie in %s..%s and the extent is %" PRId64
+                 "; write (%s[...] else VALUE)%s",
+                 dim, t->name, lo, hi, ext, t->name, hint.n ? hint.p : "");
+    else
+        low_fail(L, at, "dsl.out_of_range",
+                 "subscript %d of '%s' is not proved to stay %s; write (%s[...] else VALUE)%s", dim,
+                 t->name, r.lo < 0 ? "inside" : "below its extent", t->name, hint.n ? hint.p : "");
+    buf_fini(&hint);
+    return false;
 }
 
 static bool bounds(struct lower *L, const struct node *n, const struct tensor *t,
@@ -169,20 +262,7 @@ static bool bounds(struct lower *L, const struct node *n, const struct tensor *t
         if (!low_ok && guarded) *cond = expr_and(L->ir, *cond, low);
         if (!high_ok && guarded) *cond = expr_and(L->ir, *cond, high);
         if (guarded || (low_ok && high_ok)) continue;
-        struct range r = expr_range(env, p);
-        char lo[32] = "?", hi[32] = "?";
-        int64_t ext = 0;
-        if (r.lo != INT64_MIN) snprintf(lo, sizeof lo, "%" PRId64, r.lo);
-        if (r.hi != INT64_MAX) snprintf(hi, sizeof hi, "%" PRId64, r.hi);
-        if (expr_is_int(t->extent[i], &ext))
-            return low_fail(L, n->a[i], "dsl.out_of_range",
-                            "subscript %d of '%s' may lie in %s..%s and the extent is %" PRId64
-                            "; write (%s[...] else VALUE), or declare the range of an index tensor",
-                            i, t->name, lo, hi, ext, t->name);
-        return low_fail(L, n->a[i], "dsl.out_of_range",
-                        "subscript %d of '%s' is not proved to stay below its extent; write "
-                        "(%s[...] else VALUE)",
-                        i, t->name, t->name);
+        return out_of_range(L, n->a[i], t, i, idx[i], expr_range(env, p));
     }
     return true;
 }
@@ -223,14 +303,11 @@ bool lower_read(struct lower *L, const struct node *n, const struct node *def,
     if (!d && L->eq && L->eq->scan >= 0 && strcmp(n->name, L->eq->item->ref[0].name) == 0)
         return low_fail(L, n, "dsl.scan", "declare temp %s[...]: a scan reads what it defines",
                         n->name);
-    if (!d || !d->tensor)
-        return low_fail(L, n, d ? "dsl.order" : "dsl.absent",
-                        d ? "'%s' is read before it is defined"
-                          : "'%s' does not exist for this task; guard its use with case {...}",
-                        n->name);
+    if (!d || !d->tensor) return fail_unread(L, n, d != NULL);
     for (int i = 0; i < n->n; i++) {
         if (!lower_index(L, n->a[i], env, &idx[i])) return false;
         idx[i] = tidy(L, idx[i]);
+        if (!def) idx[i] = expr_map(L->ir, idx[i], limit_load, L);
     }
     struct tensor *t = d->tensor;
     if (!check_order(L, n, d, idx, def != NULL)) return false;

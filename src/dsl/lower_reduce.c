@@ -23,12 +23,34 @@ static enum reduce reduce_of(const char *name)
     return (enum reduce)i;
 }
 
-static struct loopv make_loop(struct lower *L, const char *stage, const struct loopv *like)
+static bool is_named(const struct loopv *loop, int n, const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(loop[i].var->name, name) == 0) return true;
+    return false;
+}
+
+/* stage.index. Through a def two indices of one name may meet in a stage: the later is
+ * stage.index#2. */
+static struct loopv make_loop(struct lower *L, const char *stage, const struct loopv *like,
+                              const struct reduced *r, const struct loopv *pure, int npure)
 {
     struct loopv l = *like;
-    l.var =
-        var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, like->name), type_of(TYPE_S64));
+    const char *name = arena_printf(L->ir->arena, "%s.%s", stage, like->name);
+    for (int i = 2; is_named(r->loop, r->nloop, name) || is_named(pure, npure, name); i++)
+        name = arena_printf(L->ir->arena, "%s.%s#%d", stage, like->name, i);
+    l.var = var_new(L->ir, name, type_of(TYPE_S64));
     return l;
+}
+
+/* The name of a combine's parameter, which hides an index: (a, b), (c, d) -> ... in reduce(c:C). */
+static const char *param_name(struct lower *L, const struct reduced *r, const char *stage,
+                              const char *name)
+{
+    bool hides = false;
+    for (int i = 0; i < L->eq->nloop; i++) hides |= strcmp(L->eq->loop[i].name, name) == 0;
+    for (int i = 0; i < r->nloop; i++) hides |= strcmp(r->loop[i].name, name) == 0;
+    return arena_printf(L->ir->arena, "%s.%s%s", stage, name, hides ? "#2" : "");
 }
 
 /* Row-major number of the reduced element: the index of argmax. */
@@ -53,8 +75,7 @@ static bool lower_combine(struct lower *L, const struct node *n, struct reduced 
     for (int i = 0; i < 2 * r->n; i++) {
         int k = i % r->n;
         const char *name = i < r->n ? n->lhs[k] : n->rhs[k];
-        const struct var *v =
-            var_new(L->ir, arena_printf(L->ir->arena, "%s.%s", stage, name), r->value[k]->type);
+        const struct var *v = var_new(L->ir, param_name(L, r, stage, name), r->value[k]->type);
         *(i < r->n ? &r->lhs[k] : &r->rhs[k]) = v;
         side[i] = (struct binding){name, {.kind = LOW_TYPED, .e = expr_var(L->ir, v)}, env};
         env = &side[i];
@@ -78,8 +99,21 @@ static bool lower_combine(struct lower *L, const struct node *n, struct reduced 
 static bool check_value(struct lower *L, const struct node *n, enum reduce op, enum dtype d)
 {
     if (op == RED_ANY ? d == TYPE_B1 : op == RED_USER || d != TYPE_B1) return true;
-    return low_fail(L, n, "dsl.type", "%s(...) does not take %s%s", n->name, dtype_name(d),
-                    op == RED_ANY ? "; compare it: v != 0" : "");
+    if (op != RED_ANY)
+        return low_fail(L, n, "dsl.type", "%s(...) does not take %s", n->name, dtype_name(d));
+    struct buf whole, body; /* any(c:C) x[c] > 0 is (any(c:C) x[c]) > 0 */
+    buf_init(&whole, 400);
+    buf_init(&body, 400);
+    node_print(&whole, n, 0);
+    node_print(&body, n->a[0], oper_infos[OPER_MUL].level);
+    int head = (int)(whole.n > body.n ? whole.n - body.n : 0);
+    low_fail(L, n, "dsl.type",
+             "any(...) takes a comparison, not %s, and the comparison stands in parentheses: "
+             "%.*s(%s > ...)",
+             dtype_name(d), head, whole.p, body.p);
+    buf_fini(&whole);
+    buf_fini(&body);
+    return false;
 }
 
 bool reduce_body(struct lower *L, const struct node *n, const struct binding *env,
@@ -94,7 +128,8 @@ bool reduce_body(struct lower *L, const struct node *n, const struct binding *en
         if (!lower_range(L, &n->range[i], &l.lo, &l.hi, &lo, &hi)) return false;
         if (eq->nloop == LOOPS_MAX)
             return low_fail(L, n, "dsl.limit", "more than %d loops around one value", LOOPS_MAX);
-        out->loop[out->nloop++] = eq->loop[eq->nloop++] = make_loop(L, stage, &l);
+        l = make_loop(L, stage, &l, out, NULL, 0);
+        out->loop[out->nloop++] = eq->loop[eq->nloop++] = l;
         struct binding *b = ARENA_NEW(L->ir->arena, struct binding);
         *b = (struct binding){l.name,
                               {.kind = LOW_TYPED, .e = expr_var(L->ir, out->loop[i].var)},
@@ -140,6 +175,26 @@ void reduce_emit(struct lower *L, const struct reduced *r, const char *stage,
     for (int i = npure - 1; i >= 0; i--)
         s = stmt_for(L->ir, pure[i].var, pure[i].lo, pure[i].hi, s);
     block_append(L->ir, L->nest->body, stmt_stage(L->ir, stage, s));
+}
+
+/* The index lies where the loops ran. Where nothing was larger than nothing, all reals being NaN, it
+ * is the largest number of its type: memory-safe only with a limit where it becomes a subscript. */
+void reduce_range(struct lower *L, const struct reduced *r, struct declared *index)
+{
+    int64_t first = 0, count = 1, lo = 0, hi = 0;
+    enum dtype d = (enum dtype)r->value[1]->type.dtype;
+    for (int i = 0; i < r->nloop; i++) {
+        if (!expr_is_int(r->loop[i].lo, &lo) || !expr_is_int(r->loop[i].hi, &hi)) return;
+        if (hi <= lo || __builtin_mul_overflow(count, hi - lo, &count)) return;
+    }
+    if (r->nloop == 1) first = lo;
+    int64_t most = low_int_max(d), end = first + count;
+    if (first < 0 || end > most) return;
+    bool lost = dtype_is_float((enum dtype)r->value[0]->type.dtype);
+    if (lost) index->last = expr_int(L->ir, end - 1);
+    if (index->lo) return; /* declared */
+    index->lo = expr_int(L->ir, first);
+    index->hi = expr_int(L->ir, !lost ? end : most == INT64_MAX ? most : most + 1);
 }
 
 /* ---- through temps --------------------------------------------------------------------------- */
@@ -224,7 +279,7 @@ bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding
         if (npure == TASK_RANK)
             return low_fail(L, n, "dsl.limit", "a reduction inside more than %d indices",
                             TASK_RANK);
-        pure[npure] = make_loop(L, stage, l);
+        pure[npure] = make_loop(L, stage, l, &r, pure, npure);
         substitute(L, &r, l->var, pure[npure].var);
         extent[npure] = expr_sub(L->ir, l->hi, l->lo);
         idx[npure] = expr_sub(L->ir, expr_var(L->ir, pure[npure].var), l->lo);
@@ -238,6 +293,7 @@ bool reduce_to_temps(struct lower *L, const struct node *n, const struct binding
         if (!d) return low_fail(L, n, "dsl.limit", "more than %d tensors", TENSORS_MAX);
         d->tensor = t;
         d->complete = true;
+        if (arg && i == 1) reduce_range(L, &r, d);
         nest_add_tensor(L->nest, t);
         done.tensor[i] = t;
         done.load[i] = expr_load(L->ir, t, at, npure);

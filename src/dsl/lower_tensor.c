@@ -103,8 +103,8 @@ static bool declare_tensor(struct lower *L, const struct item *it)
     dc->item = it;
     memcpy(dc->extent, extent, sizeof extent);
     memcpy(dc->dyn, dyn, sizeof dyn);
-    dc->ranged = it->lo != NULL;
-    if (dc->ranged && (!eval_int(&L->s, it->lo, &dc->lo) || !eval_int(&L->s, it->hi, &dc->hi)))
+    int64_t lo = 0, hi = 0; /* at the tuning point; a proof needs them for every size */
+    if (it->lo && (!known_bound(L, it->lo, &dc->lo, &lo) || !known_bound(L, it->hi, &dc->hi, &hi)))
         return false;
     nest_add_tensor(L->nest, t);
     return true;
@@ -119,7 +119,7 @@ static bool declare_table(struct lower *L, const struct item *it)
     enum dtype d;
     if (!dtype_of_name(&L->s, it->type, &d)) return false;
     for (int i = 0; i < it->rank; i++) {
-        if (!eval_int(&L->s, it->extent[i], &extent[i])) return false;
+        if (!eval_fixed_int(&L->s, it->extent[i], "the shape of a table", &extent[i])) return false;
         if (extent[i] < 1 || extent[i] > TABLE_MAX || (total *= extent[i]) > TABLE_MAX)
             return low_fail(L, it->extent[i], "dsl.table",
                             "the table '%s' has more than %d elements, or none", it->name,

@@ -120,12 +120,37 @@ static void add_key(struct build *b, const char *name, enum key_kind kind, bool 
     b->t->key[b->t->nkey++] = (struct task_key){name, kind, given, is_default, v};
 }
 
-static enum rc bind_extent_key(struct build *b, const char *name, bool dyn, struct buf *missing)
+struct missing { /* "N, mode" and "N=8,mode=avg" */
+    struct buf names, example;
+};
+
+static void put_missing(struct missing *m, const char *name, const struct item *attr)
+{
+    buf_printf(&m->names, "%s%s", m->names.n ? ", " : "", name);
+    buf_printf(&m->example, "%s%s=", m->example.n ? "," : "", name);
+    if (attr && attr->nname > 0)
+        buf_puts(&m->example, attr->names[0]);
+    else if (attr && attr->nchoice > 0)
+        node_print(&m->example, attr->choice[0], 0);
+    else if (attr && attr->lo && attr->lo->kind == NODE_INT)
+        node_print(&m->example, attr->lo, 0);
+    else
+        buf_puts(&m->example, attr && attr->attr == ATTR_LIST ? "1:2" : "8");
+}
+
+static enum rc fail_missing(struct build *b, const struct missing *m)
+{
+    return err_set(b->e, RC_INPUT, "task.missing", "%s needs %s; give %s as in %.*s:%s",
+                   b->t->op->name, m->names.p, strchr(m->names.p, ',') ? "them" : "it",
+                   (int)strcspn(b->typed, ":"), b->typed, m->example.p);
+}
+
+static enum rc bind_extent_key(struct build *b, const char *name, bool dyn, struct missing *missing)
 {
     struct given *g = find_given(b, name);
     struct value v = value_int(0);
     if (!g) {
-        buf_printf(missing, "%s%s", missing->n ? ", " : "", name);
+        put_missing(missing, name, NULL);
         return RC_OK;
     }
     g->used = true;
@@ -143,8 +168,9 @@ static enum rc bind_extent_key(struct build *b, const char *name, bool dyn, stru
 static enum rc bind_extents(struct build *b)
 {
     const struct operator* op = b->t->op;
-    struct buf missing;
-    buf_init(&missing, 512);
+    struct missing missing;
+    buf_init(&missing.names, 512);
+    buf_init(&missing.example, 1024);
     enum rc rc = RC_OK;
     for (int i = 0; i < op->body.n && rc == RC_OK; i++)
         if (op->body.item[i]->kind == ITEM_DYN)
@@ -154,15 +180,11 @@ static enum rc bind_extents(struct build *b)
     for (int i = 0; i < op->body.n && rc == RC_OK; i++) {
         const struct item *it = op->body.item[i];
         if (it->kind == ITEM_ATTR && !it->def && !find_given(b, it->name))
-            buf_printf(&missing, "%s%s", missing.n ? ", " : "", it->name);
+            put_missing(&missing, it->name, it);
     }
-    if (rc == RC_OK && missing.n) {
-        char first[DSL_NAME];
-        snprintf(first, sizeof first, "%.*s", (int)strcspn(missing.p, ","), missing.p);
-        rc = err_set(b->e, RC_INPUT, "task.missing", "%s needs %s; give them as in %.*s:%s=8",
-                     op->name, missing.p, (int)strcspn(b->typed, ":"), b->typed, first);
-    }
-    buf_fini(&missing);
+    if (rc == RC_OK && missing.names.n) rc = fail_missing(b, &missing);
+    buf_fini(&missing.names);
+    buf_fini(&missing.example);
     return rc;
 }
 
@@ -180,6 +202,7 @@ static enum rc bind_attr(struct build *b, const struct item *it)
     struct value v, def = {0};
     b->s.touched_dyn = false;
     if (it->def && !eval_value(&b->s, it->def, &def)) return RC_INPUT;
+    bool dyn = b->s.touched_dyn && !g; /* the domain may depend on an extent, and it does not */
     if (it->attr == ATTR_REAL && it->def && is_floored(b, it->def)) {
         dsl_error(b->e, b->t->op->file, it->def->line, it->def->col, "dsl.floored",
                   "the quotient of integers is rounded down, to %lld, and '%s' is real; write a "
@@ -204,7 +227,7 @@ static enum rc bind_attr(struct build *b, const struct item *it)
                    ? fail_at(b, g->col, "task.domain", "%s", why)
                    : RC_INPUT;
     }
-    scope_put(&b->s, it->name, v, b->s.touched_dyn && !g, NULL);
+    scope_put(&b->s, it->name, v, dyn, NULL);
     add_key(b, it->name, KEY_ATTR, g && !g->of_short, it->def && value_equal(&v, &def), v);
     return RC_OK;
 }
@@ -353,7 +376,7 @@ static enum rc bind_task(struct build *b, const char *typed_op)
     if (rc != RC_OK) return rc;
     if (!bind_tensors(&b->s, &t->op->body, t->tensor, TASK_TENSORS, &t->ntensor)) return RC_INPUT;
     rc = check_memory(b);
-    if (rc != RC_OK) return rc;
+    if (rc != RC_OK || !bind_algorithms(&b->s)) return RC_INPUT;
     const char *tol = task_symbol(t, "tol");
     t->tol = tol[0] == 't' ? TOL_TIGHT : tol[0] == 'l' ? TOL_LOOSE : TOL_DEFAULT;
     task_make_token(t, typed_op);

@@ -98,11 +98,12 @@ check() { # every fault fits, alone
 
 # ---- suites -------------------------------------------------------------------------------------
 
-# The suites that look at lowering and legality, cheap ones first; those of machine code last.
+# The suites that look at the language, lowering and legality, cheap ones first; of machine code last.
 suites() { # TREE
     local pattern path
-    for pattern in unit/test_lower\*.c unit/test_sched\*.c unit/test_ir_analysis.c prop/test_region.c \
-        prop/test_lower\*.c prop/test_sched\*.c unit/test_codegen.c prop/test_blob.c prop/test_ops.c; do
+    for pattern in unit/test_dsl\*.c error/test_dsl_errors.c unit/test_lower\*.c \
+        unit/test_sched\*.c unit/test_ir_analysis.c prop/test_region.c prop/test_lower\*.c \
+        prop/test_sched\*.c unit/test_codegen.c prop/test_blob.c prop/test_ops.c; do
         for path in "$1"/tests/$pattern; do
             [ -f "$path" ] || continue
             path=${path#"$1/tests/"} path=${path%.c}

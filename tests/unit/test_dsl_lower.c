@@ -489,6 +489,38 @@ START_TEST(gather_table_shift_popcount_and_casts)
 }
 END_TEST
 
+/* What argmax finds is a subscript without a guard, kept in a temp or not, and even where all is
+ * NaN. A range in a dynamic extent is a proof at every size. */
+START_TEST(gathers_by_what_argmax_finds)
+{
+    struct dsl_run *r = dsl_run_text(
+        "op t { dyn V, M\n in x[N,C]: f32, e[C]: f32, k[N,C]: s32, t[V]: f32, ids[M]: s32 in 0..V\n"
+        " out y[N]: f32, z[N]: f32, w[N]: f32, g[M]: f32\n"
+        " i[n:N] = argmax(c:C) x[n,c]\n y[n] = e[i[n]]\n z[n] = e[argmin(c:1..C) x[n,c]]\n"
+        " (v[n:N], j[n:N]) = argmax(c:C) k[n,c]\n w[n] = e[j[n]] + f32(v[n])\n g[m] = t[ids[m]] }",
+        "t:N=2,C=3,V=4,M=2", "direct", "");
+    const float x[6] = {1, 9, -2, NAN, NAN, NAN}, e[3] = {10, 20, 30}, t[4] = {1, 2, 3, 4};
+    const int32_t k[6] = {7, 5, 7, INT32_MIN, INT32_MIN, INT32_MIN}, ids[2] = {3, 0};
+    memcpy(dsl_run_buf(r, "x"), x, sizeof x);
+    memcpy(dsl_run_buf(r, "e"), e, sizeof e);
+    memcpy(dsl_run_buf(r, "k"), k, sizeof k);
+    memcpy(dsl_run_buf(r, "t"), t, sizeof t);
+    memcpy(dsl_run_buf(r, "ids"), ids, sizeof ids);
+    dsl_run_go(r);
+    const float *y = dsl_run_buf(r, "y"), *z = dsl_run_buf(r, "z"), *w = dsl_run_buf(r, "w"),
+                *g = dsl_run_buf(r, "g");
+    ck_assert_float_eq(y[0], 20);
+    ck_assert_float_eq(y[1], 30);
+    ck_assert_float_eq(z[0], 30);
+    ck_assert_float_eq(z[1], 30);
+    ck_assert_float_eq(w[0], 17);
+    ck_assert_float_eq(w[1], 10 + (float)INT32_MIN);
+    ck_assert_float_eq(g[0], 4);
+    ck_assert_float_eq(g[1], 1);
+    dsl_run_close(r);
+}
+END_TEST
+
 START_TEST(pixel_shuffle_and_strided_pieces_cover)
 {
     struct dsl_run *r =
@@ -535,6 +567,77 @@ START_TEST(reductions_of_every_kind)
     ck_assert_int_eq(e[1], 1);
     ck_assert_float_eq(f[0], 1 - (1 - 2) * (1 + 1) * (1 - 2));
     ck_assert_float_eq(f[1], 1 - (1 - 5) * 1 * (1 - 4));
+    dsl_run_close(r);
+}
+END_TEST
+
+/* One name for an index and for a combine's parameter, or for two indices through a def. */
+START_TEST(names_that_meet_in_a_stage_stay_apart)
+{
+    struct dsl_run *r = dsl_run_text(
+        "op t { in x[N,C]: f32\n out u[N]: f32, v[N]: f32, w[N]: f32\n def row(i) = sum(k:C) "
+        "x[i,k]\n"
+        " (s[n:N], q[n:N]) = reduce(c:C) (x[n,c], x[n,c]*x[n,c])\n"
+        "   with (a, n), (c, d) -> (a + c, n + d) from (0, 0)\n"
+        " u[n] = s[n]\n v[n] = q[n]\n w[n] = sum(k:N) row(k) }",
+        "t:N=2,C=3", "direct", "");
+    const float x[6] = {1, 2, 3, 4, 5, 6};
+    memcpy(dsl_run_buf(r, "x"), x, sizeof x);
+    dsl_run_go(r);
+    const float *u = dsl_run_buf(r, "u"), *v = dsl_run_buf(r, "v"), *w = dsl_run_buf(r, "w");
+    ck_assert_float_eq(u[0], 6);
+    ck_assert_float_eq(u[1], 15);
+    ck_assert_float_eq(v[0], 14);
+    ck_assert_float_eq(v[1], 77);
+    ck_assert_float_eq(w[0], 21);
+    ck_assert_float_eq(w[1], 21);
+    dsl_run_close(r);
+}
+END_TEST
+
+/* What is written with a dynamic extent takes its neighbour's type as it does with a known one. */
+START_TEST(dynamic_extents_take_the_type_of_their_neighbour)
+{
+    for (int dyn = 0; dyn < 2; dyn++) {
+        char text[600];
+        snprintf(text, sizeof text,
+                 "op t { %s in x[T]: f32, k[2]: s32\n out a[T]: f32, b[2]: s32\n"
+                 " a[t] = x[t] / max(T, 1) + clamp(T, 1, 5) * min(T, 0.5) - ceildiv(T, 4)"
+                 " + select(T > 2, T + 1, 0) + abs(2 - T) * sqrt(T * T)\n"
+                 " b[i] = k[i] * (1 - max(T, 2)) + select(T > 2, T, 1) }",
+                 dyn ? "dyn T\n" : "");
+        struct dsl_run *r = dsl_run_text(text, "t:T=4", "direct", "");
+        const float x[4] = {8, 0, 0, 4};
+        const int32_t k[2] = {10, -1};
+        memcpy(dsl_run_buf(r, "x"), x, sizeof x);
+        memcpy(dsl_run_buf(r, "k"), k, sizeof k);
+        dsl_run_go(r);
+        const float *a = dsl_run_buf(r, "a");
+        const int32_t *b = dsl_run_buf(r, "b");
+        ck_assert_float_eq(a[0], 2 + 2 - 1 + 5 + 8);
+        ck_assert_float_eq(a[3], 1 + 2 - 1 + 5 + 8);
+        ck_assert_int_eq(b[0], -26);
+        ck_assert_int_eq(b[1], 7);
+        dsl_run_close(r);
+    }
+}
+END_TEST
+
+/* Parts of a dynamic extent, told apart on the right. */
+START_TEST(dynamic_parts_by_select)
+{
+    struct dsl_run *r =
+        dsl_run_text("op t { dyn A, B\n in a[A]: f32, b[B]: f32\n out y[A+B]: f32, z[2*A]: f32\n"
+                     " y[n] = select(n < A, (a[n] else 0), (b[n-A] else 0))\n"
+                     " z[n] = select(n % 2 == 0, (a[n/2] else 0), (b[n/2] else 0)) }",
+                     "t:A=2,B=3", "direct", "");
+    const float a[2] = {1, 2}, b[3] = {10, 20, 30}, y[5] = {1, 2, 10, 20, 30},
+                z[4] = {1, 10, 2, 20};
+    memcpy(dsl_run_buf(r, "a"), a, sizeof a);
+    memcpy(dsl_run_buf(r, "b"), b, sizeof b);
+    dsl_run_go(r);
+    ck_assert_mem_eq(dsl_run_buf(r, "y"), y, sizeof y);
+    ck_assert_mem_eq(dsl_run_buf(r, "z"), z, sizeof z);
     dsl_run_close(r);
 }
 END_TEST
@@ -651,8 +754,12 @@ int main(void)
     tcase_add_test(t, requantisation_is_tflite_to_the_bit);
     tcase_add_test(t, delta2bbox_golden_vectors);
     tcase_add_test(t, gather_table_shift_popcount_and_casts);
+    tcase_add_test(t, gathers_by_what_argmax_finds);
+    tcase_add_test(t, dynamic_extents_take_the_type_of_their_neighbour);
+    tcase_add_test(t, dynamic_parts_by_select);
     tcase_add_test(t, pixel_shuffle_and_strided_pieces_cover);
     tcase_add_test(t, reductions_of_every_kind);
+    tcase_add_test(t, names_that_meet_in_a_stage_stay_apart);
     tcase_add_test(t, cumulative_sums);
     tcase_add_test(t, greedy_suppression);
     tcase_add_test(t, every_shipped_operator_lowers_at_odd_sizes);
