@@ -58,7 +58,8 @@ struct declared {
     int64_t extent[TASK_RANK]; /* at the tuning point */
     bool dyn[TASK_RANK];
     bool ranged;
-    int64_t lo, hi; /* of its values, lo <= v < hi */
+    /* of its values, lo <= v < hi; over the dynamic extents: one kernel serves them all */
+    const struct expr *lo, *hi;
     int equations;
     int npiece;    /* of pieces[] that define it */
     bool complete; /* all its equations are lowered */

@@ -39,7 +39,8 @@ static const struct declared *declared_of(struct lower *L, const struct tensor *
 }
 
 /* The values an integer load can have: declared, or of a narrow type. */
-static bool load_range(struct lower *L, const struct expr *e, int64_t *lo, int64_t *hi)
+static bool load_range(struct lower *L, const struct expr *e, const struct expr **lo,
+                       const struct expr **hi)
 {
     const struct declared *d = declared_of(L, e->u.tensor);
     enum dtype t = (enum dtype)e->type.dtype;
@@ -49,8 +50,9 @@ static bool load_range(struct lower *L, const struct expr *e, int64_t *lo, int64
         return true;
     }
     if (!dtype_is_int(t) || dtype_bits(t) > 16) return false;
-    *lo = dtype_is_signed(t) ? -(INT64_C(1) << (dtype_bits(t) - 1)) : 0;
-    *hi = *lo + (INT64_C(1) << dtype_bits(t));
+    int64_t least = dtype_is_signed(t) ? -(INT64_C(1) << (dtype_bits(t) - 1)) : 0;
+    *lo = expr_int(L->ir, least);
+    *hi = expr_int(L->ir, least + (INT64_C(1) << dtype_bits(t)));
     return true;
 }
 
@@ -58,11 +60,11 @@ static const struct expr *hide_load(struct ir *ir, const struct expr *e, void *c
 {
     struct provable *p = ctx;
     const struct expr *load = e->op == OP_CAST && e->u.i == CAST_PLAIN ? e->a[0] : e;
-    int64_t lo = 0, hi = 0;
+    const struct expr *lo, *hi;
     if (e->type.dtype != TYPE_S64 || load->op != OP_LOAD || !load_range(p->L, load, &lo, &hi))
         return NULL;
     const struct var *v = var_new(ir, "value", type_of(TYPE_S64));
-    env_put(p->env, v, expr_int(ir, lo), expr_int(ir, hi));
+    env_put(p->env, v, lo, hi);
     return expr_var(ir, v);
 }
 

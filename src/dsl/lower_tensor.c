@@ -104,7 +104,8 @@ static bool declare_tensor(struct lower *L, const struct item *it)
     memcpy(dc->extent, extent, sizeof extent);
     memcpy(dc->dyn, dyn, sizeof dyn);
     dc->ranged = it->lo != NULL;
-    if (dc->ranged && (!eval_int(&L->s, it->lo, &dc->lo) || !eval_int(&L->s, it->hi, &dc->hi)))
+    if (dc->ranged &&
+        (!lower_index(L, it->lo, NULL, &dc->lo) || !lower_index(L, it->hi, NULL, &dc->hi)))
         return false;
     nest_add_tensor(L->nest, t);
     return true;
