@@ -53,23 +53,21 @@ static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t,
     if (!wire_dtype_find(dtype_name(t->dtype), &dtype) || dtype_bits(t->dtype) < 8)
         return err_set(e, RC_INPUT, "job.dtype", "tensor '%s': %s cannot be measured yet", t->name,
                        dtype_name(t->dtype));
+    int64_t lo, hi;
+    dsl_data_range(t, r, &lo, &hi);
     *b = (struct wire_buffer){
         .name = t->name,
         .role = (uint8_t)role_of[t->scope],
         .dtype = (uint8_t)dtype,
         .count = (uint64_t)t->elements,
         .bytes = (uint64_t)t->bytes,
-        .int_lo = t->ranged  ? t->lo
-                  : r->exact ? -r->magnitude
-                             : -4,
-        .int_hi = t->ranged  ? t->hi - 1
-                  : r->exact ? r->magnitude
-                             : 4,
+        .int_lo = lo,
+        .int_hi = hi,
         .check = (uint8_t)(t->scope == SCOPE_OUT ? check_of(t, r) : CHECK_BITS),
         .reduce_k = (double)i64_max(1, r->depth),
     };
-    if (!dtype_is_float(t->dtype) && !dtype_is_signed(t->dtype) && b->int_lo < 0) b->int_lo = 0;
-    if (t->ranged) { /* of integers too: 0..1 is the one value 0, and not "no range" */
+    if (t->ranged &&
+        t->lo < t->hi) { /* of integers too: 0..1 is the one value 0, and not "no range" */
         b->real_lo = (double)t->lo;
         b->real_hi = (double)nextafterf((float)t->hi, -INFINITY);
     }
