@@ -224,7 +224,7 @@ START_TEST(a_bad_task_is_refused_by_the_worker)
 END_TEST
 
 /* Nothing, one, around the lanes, around every block of the dynamic axis and of no other; in two axes
- * one at a time. */
+ * one at a time. Where the operator begins later than at 0, and what it refuses, stands behind. */
 START_TEST(sizes_to_check_at)
 {
     static const struct {
@@ -243,7 +243,15 @@ START_TEST(sizes_to_check_at)
         {"op t {\n  dyn N\n  let P = N - 2\n  require N != 17, \"odd\"\n  in x[N]: f32\n  out "
          "y[P]: f32\n"
          "  y[p] = x[p] + x[p+2]\n}\n",
-         "t:N=40", "", "15 16 40 "},
+         "t:N=40", "", "2 3 15 16 40 from 2 not 17 "},
+        {"op t {\n  dyn V, M\n  in t[V]: f32, ids[M]: s32 in 0..V\n  out y[M]: f32\n"
+         "  y[m] = t[ids[m]]\n}\n",
+         "t:V=30,M=5", "",
+         "1,0 2,1 1,5 2,5 15,5 16,5 17,5 30,0 30,1 30,15 30,16 30,17 30,5 "
+         "from 1 "},
+        {"op t {\n  dyn N, M\n  require M >= N, \"no fewer\"\n  in x[N]: f32, z[M]: f32\n"
+         "  out y[N]: f32\n  y[n] = x[n] + (z[n] else 0)\n}\n",
+         "t:N=30,M=50", "", "0,0 1,1 0,50 1,50 15,50 16,50 17,50 30,30 30,31 30,50 not 0 "},
         {"op t {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n", "t:N=7", "", ""},
         {"op t {\n  dyn N\n  in x[N,C]: f32\n  out y[N,C]: f32\n  y[n,c] = x[n,c]\n}\n",
          "t:N=100,C=4", "fuse y.n y.c y.f\nsplit y.f 24 guard y.fo y.fi\n",
@@ -282,6 +290,10 @@ START_TEST(sizes_to_check_at)
         check_sizes(task, naive, trace, 16, lib, ir->arena, &s);
         for (int k = 0; k < s.n * s.ndyn; k++)
             buf_printf(&got, "%lld%c", (long long)s.dyn[k], (k + 1) % s.ndyn ? ',' : ' ');
+        for (int d = 0; d < s.ndyn; d++) {
+            if (s.least[d] > 0) buf_printf(&got, "from %lld ", (long long)s.least[d]);
+            if (s.refused[d] >= 0) buf_printf(&got, "not %lld ", (long long)s.refused[d]);
+        }
         ck_assert_str_eq(got.p, rows[i].want);
         trace_free(trace);
         task_free(task);
