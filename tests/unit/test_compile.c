@@ -304,6 +304,43 @@ START_TEST(sizes_to_check_at)
 }
 END_TEST
 
+/* An emitted test runs where verify does, with data that each input may have at that size; reals that
+ * are declared in 0..1 are not all 0. */
+START_TEST(rows_of_an_emitted_test)
+{
+    static const char text[] =
+        "op t {\n  dyn V\n  in t[V]: f32, ids[M]: s32 in 0..V, u[M]: f32 in 0..1\n"
+        "  out y[M]: f32\n  y[m] = t[ids[m]] / 3 + u[m]\n}\n";
+    struct op_lib *lib;
+    struct task *task;
+    struct nest *naive;
+    struct trace *trace;
+    struct check_sizes s;
+    struct c_options o = {0};
+    struct err e = {0};
+    struct ir *ir = ir_new();
+    ck_assert_int_eq(op_lib_new(NULL, false, &lib, &e), RC_OK);
+    ck_assert_int_eq(op_lib_add(lib, "t.op", text, strlen(text), &e), RC_OK);
+    ck_assert_msg(task_parse("t:V=30,M=5", lib, NULL, &task, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(dsl_lower(ir, task, "direct", "", &naive, &e) == RC_OK, "%s", e.msg);
+    ck_assert_int_eq(trace_parse("t", "algorithm direct\n", 17, &trace, &e), RC_OK);
+    check_sizes(task, naive, trace, 16, lib, ir->arena, &s);
+    ck_assert_int_eq(job_test_rows(task, naive, &s, lib, ir->arena, &o, &e), RC_OK);
+    ck_assert(o.rows == s.n && o.row[0].dyn[0] == 1); /* V = 0 has no ids */
+    for (int i = 0; i < o.rows; i++) {
+        const struct c_values *v = o.row[i].values;
+        ck_assert(!o.row[i].exact);
+        ck_assert(v[0].lo == -2 && v[0].hi == 2 && v[0].per == 1);
+        ck_assert(v[1].lo == 0 && v[1].hi == o.row[i].dyn[0] - 1 && v[1].per == 1);
+        ck_assert(v[2].lo == 0 && v[2].hi == 3 && v[2].per == 4);
+    }
+    trace_free(trace);
+    task_free(task);
+    op_lib_free(lib);
+    ir_free(ir);
+}
+END_TEST
+
 START_TEST(a_plan_is_never_empty)
 {
     struct op_lib *lib;
@@ -422,6 +459,7 @@ int main(void)
     tcase_add_test(t, a_signal_is_no_timeout);
     tcase_add_test(t, a_bad_task_is_refused_by_the_worker);
     tcase_add_test(t, sizes_to_check_at);
+    tcase_add_test(t, rows_of_an_emitted_test);
     tcase_add_test(t, a_plan_is_never_empty);
     tcase_add_test(t, a_plan_of_an_own_operator);
     tcase_add_test(t, a_plan_of_many_stages);
