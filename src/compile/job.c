@@ -66,8 +66,8 @@ static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t,
         .check = (uint8_t)(t->scope == SCOPE_OUT ? check_of(t, r) : CHECK_BITS),
         .reduce_k = (double)i64_max(1, r->depth),
     };
-    if (t->ranged &&
-        t->lo < t->hi) { /* of integers too: 0..1 is the one value 0, and not "no range" */
+    if (t->ranged && t->lo < t->hi) {
+        /* of integers too: 0..1 is the one value 0, and not "no range" */
         b->real_lo = (double)t->lo;
         b->real_hi = (double)nextafterf((float)t->hi, -INFINITY);
     }
