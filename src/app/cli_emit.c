@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "cli.h"
-#include "compile/sizes.h"
+#include "compile/job.h"
 
 /* "conv2d:C=64,H=56" -> "conv2d_C64_H56"; long ones end in a hash. */
 static void symbol_of(const struct task *t, char out[160])
@@ -143,9 +143,11 @@ enum rc emit_texts(struct session *s, const struct emission *em, struct emitted 
         struct check_sizes sizes;
         check_sizes(task, naive, trace, target_lanes(target, 32), own ? own : s->lib, ir->arena,
                     &sizes);
-        o.dyn = sizes.dyn;
-        o.ndyn = sizes.n;
-        rc = codegen_c(&k, target, &o, &out->c, &out->h, e);
+        o.least = sizes.least;
+        o.refused = sizes.refused;
+        o.tuned = task->dyn;
+        rc = job_test_rows(task, naive, &sizes, own ? own : s->lib, ir->arena, &o, e);
+        if (rc == RC_OK) rc = codegen_c(&k, target, &o, &out->c, &out->h, e);
         if (rc == RC_OK) rc = codegen_c_test(naive, &k, target, &o, &out->test, e);
     }
     buf_fini(&text);

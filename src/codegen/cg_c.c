@@ -8,6 +8,7 @@
  * and <stdint.h> only; every external name begins with the prefix; no allocation, no global
  * written, no library call. */
 #include <ctype.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/map.h"
@@ -193,10 +194,29 @@ static void print_buffers(struct cc *c, struct buf *h)
                    t->scope == SCOPE_PACKED ? 64 : dtype_bytes((enum dtype)t->type.dtype));
         buf_fini(&line);
     }
+}
+
+static void print_name(struct buf *h, const struct var *v)
+{
+    buf_escape_c_comment(h, v->name, strlen(v->name));
+}
+
+/* dyn[0]  extent    N >= 2; not every: the operator refuses N = 5, M = 30 */
+static void print_dyns(const struct cc *c, struct buf *h)
+{
+    const struct nest *nest = c->k->nest;
+    const struct c_options *o = c->o;
     for (int i = 0; i < nest->ndyn; i++) {
         buf_printf(h, " *   dyn[%d]  extent    ", i);
-        buf_escape_c_comment(h, nest->dyn[i]->name, strlen(nest->dyn[i]->name));
-        buf_puts(h, " >= 0\n");
+        print_name(h, nest->dyn[i]);
+        buf_printf(h, " >= %" PRId64, o->least ? o->least[i] : 0);
+        if (o->least && o->refused[i] >= 0) buf_puts(h, "; not every: the operator refuses ");
+        for (int k = 0; o->least && o->refused[i] >= 0 && k < nest->ndyn; k++) {
+            buf_puts(h, k ? ", " : "");
+            print_name(h, nest->dyn[k]);
+            buf_printf(h, " = %" PRId64, k == i ? o->refused[i] : o->tuned[k]);
+        }
+        buf_putc(h, '\n');
     }
 }
 
@@ -243,6 +263,7 @@ void cc_header(struct cc *c, struct buf *h)
     print_macros(c, h);
     buf_puts(h, "\n/* Buffers, none of which may overlap another:\n");
     print_buffers(c, h);
+    print_dyns(c, h);
     buf_puts(h, " * scratch: see the macro. par: NULL runs on the calling thread. Returns 0.\n");
     if (pack)
         buf_printf(h,

@@ -1,12 +1,13 @@
 /* cg_c_test: the program beside an emitted kernel that shows it computes what the op says.
  *
- *   fill inputs with small integers; pack; run; run plain loops printed from the naive nest;
+ *   fill inputs with integers; pack; run; run plain loops printed from the naive nest;
  *   compare; look at canaries
  *
  * Invariants: the oracle goes through no pass that the kernel went through (lower_naive only); data
- * are small integers, so sums are exact and outputs must be equal, except where the op itself
- * divides or takes roots: then 1e-4 relative (1e-2 for 16-bit types). Dynamic extents are those of
- * c_options.dyn, else 0, 1, 2 and 37. */
+ * lie in what the rows say, which is the range that an input declares, or small integers (job.c
+ * makes the rows by the rules of verify). Where a row says that its results are exact, outputs must
+ * be equal; else within 1e-4 relative (1e-2 for 16-bit types), because a division, a root or a
+ * recurrence rounds as the compiler orders it. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -41,12 +42,14 @@ static void print_extent(struct buf *o, const struct nest *n, const struct expr 
     buf_putc(o, ')');
 }
 
+static const char random_text[] =
+    "static uint64_t test_state = 12345;\n"
+    "static int64_t test_int(const struct test_values *v)\n{\n"
+    "    test_state = test_state * 6364136223846793005u + 1442695040888963407u;\n"
+    "    return v->lo + (int64_t)((test_state >> 20) % (uint64_t)(v->hi - v->lo + 1));\n}\n\n";
+
 static const char support[] =
     "enum { CANARY = 64 };\n"
-    "static uint32_t test_state = 12345;\n"
-    "static int test_random(int lo, int hi)\n{\n"
-    "    test_state = test_state * 1664525u + 1013904223u;\n"
-    "    return lo + (int)((test_state >> 8) % (uint32_t)(hi - lo + 1));\n}\n\n"
     "static void *test_raw[256];\nstatic int test_raws = 0;\n\n"
     "/* n bytes aligned to 64 between two canaries */\n"
     "static unsigned char *test_new(size_t n)\n{\n"
@@ -63,72 +66,37 @@ static const char support[] =
     "static void test_free(void)\n{\n    while (test_raws > 0) {\n        "
     "free(test_raw[--test_raws]);\n    }\n}\n\n";
 
-/* Small integers in each type: -2..2, or 0..2 unsigned. */
-static void print_fill(struct buf *o, const struct tensor *t, int slot, const char *n)
+/* Integers of the row's range in each type; reals may be quarters. */
+static void print_fill(struct cc *c, struct buf *o, const struct tensor *t, int slot, int in)
 {
     enum dtype d = (enum dtype)t->type.dtype;
-    const char *type = cc_memory_type(d);
-    buf_printf(o, "    for (int64_t i = 0; i < %s; i++) {\n", n);
+    const char *type = cc_memory_type(d), *put = d == TYPE_F16 ? "qn_put_f16" : "qn_put_bf16";
+    const char *real = "(double)test_int(v) / (double)v->per";
+    buf_printf(o,
+               "    for (int64_t i = 0; i < n%d; i++) {\n"
+               "        const struct test_values *v = &row->in[%d];\n"
+               "        ((%s *)buf[%d])[i] = ",
+               slot, in, type, slot);
     if (d == TYPE_F16 || d == TYPE_BF16) {
-        bool half = d == TYPE_F16;
-        buf_printf(o,
-                   "        static const uint16_t small[5] = {%s};\n        ((uint16_t "
-                   "*)buf[%d])[i] = small[test_random(0, 4)];\n",
-                   half ? "0xc000, 0xbc00, 0, 0x3c00, 0x4000" : "0xc000, 0xbf80, 0, 0x3f80, 0x4000",
-                   slot);
+        cc_need(c, put);
+        buf_printf(o, "%s((float)(%s))", put, real);
+    } else if (dtype_is_float(d)) {
+        buf_printf(o, "(%s)(%s)", type, real);
     } else {
-        int lo = dtype_is_float(d) || dtype_is_signed(d) ? -2 : 0, hi = d == TYPE_B1 ? 1 : 2;
-        buf_printf(o, "        ((%s *)buf[%d])[i] = (%s)test_random(%d, %d);\n", type, slot, type,
-                   lo, hi);
+        buf_printf(o, "(%s)test_int(v)", type);
     }
-    buf_puts(o, "    }\n");
-}
-
-static bool is_inexact(const struct expr *e)
-{
-    bool real = dtype_is_float((enum dtype)e->type.dtype);
-    return (real &&
-            (e->op == OP_DIV || e->op == OP_SQRT || (e->op >= OP_EXP && e->op <= OP_COS))) ||
-           (e->op == OP_REAL && e->u.f * 256 != (double)(int64_t)(e->u.f * 256) && e->u.f > -1e15 &&
-            e->u.f < 1e15);
-}
-
-static void look(const struct expr *e, void *ctx)
-{
-    if (is_inexact(e)) *(bool *)ctx = true;
-}
-
-static void look_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, look, ctx); }
-
-static bool look_stmt(struct stmt *s, void *ctx)
-{
-    stmt_exprs(s, look_slot, ctx);
-    return true;
-}
-
-static bool has_table_fractions(const struct nest *n)
-{
-    int64_t count = 1, v = 0;
-    for (int i = 0; i < n->ntensor; i++) {
-        const struct tensor *t = n->tensor[i];
-        count = 1;
-        for (int k = 0; t->scope == SCOPE_TABLE && k < t->rank; k++)
-            count *= expr_is_int(t->extent[k], &v) ? v : 0;
-        for (int64_t k = 0; t->scope == SCOPE_TABLE && k < count; k++)
-            if (t->table[k] * 256 != (double)(int64_t)(t->table[k] * 256)) return true;
-    }
-    return false;
+    buf_puts(o, ";\n    }\n");
 }
 
 static void print_compare(struct cc *c, struct buf *o, const struct tensor *t, int slot,
-                          const char *n, bool inexact)
+                          const char *n)
 {
     enum dtype d = (enum dtype)t->type.dtype;
     bool real = dtype_is_float(d);
     const char *get = d == TYPE_F16 ? "qn_get_f16" : d == TYPE_BF16 ? "qn_get_bf16" : "(double)";
     if (d == TYPE_F16 || d == TYPE_BF16) cc_need(c, get);
     const char *type = cc_memory_type(d);
-    if (real && inexact) { /* cancellation leaves errors of the size of what was summed */
+    if (real) { /* cancellation leaves errors of the size of what was summed */
         const char *v = d == TYPE_F16 || d == TYPE_BF16 ? "(double)" : "";
         buf_printf(o,
                    "    double size%d = 0;\n    for (int64_t i = 0; i < %s; i++) {\n"
@@ -145,21 +113,18 @@ static void print_compare(struct cc *c, struct buf *o, const struct tensor *t, i
                    "*)ref[%d])[i]);\n",
                    v, get, type, slot, v, get, type, slot);
         const char *tol = d == TYPE_F16 || d == TYPE_BF16 ? "1e-2" : "1e-4";
+        const char *digits = d == TYPE_F64 ? "%.17g" : "%.9g"; /* enough to tell any two apart */
         buf_puts(o, "        double off = got < want ? want - got : got - want;\n");
-        if (inexact)
-            buf_printf(
-                o,
-                "        double most = %s * ((size%d > 1 ? size%d : 1) + (want < 0 ? -want : "
-                "want));\n",
-                tol, slot, slot);
         buf_printf(o,
-                   "        if (!(off <= %s) && !(got <= want && got >= want) && !(got != got && "
-                   "want != want)) {\n",
-                   inexact ? "most" : "0");
+                   "        double most = row->exact ? 0 : %s * ((size%d > 1 ? size%d : 1) + (want "
+                   "< 0 ? -want : want));\n",
+                   tol, slot, slot);
+        buf_puts(o, "        if (!(off <= most) && !(got <= want && got >= want) && !(got != got "
+                    "&& want != want)) {\n");
         buf_printf(o,
-                   "            printf(\"%s: output %d element %%ld is %%g, not %%g\\n\", (long)i, "
+                   "            printf(\"%s: output %d element %%ld is %s, not %s\\n\", (long)i, "
                    "got, want);\n",
-                   c->sym, slot);
+                   c->sym, slot, digits, digits);
     } else {
         buf_printf(o,
                    "        long long got = (long long)((const %s *)buf[%d])[i], want = (long "
@@ -174,16 +139,16 @@ static void print_compare(struct cc *c, struct buf *o, const struct tensor *t, i
     buf_puts(o, "            bad = 1;\n            break;\n        }\n    }\n");
 }
 
-/* static int run(const int64_t *dyn): one set of extents. */
+/* static int run(const struct test_row *row): one set of extents, with data for them. */
 static void print_run(struct cc *c, struct buf *o, const struct kernel *k,
-                      const struct kernel *naive, bool inexact)
+                      const struct kernel *naive)
 {
     const struct nest *n = k->nest;
-    int slot = 0, slots = 0;
+    int slot = 0, slots = 0, in = 0;
     for (int i = 0; i < n->ntensor; i++) slots += is_buffer(n->tensor[i]);
     buf_printf(o,
-               "static int run(const int64_t *dyn)\n{\n    void *buf[%d], *ref[%d];\n    int bad = "
-               "0;\n    (void)dyn;\n",
+               "static int run(const struct test_row *row)\n{\n    const int64_t *dyn = row->dyn;\n"
+               "    void *buf[%d], *ref[%d];\n    int bad = 0;\n",
                slots, slots);
     for (int i = 0; i < n->ntensor; i++) {
         const struct tensor *t = n->tensor[i];
@@ -196,8 +161,7 @@ static void print_run(struct cc *c, struct buf *o, const struct kernel *k,
                    t->scope == SCOPE_OUT ? "    ref[%d] = test_new(b%d);\n"
                                          : "    ref[%d] = buf[%d];\n",
                    slot, slot);
-        if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST)
-            print_fill(o, t, slot, cc_fmt(c, "n%d", slot));
+        if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST) print_fill(c, o, t, slot, in++);
         slot++;
     }
     buf_printf(o,
@@ -214,7 +178,7 @@ static void print_run(struct cc *c, struct buf *o, const struct kernel *k,
     for (int i = 0; i < n->ntensor; i++) {
         const struct tensor *t = n->tensor[i];
         if (!is_buffer(t)) continue;
-        if (t->scope == SCOPE_OUT) print_compare(c, o, t, slot, cc_fmt(c, "n%d", slot), inexact);
+        if (t->scope == SCOPE_OUT) print_compare(c, o, t, slot, cc_fmt(c, "n%d", slot));
         buf_printf(o,
                    "    if (test_canary((const unsigned char *)buf[%d], b%d) != 0) {\n        "
                    "printf(\"%s: wrote outside buffer %d\\n\");\n"
@@ -229,53 +193,83 @@ static void print_run(struct cc *c, struct buf *o, const struct kernel *k,
                c->sym);
 }
 
-/* The rows of dynamic extents to run with. */
-static int rows_of(const struct nest *n, const struct c_options *o, int64_t *out, int max)
+static int inputs_of(const struct nest *n)
 {
-    static const int64_t some[] = {0, 1, 2, 37};
-    int rows = o->dyn ? o->ndyn : (int)QN_COUNT(some);
-    if (rows * n->ndyn > max) rows = max / n->ndyn;
-    for (int i = 0; i < rows * n->ndyn; i++) out[i] = o->dyn ? o->dyn[i] : some[i / n->ndyn];
-    return rows;
+    int count = 0;
+    for (int i = 0; i < n->ntensor; i++)
+        count += n->tensor[i]->scope == SCOPE_IN || n->tensor[i]->scope == SCOPE_CONST;
+    return count;
 }
 
-enum { ROWS_MOST = 1024 };
+enum { SOME = 4 };
+
+/* Rows for a nest about which nothing is known: small integers, fewer than the type holds. */
+static void some_rows(const struct nest *n, struct arena *a, struct c_options *o)
+{
+    static const int64_t some[SOME] = {0, 1, 2, 37};
+    struct c_values *values = ARENA_ARRAY(a, struct c_values, inputs_of(n));
+    struct c_row *row = ARENA_ARRAY(a, struct c_row, SOME);
+    for (int i = 0, in = 0; i < n->ntensor; i++) {
+        const struct tensor *t = n->tensor[i];
+        enum dtype d = (enum dtype)t->type.dtype;
+        bool negative = dtype_is_float(d) || dtype_is_signed(d);
+        if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST)
+            values[in++] = (struct c_values){negative ? -2 : 0, d == TYPE_B1 ? 1 : 2, 1};
+    }
+    for (int r = 0; r < SOME; r++) {
+        int64_t *dyn = ARENA_ARRAY(a, int64_t, n->ndyn);
+        for (int i = 0; i < n->ndyn; i++) dyn[i] = some[r];
+        row[r] = (struct c_row){dyn, values, true};
+    }
+    o->row = row;
+    o->rows = n->ndyn ? SOME : 1;
+}
+
+static void print_row(struct buf *o, const struct nest *n, const struct c_row *r)
+{
+    int in = inputs_of(n);
+    buf_puts(o, "        {{");
+    for (int i = 0; i < n->ndyn; i++) buf_printf(o, "%s%" PRId64, i ? ", " : "", r->dyn[i]);
+    buf_puts(o, n->ndyn ? "}, {" : "0}, {");
+    for (int i = 0; i < in; i++)
+        buf_printf(o, "%s{%" PRId64 ", %" PRId64 ", %" PRId64 "}", i ? ", " : "", r->values[i].lo,
+                   r->values[i].hi, r->values[i].per);
+    buf_printf(o, "%s}, %d},\n", in ? "" : "{0, 0, 1}", r->exact);
+}
+
+static void print_row_types(struct buf *o, const struct nest *n)
+{
+    int in = inputs_of(n);
+    buf_printf(o,
+               "/* k/per for lo <= k <= hi */\n"
+               "struct test_values {\n    int64_t lo, hi, per;\n};\n\n"
+               "/* extents, data, and whether these give the same result in every order */\n"
+               "struct test_row {\n    int64_t dyn[%d];\n    struct test_values in[%d];\n    int "
+               "exact;\n};\n\n",
+               n->ndyn ? n->ndyn : 1, in ? in : 1);
+    if (in) buf_puts(o, random_text);
+}
 
 static void print_main(struct cc *c, struct buf *o, const struct nest *n,
                        const struct c_options *co)
 {
-    int64_t dyn[ROWS_MOST];
     buf_puts(o, "int main(void)\n{\n    int bad = 0;\n");
-    if (n->ndyn == 0) {
-        buf_puts(o, "    bad |= run(NULL);\n");
-    } else {
-        int rows = rows_of(n, co, dyn, ROWS_MOST);
-        buf_printf(o, "    static const int64_t dyn[%d][%d] = {\n", rows, n->ndyn);
-        for (int i = 0; i < rows; i++) {
-            buf_puts(o, "        {");
-            for (int d = 0; d < n->ndyn; d++)
-                buf_printf(o, "%s%" PRId64, d ? ", " : "", dyn[i * n->ndyn + d]);
-            buf_puts(o, "},\n");
-        }
-        buf_printf(
-            o, "    };\n    for (int i = 0; i < %d; i++) {\n        bad |= run(dyn[i]);\n    }\n",
-            rows);
-    }
+    buf_printf(o, "    static const struct test_row rows[%d] = {\n", co->rows);
+    for (int i = 0; i < co->rows; i++) print_row(o, n, &co->row[i]);
+    buf_printf(o,
+               "    };\n    for (int i = 0; i < %d; i++) {\n        bad |= run(&rows[i]);\n    }\n",
+               co->rows);
     buf_printf(o, "    if (bad == 0) {\n        printf(\"ok %s\\n\");\n    }\n    return bad;\n}\n",
                c->sym);
 }
 
-static enum rc print_test(const struct nest *source, const struct kernel *k, struct kernel *naive,
-                          const struct target *t, const struct c_options *o, struct buf *out,
-                          struct err *e)
+static enum rc print_test(const struct kernel *k, struct kernel *naive, const struct target *t,
+                          const struct c_options *o, struct buf *out, struct err *e)
 {
     struct cc c;
     struct c_options plain = *o;
-    bool inexact = has_table_fractions(source);
     struct buf run;
     plain.form = C_PORTABLE;
-    stmt_walk(source->body, look_stmt, &inexact);
-    stmt_walk(source->pack, look_stmt, &inexact);
     cc_open(&c, naive, t, &plain, e);
     buf_init(&run, 1 << 22);
     map_put(c.used, "run", &c);
@@ -284,13 +278,14 @@ static enum rc print_test(const struct nest *source, const struct kernel *k, str
     bool pack = nest_packs(naive->nest);
     if (pack) cc_fail(&c, "c.form", "the naive nest has a pack phase");
     cc_entry(&c, "oracle", naive->nest->body, false, false);
-    if (!c.failed) print_run(&c, &run, k, naive, inexact);
+    if (!c.failed) print_run(&c, &run, k, naive);
     enum rc rc = c.failed ? e->rc : RC_OK;
     if (!rc) {
         buf_puts(out, o->banner ? o->banner : "");
         buf_printf(out, "#include \"%s.h\"\n\n#include <stdio.h>\n#include <stdlib.h>\n\n", c.sym);
         cc_sections(&c, out);
         buf_puts(out, "\n");
+        print_row_types(out, k->nest);
         buf_puts(out, support);
         buf_put(out, run.p, run.n);
         print_main(&c, out, k->nest, o);
@@ -309,13 +304,15 @@ enum rc codegen_c_test(const struct nest *naive, const struct kernel *k, const s
     struct ir *ir = ir_new();
     struct nest *own = nest_clone(ir, naive);
     struct kernel plain = {0};
+    struct c_options with = *o;
     struct err local = {0};
-    int64_t dyn[ROWS_MOST], most[ROWS_MOST] = {0};
+    int64_t *most = ARENA_ARRAY(ir->arena, int64_t, own->ndyn);
     if (!e) e = &local;
-    for (int n = own->ndyn, i = n ? rows_of(own, o, dyn, ROWS_MOST) * n : 0; i-- > 0;)
-        most[i % n] = i64_max(most[i % n], dyn[i]);
+    if (!with.row) some_rows(own, ir->arena, &with);
+    for (int r = 0; r < with.rows; r++)
+        for (int i = 0; i < own->ndyn; i++) most[i] = i64_max(most[i], with.row[r].dyn[i]);
     enum rc rc = lower_naive(own, t, most, &plain, e);
-    if (!rc) rc = print_test(naive, k, &plain, t, o, test, e);
+    if (!rc) rc = print_test(k, &plain, t, &with, test, e);
     ir_free(ir);
     return rc;
 }

@@ -60,6 +60,17 @@ enum c_form {
     C_PORTABLE
 }; /* GNU vector extensions, or plain C99 loops of the same schedule */
 
+/* Values of one input of the emitted test: k/per for k in lo..hi. */
+struct c_values {
+    int64_t lo, hi, per;
+};
+/* One run of the emitted test. */
+struct c_row {
+    const int64_t *dyn;            /* the dynamic extents */
+    const struct c_values *values; /* of each in and const, in the order of the nest */
+    bool exact;                    /* results of these are the same in every order of summation */
+};
+
 struct c_options {
     enum c_form form;
     const char *prefix; /* C identifier put before every external name; "" allowed */
@@ -67,14 +78,17 @@ struct c_options {
     const char *banner; /* complete comment block for the top of both files, already escaped */
     /* the op before lowering, for shapes in comments; NULL: flat sizes */
     const struct nest *source;
-    /* Of the test: rows of dynamic extents to run with, one value for each; NULL: 0, 1, 2 and 37. */
-    const int64_t *dyn;
-    int ndyn; /* rows */
+    /* Of the header: the dynamic extents it is meant for, and of each a greater one that the
+     * operator refuses, or -1; NULL: all. tuned: where all but the refused one are then. */
+    const int64_t *least, *refused, *tuned;
+    /* Of the test: what to run it with; NULL: integers -2..2, exact, at the extents 0, 1, 2, 37. */
+    const struct c_row *row;
+    int rows;
 };
 /* Complete translation unit and header; RC_FAIL "c.*" if the kernel cannot be said in this form. */
 enum rc codegen_c(const struct kernel *k, const struct target *t, const struct c_options *o,
                   struct buf *c, struct buf *h, struct err *e);
-/* A program that runs the emitted kernel (and its pack function) on small-integer data against
+/* A program that runs the emitted kernel (and its pack function) on data of the rows against
  * plain loops printed from the naive nest: canaries around outputs and scratch, prints "ok SYMBOL",
  * returns 0, or 1 with the first difference. Includes "<prefix><symbol>.h" and <stdio.h>; no other
  * file. */

@@ -54,23 +54,21 @@ static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t,
     if (!wire_dtype_find(dtype_name(t->dtype), &dtype) || dtype_bits(t->dtype) < 8)
         return err_set(e, RC_INPUT, "job.dtype", "tensor '%s': %s cannot be measured yet", t->name,
                        dtype_name(t->dtype));
+    int64_t lo, hi;
+    dsl_data_range(t, r, &lo, &hi);
     *b = (struct wire_buffer){
         .name = t->name,
         .role = (uint8_t)role_of[t->scope],
         .dtype = (uint8_t)dtype,
         .count = (uint64_t)t->elements,
         .bytes = (uint64_t)t->bytes,
-        .int_lo = t->ranged  ? t->lo
-                  : r->exact ? -r->magnitude
-                             : -4,
-        .int_hi = t->ranged  ? t->hi - 1
-                  : r->exact ? r->magnitude
-                             : 4,
+        .int_lo = lo,
+        .int_hi = hi,
         .check = (uint8_t)(t->scope == SCOPE_OUT ? check_of(t, r) : CHECK_BITS),
         .reduce_k = (double)i64_max(1, r->depth),
     };
-    if (!dtype_is_float(t->dtype) && !dtype_is_signed(t->dtype) && b->int_lo < 0) b->int_lo = 0;
-    if (t->ranged) { /* of integers too: 0..1 is the one value 0, and not "no range" */
+    if (t->ranged && t->lo < t->hi) {
+        /* of integers too: 0..1 is the one value 0, and not "no range" */
         b->real_lo = (double)t->lo;
         b->real_hi = (double)nextafterf((float)t->hi, -INFINITY);
     }
@@ -120,4 +118,59 @@ enum rc job_work(const struct task *task, double *flops, double *bytes, struct e
     if (rc == RC_OK) nest_work(n, task->dyn, flops, bytes);
     ir_free(ir);
     return rc;
+}
+
+/* ---- rows of an emitted test ----------------------------------------------------------------- */
+
+enum { TEST_MOST = 2, QUARTERS_MOST = 64 };
+
+/* As in verify; but small where nothing is declared, since plain loops of a compiler's own order are
+ * what results are compared with. Reals that are declared in 0..1 would all be 0 as integers. */
+static struct c_values test_values(const struct task_tensor *t, const struct data_recipe *r)
+{
+    struct c_values v = {.per = 1};
+    dsl_data_range(t, r, &v.lo, &v.hi);
+    if (!t->ranged) {
+        v.lo = i64_max(v.lo, -TEST_MOST);
+        v.hi = i64_min(v.hi, TEST_MOST);
+    }
+    bool small = v.lo >= -QUARTERS_MOST && v.hi < QUARTERS_MOST;
+    if (t->ranged && dtype_is_float(t->dtype) && !r->exact && small)
+        v = (struct c_values){4 * v.lo, 4 * v.hi + 3, 4};
+    return v;
+}
+
+static struct c_row test_row(const struct task *t, const struct nest *naive, struct arena *a)
+{
+    struct c_values *values = ARENA_ARRAY(a, struct c_values, naive->ntensor);
+    int64_t *dyn = ARENA_ARRAY(a, int64_t, t->ndyn);
+    struct data_recipe r;
+    int in = 0;
+    dsl_recipe(naive, t, &r);
+    for (int i = 0; i < naive->ntensor; i++) {
+        enum scope s = naive->tensor[i]->scope;
+        if (s != SCOPE_IN && s != SCOPE_CONST) continue;
+        values[in++] = test_values(task_tensor(t, naive->tensor[i]->name), &r);
+    }
+    for (int d = 0; d < t->ndyn; d++) dyn[d] = t->dyn[d];
+    return (struct c_row){dyn, values, r.exact};
+}
+
+enum rc job_test_rows(const struct task *t, const struct nest *naive, const struct check_sizes *s,
+                      struct op_lib *lib, struct arena *a, struct c_options *o, struct err *e)
+{
+    int n = t->ndyn ? s->n : 1;
+    struct c_row *row = ARENA_ARRAY(a, struct c_row, n);
+    for (int i = 0; i < n; i++) {
+        struct task *other = NULL;
+        char *token = t->ndyn ? task_resized(t, s->dyn + i * s->ndyn) : NULL;
+        enum rc rc = token ? task_parse(token, lib, NULL, &other, e) : RC_OK;
+        if (rc == RC_OK) row[i] = test_row(token ? other : t, naive, a);
+        task_free(other);
+        mem_free(token);
+        if (rc != RC_OK) return rc;
+    }
+    o->row = row;
+    o->rows = n;
+    return RC_OK;
 }

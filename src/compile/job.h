@@ -9,7 +9,9 @@
 #ifndef QN_JOB_H
 #define QN_JOB_H
 
+#include "codegen/codegen.h"
 #include "compile/compile.h"
+#include "compile/sizes.h"
 #include "wire/wire.h"
 
 /* Pointers of *out live in `a` and in `reference` (which must outlive it). RC_INPUT "job.dtype" for
@@ -24,5 +26,9 @@ enum rc job_recipe(const struct task *task, const char *algorithm, const char *p
                    struct data_recipe *out, struct err *e);
 /* FLOPs of the op's valid taps and compulsory bytes (each operand once), algorithm direct. */
 enum rc job_work(const struct task *task, double *flops, double *bytes, struct err *e);
+/* What an emitted test runs: each of the sizes, with data that the operator allows at that size;
+ * into o->row, o->rows. lib: where the task's operator is found. */
+enum rc job_test_rows(const struct task *t, const struct nest *naive, const struct check_sizes *s,
+                      struct op_lib *lib, struct arena *a, struct c_options *o, struct err *e);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "lower/lower.h"
 
-enum { AXES = 128, SIZES = 48, BLOCK_MOST = 4096 };
+enum { AXES = 128, SIZES = 48, BLOCK_MOST = 4096, HOLES_MOST = 64 };
 
 struct axis { /* a loop */
     const char *name;
@@ -115,7 +115,7 @@ static void add_row(struct check_sizes *out, const int64_t *base, int which, int
     int64_t *row = out->dyn + out->n++ * out->ndyn;
     memcpy(row, base, (size_t)out->ndyn * sizeof *row);
     for (int d = 0; d < out->ndyn; d++)
-        if (which < 0 || d == which) row[d] = size;
+        if (which < 0 || d == which) row[d] = which < 0 ? base[d] + size : size;
 }
 
 static bool accepted(const struct task *t, struct op_lib *lib, const int64_t *dyn)
@@ -127,6 +127,41 @@ static bool accepted(const struct task *t, struct op_lib *lib, const int64_t *dy
     if (ok) task_free(other);
     mem_free(token);
     return ok;
+}
+
+/* The least `row[d]` in lo..hi that the operator takes (taken) or does not take, the rest of the row
+ * as it is; -1: there is none. */
+static int64_t first_size(const struct task *t, struct op_lib *lib, const int64_t *row, int d,
+                          int64_t lo, int64_t hi, bool taken)
+{
+    int64_t *other = mem_new((size_t)t->ndyn * sizeof *other), found = -1;
+    memcpy(other, row, (size_t)t->ndyn * sizeof *other);
+    for (int64_t n = lo; n <= hi && found < 0; n++) {
+        other[d] = n;
+        if (accepted(t, lib, other) == taken) found = n;
+    }
+    mem_free(other);
+    return found;
+}
+
+/* least[] is one row that the operator takes: each extent as small as the smaller ones before it
+ * and the tuned ones after it allow. */
+static void find_least(struct finder *f, struct op_lib *lib, struct check_sizes *out)
+{
+    const struct task *t = f->t;
+    int64_t *row = out->least;
+    memcpy(row, t->dyn, (size_t)t->ndyn * sizeof *row);
+    for (int d = 0; d < t->ndyn; d++) {
+        int64_t top = i64_min(t->dyn[d], BLOCK_MOST);
+        int64_t n = lib ? first_size(t, lib, row, d, 0, top, true) : 0;
+        row[d] = n < 0 ? t->dyn[d] : n;
+        n = lib ? first_size(t, lib, t->dyn, d, 0, top, true) : 0;
+        for (int64_t more = 0; n >= 0 && more < 2; more++) add_size(f, d, n + more);
+    }
+    for (int d = 0; d < t->ndyn; d++) {
+        int64_t top = i64_min(t->dyn[d], row[d] + HOLES_MOST);
+        out->refused[d] = lib ? first_size(t, lib, t->dyn, d, row[d], top, false) : -1;
+    }
 }
 
 static void drop_refused(const struct task *t, struct op_lib *lib, struct check_sizes *out)
@@ -148,11 +183,10 @@ void check_sizes(const struct task *t, const struct nest *naive, const struct tr
     f->t = t;
     f->naive = naive;
     stmt_walk(naive->body, look_loop, f);
-    for (int d = 0; d < t->ndyn; d++) {
-        add_size(f, d, 0);
-        add_size(f, d, 1);
-        add_around(f, d, lanes);
-    }
+    out->least = ARENA_ARRAY(a, int64_t, t->ndyn);
+    out->refused = ARENA_ARRAY(a, int64_t, t->ndyn);
+    find_least(f, lib, out);
+    for (int d = 0; d < t->ndyn; d++) add_around(f, d, lanes);
     for (int i = 0; i < trace->n; i++) {
         if (trace->step[i].prim == PRIM_SPLIT) look_split(f, &trace->step[i]);
         if (trace->step[i].prim == PRIM_FUSE) look_fuse(f, &trace->step[i]);
@@ -164,7 +198,7 @@ void check_sizes(const struct task *t, const struct nest *naive, const struct tr
     for (int i = 0; i < f->naxis && block; i++)
         if (f->axis[i].dyn >= 0) add_block(f, &f->axis[i], block);
     out->dyn = ARENA_ARRAY(a, int64_t, (3 + SIZES * t->ndyn) * t->ndyn);
-    for (int64_t all = 0; all < 2 && t->ndyn > 1; all++) add_row(out, t->dyn, -1, all);
+    for (int64_t all = 0; all < 2 && t->ndyn > 1; all++) add_row(out, out->least, -1, all);
     for (int d = 0; d < t->ndyn; d++) {
         qsort(f->size[d], (size_t)f->nsize[d], sizeof f->size[d][0], by_value);
         for (int i = 0; i < f->nsize[d]; i++) add_row(out, t->dyn, d, f->size[d][i]);

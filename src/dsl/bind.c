@@ -10,7 +10,12 @@
 
 #include "dsl/ast.h"
 
-enum { EXTENT_BITS = 40 };
+enum {
+    EXTENT_BITS = 40,
+    DATA_BITS =
+        61, /* of test data, so that differences of them do not overflow (wire.c refuses more) */
+    HALF_MOST = 65504
+};
 
 bool bind_attr_domain(struct scope_values *s, const struct item *it, const struct value *v)
 {
@@ -209,6 +214,39 @@ static bool bind_extent(struct scope_values *s, const struct item *it, int d, in
     return false;
 }
 
+bool task_tensor_range(const struct task_tensor *t, int64_t *lo, int64_t *hi)
+{
+    bool is_signed = dtype_is_signed(t->dtype);
+    int bits = dtype_bits(t->dtype) - is_signed;
+    int64_t top = bits > DATA_BITS ? INT64_C(1) << DATA_BITS : (INT64_C(1) << bits) - 1;
+    int64_t low = is_signed ? -top - (bits <= DATA_BITS) : 0;
+    if (dtype_is_float(t->dtype)) {
+        top = t->dtype == TYPE_F16 ? HALF_MOST : INT64_C(1) << DATA_BITS;
+        low = -top;
+    }
+    *lo = t->ranged ? i64_max(t->lo, low) : low;
+    *hi = !t->ranged || t->hi > top ? top : t->hi > low ? t->hi - 1 : low - 1;
+    return *lo <= *hi;
+}
+
+/* `in 0..V` with V = 0: nobody can call that, unless there is nothing to have a value. */
+static bool check_range(struct scope_values *s, const struct item *it, const struct task_tensor *t)
+{
+    int64_t lo, hi;
+    if (t->scope == SCOPE_OUT || t->elements == 0 || task_tensor_range(t, &lo, &hi)) return true;
+    struct buf b;
+    buf_init(&b, 300);
+    node_print(&b, it->lo, 0);
+    buf_puts(&b, "..");
+    node_print(&b, it->hi, 0);
+    dsl_error(s->e, s->file, it->line, it->col, "task.range",
+              "the range %s of '%s' is empty here: no %s v has %" PRId64 " <= v < %" PRId64
+              ", so its %" PRId64 " elements cannot have values",
+              b.p, it->name, dtype_name(t->dtype), t->lo, t->hi, t->elements);
+    buf_fini(&b);
+    return false;
+}
+
 static bool bind_tensor(struct scope_values *s, const struct item *it, struct task_tensor *t)
 {
     struct layout_term layout[16];
@@ -232,7 +270,7 @@ static bool bind_tensor(struct scope_values *s, const struct item *it, struct ta
         t->ranged = true;
         if (!eval_int(s, it->lo, &t->lo) || !eval_int(s, it->hi, &t->hi)) return false;
     }
-    return true;
+    return check_range(s, it, t);
 }
 
 bool bind_tensors(struct scope_values *s, const struct body *b, struct task_tensor *out, int max,

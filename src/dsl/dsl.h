@@ -141,6 +141,9 @@ bool task_int(const struct task *t, const char *key,
 const char *task_symbol(const struct task *t,
                         const char *key); /* "nhwc"; NULL if no such symbol key */
 const struct task_tensor *task_tensor(const struct task *t, const char *name); /* NULL if absent */
+/* The integers lo..hi that lie in the tensor's type and in its declared range. false: there are
+ * none (of an input with elements: RC_INPUT task.range, no data exist). */
+bool task_tensor_range(const struct task_tensor *t, int64_t *lo, int64_t *hi);
 
 /* One token a line; '#' starts a comment. Calls fn for each; stops at the first rc != RC_OK. */
 enum rc task_list_parse(const char *file, const char *text, size_t len,
@@ -199,5 +202,9 @@ struct data_recipe {
     double tol;          /* rel-L2 bound for the task's tol key */
 };
 void dsl_recipe(const struct nest *naive, const struct task *t, struct data_recipe *out);
+/* The integers lo..hi that data of an input are drawn from: what it declares, else what the recipe
+ * keeps exact, else -4..4; always within its type. */
+void dsl_data_range(const struct task_tensor *t, const struct data_recipe *r, int64_t *lo,
+                    int64_t *hi);
 
 #endif

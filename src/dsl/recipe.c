@@ -413,6 +413,18 @@ void dsl_recipe(const struct nest *naive, const struct task *t, struct data_reci
     out->tol = factor * fmax(sqrt(fmax(depth, 1)), out->nested / 48) * ldexp(1, -24);
 }
 
+void dsl_data_range(const struct task_tensor *t, const struct data_recipe *r, int64_t *lo,
+                    int64_t *hi)
+{
+    int64_t most = r->exact ? r->magnitude : 4;
+    bool some = task_tensor_range(t, lo, hi);
+    if (!t->ranged) {
+        *lo = i64_max(*lo, -most);
+        *hi = i64_min(*hi, most);
+    }
+    if (!some) *hi = *lo; /* of no elements */
+}
+
 /* ---- constant stages ------------------------------------------------------------------------- */
 
 struct reads {

@@ -86,8 +86,10 @@ static int run_in(const char *dir, const char *const *argv, char **out)
     return code;
 }
 
-/* Lowers `text` without a schedule, emits kernel and test; the oracle is printed from `oracle`. */
-static void emit_all(const char *dir, const char *text, const char *oracle, enum c_form form)
+/* Lowers `text` without a schedule, emits kernel and test; the oracle is printed from `oracle`.
+ * with: what the header and the test are told, NULL: nothing. */
+static void emit_with(const char *dir, const char *text, const char *oracle, enum c_form form,
+                      const struct c_options *with)
 {
     struct ir *ir = ir_new();
     struct nest *n, *naive;
@@ -108,6 +110,13 @@ static void emit_all(const char *dir, const char *text, const char *oracle, enum
                           .symbol = "conv",
                           .banner = "/* made by a test */\n",
                           .source = naive};
+    if (with) {
+        o.least = with->least;
+        o.refused = with->refused;
+        o.tuned = with->tuned;
+        o.row = with->row;
+        o.rows = with->rows;
+    }
     ck_assert_msg(codegen_c(&k, &t, &o, &c, &h, &e) == RC_OK, "%s", e.msg);
     ck_assert_msg(codegen_c_test(naive, &k, &t, &o, &test, &e) == RC_OK, "%s", e.msg);
     write_text(dir, "app_conv.c", &c);
@@ -117,6 +126,11 @@ static void emit_all(const char *dir, const char *text, const char *oracle, enum
     buf_fini(&h);
     buf_fini(&test);
     ir_free(ir);
+}
+
+static void emit_all(const char *dir, const char *text, const char *oracle, enum c_form form)
+{
+    emit_with(dir, text, oracle, form, NULL);
 }
 
 static void remove_all(const char *dir)
@@ -175,6 +189,68 @@ START_TEST(generated_test_says_no)
     mem_free(out);
     buf_fini(&other);
     remove_all(dir);
+}
+END_TEST
+
+/* Rows say which values an input has: an index outside of its table would be read from elsewhere. One
+ * row is exact and one is not, where the oracle differs by less than rounding. */
+static const char gather_nest[] =
+    "nest gather\ndyn    v\nin     table: f32[v]\nin     ids: s32[40]\nin     half: bf16[40]\n"
+    "out    y: f32[40]\nstage y\n  for y.i in 0..40\n"
+    "    y[y.i] = table[cast(s64, ids[y.i])] + cast(f32, half[y.i])\n";
+
+static int run_gather(bool exact, char **out)
+{
+    static const int64_t v = 3, least = 1, refused = 2;
+    static const struct c_values values[] = {{64, 64, 1}, {0, 2, 1}, {0, 3, 4}};
+    const struct c_row row = {&v, values, exact};
+    const struct c_options with = {
+        .least = &least, .refused = &refused, .tuned = &v, .row = &row, .rows = 1};
+    struct buf other;
+    char dir[] = "/tmp/qn-cgt-XXXXXX";
+    const char *at = strstr(gather_nest, " + cast(f32, half");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    buf_init(&other, 1 << 20);
+    buf_printf(&other, "%.*s * 1.0000002%s", (int)(at - gather_nest), gather_nest, at);
+    emit_with(dir, gather_nest, other.p, C_PORTABLE, &with);
+    const char *build[] = {"gcc",
+                           "-std=c99",
+                           "-O1",
+                           "-Werror",
+                           "-Wall",
+                           "-Wconversion",
+                           "-fsanitize=address,undefined",
+                           "-o",
+                           "t",
+                           "app_conv.c",
+                           "app_conv_test.c",
+                           NULL};
+    const char *run[] = {"./t", NULL};
+    ck_assert_msg(run_in(dir, build, out) == 0, "%s", *out);
+    mem_free(*out);
+    int code = run_in(dir, run, out);
+    char path[128], *h = NULL;
+    size_t n = 0;
+    struct err e;
+    snprintf(path, sizeof path, "%s/app_conv.h", dir);
+    ck_assert_int_eq(fs_read(path, 1 << 20, &h, &n, &e), RC_OK);
+    ck_assert_ptr_nonnull(strstr(h, "extent    v >= 1; not every: the operator refuses v = 2\n"));
+    mem_free(h);
+    buf_fini(&other);
+    remove_all(dir);
+    return code;
+}
+
+START_TEST(generated_test_obeys_its_rows)
+{
+    char *out = NULL;
+    int code = run_gather(false, &out);
+    ck_assert_msg(code == 0, "%s", out);
+    mem_free(out);
+    ck_assert_int_eq(run_gather(true, &out), 1);
+    /* 64.75 is not 64.7500153, and digits enough are printed to see it */
+    ck_assert_msg(strstr(out, "output 3 element 0 is 64") && strstr(out, "00153\n"), "%s", out);
+    mem_free(out);
 }
 END_TEST
 
@@ -288,6 +364,7 @@ int main(void)
     tcase_add_loop_test(c, operators_and_casts, 0, WAYS);
     tcase_add_loop_test(c, generated_test_says_ok, 0, WAYS);
     tcase_add_test(c, generated_test_says_no);
+    tcase_add_test(c, generated_test_obeys_its_rows);
     tcase_add_loop_test(c, fast_math, 0, 2);
     tcase_add_test(c, header_is_complete);
     tcase_add_loop_test(c, hook_runs_the_parts, 0, WAYS);

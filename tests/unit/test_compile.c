@@ -224,7 +224,7 @@ START_TEST(a_bad_task_is_refused_by_the_worker)
 END_TEST
 
 /* Nothing, one, around the lanes, around every block of the dynamic axis and of no other; in two axes
- * one at a time. */
+ * one at a time. Where the operator begins later than at 0, and what it refuses, stands behind. */
 START_TEST(sizes_to_check_at)
 {
     static const struct {
@@ -243,7 +243,15 @@ START_TEST(sizes_to_check_at)
         {"op t {\n  dyn N\n  let P = N - 2\n  require N != 17, \"odd\"\n  in x[N]: f32\n  out "
          "y[P]: f32\n"
          "  y[p] = x[p] + x[p+2]\n}\n",
-         "t:N=40", "", "15 16 40 "},
+         "t:N=40", "", "2 3 15 16 40 from 2 not 17 "},
+        {"op t {\n  dyn V, M\n  in t[V]: f32, ids[M]: s32 in 0..V\n  out y[M]: f32\n"
+         "  y[m] = t[ids[m]]\n}\n",
+         "t:V=30,M=5", "",
+         "1,0 2,1 1,5 2,5 15,5 16,5 17,5 30,0 30,1 30,15 30,16 30,17 30,5 "
+         "from 1 "},
+        {"op t {\n  dyn N, M\n  require M >= N, \"no fewer\"\n  in x[N]: f32, z[M]: f32\n"
+         "  out y[N]: f32\n  y[n] = x[n] + (z[n] else 0)\n}\n",
+         "t:N=30,M=50", "", "0,0 1,1 0,50 1,50 15,50 16,50 17,50 30,30 30,31 30,50 not 0 "},
         {"op t {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = x[n]\n}\n", "t:N=7", "", ""},
         {"op t {\n  dyn N\n  in x[N,C]: f32\n  out y[N,C]: f32\n  y[n,c] = x[n,c]\n}\n",
          "t:N=100,C=4", "fuse y.n y.c y.f\nsplit y.f 24 guard y.fo y.fi\n",
@@ -282,6 +290,10 @@ START_TEST(sizes_to_check_at)
         check_sizes(task, naive, trace, 16, lib, ir->arena, &s);
         for (int k = 0; k < s.n * s.ndyn; k++)
             buf_printf(&got, "%lld%c", (long long)s.dyn[k], (k + 1) % s.ndyn ? ',' : ' ');
+        for (int d = 0; d < s.ndyn; d++) {
+            if (s.least[d] > 0) buf_printf(&got, "from %lld ", (long long)s.least[d]);
+            if (s.refused[d] >= 0) buf_printf(&got, "not %lld ", (long long)s.refused[d]);
+        }
         ck_assert_str_eq(got.p, rows[i].want);
         trace_free(trace);
         task_free(task);
@@ -289,6 +301,43 @@ START_TEST(sizes_to_check_at)
         buf_fini(&got);
         ir_free(ir);
     }
+}
+END_TEST
+
+/* An emitted test runs where verify does, with data that each input may have at that size; reals that
+ * are declared in 0..1 are not all 0. */
+START_TEST(rows_of_an_emitted_test)
+{
+    static const char text[] =
+        "op t {\n  dyn V\n  in t[V]: f32, ids[M]: s32 in 0..V, u[M]: f32 in 0..1\n"
+        "  out y[M]: f32\n  y[m] = t[ids[m]] / 3 + u[m]\n}\n";
+    struct op_lib *lib;
+    struct task *task;
+    struct nest *naive;
+    struct trace *trace;
+    struct check_sizes s;
+    struct c_options o = {0};
+    struct err e = {0};
+    struct ir *ir = ir_new();
+    ck_assert_int_eq(op_lib_new(NULL, false, &lib, &e), RC_OK);
+    ck_assert_int_eq(op_lib_add(lib, "t.op", text, strlen(text), &e), RC_OK);
+    ck_assert_msg(task_parse("t:V=30,M=5", lib, NULL, &task, &e) == RC_OK, "%s", e.msg);
+    ck_assert_msg(dsl_lower(ir, task, "direct", "", &naive, &e) == RC_OK, "%s", e.msg);
+    ck_assert_int_eq(trace_parse("t", "algorithm direct\n", 17, &trace, &e), RC_OK);
+    check_sizes(task, naive, trace, 16, lib, ir->arena, &s);
+    ck_assert_int_eq(job_test_rows(task, naive, &s, lib, ir->arena, &o, &e), RC_OK);
+    ck_assert(o.rows == s.n && o.row[0].dyn[0] == 1); /* V = 0 has no ids */
+    for (int i = 0; i < o.rows; i++) {
+        const struct c_values *v = o.row[i].values;
+        ck_assert(!o.row[i].exact);
+        ck_assert(v[0].lo == -2 && v[0].hi == 2 && v[0].per == 1);
+        ck_assert(v[1].lo == 0 && v[1].hi == o.row[i].dyn[0] - 1 && v[1].per == 1);
+        ck_assert(v[2].lo == 0 && v[2].hi == 3 && v[2].per == 4);
+    }
+    trace_free(trace);
+    task_free(task);
+    op_lib_free(lib);
+    ir_free(ir);
 }
 END_TEST
 
@@ -410,6 +459,7 @@ int main(void)
     tcase_add_test(t, a_signal_is_no_timeout);
     tcase_add_test(t, a_bad_task_is_refused_by_the_worker);
     tcase_add_test(t, sizes_to_check_at);
+    tcase_add_test(t, rows_of_an_emitted_test);
     tcase_add_test(t, a_plan_is_never_empty);
     tcase_add_test(t, a_plan_of_an_own_operator);
     tcase_add_test(t, a_plan_of_many_stages);
