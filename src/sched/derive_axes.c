@@ -141,6 +141,7 @@ void derive_axes(const struct derive *d, struct dstage *s)
     int n = own_loops(s->leaf, own, (int)QN_COUNT(own));
     leaf_targets(s->leaf, target);
     int inner = contiguous_dim(target[0]);
+    bool along = false; /* a recurrence runs along rows: vectors would lie across them */
     s->nloop = s->nreduce = 0;
     s->vec = s->row = s->last_reduce = -1;
     s->bits = 8 * dtype_bytes((enum dtype)target[0]->type.dtype);
@@ -158,8 +159,9 @@ void derive_axes(const struct derive *d, struct dstage *s)
         s->nreduce += a->reduce;
         if (a->reduce && a->extent > 1) s->last_reduce = s->nloop - 1;
         if (!a->reduce && !a->ordered && !a->leads && a->dim == inner) s->vec = s->nloop - 1;
+        along |= a->ordered && a->dim == inner;
     }
-    for (int i = 0; i < s->nloop; i++) {
+    for (int i = 0; i < s->nloop && !along; i++) {
         struct daxis *a = &s->axis[i];
         bool better =
             s->vec < 0 || (s->axis[s->vec].extent < 4 && a->extent > 2 * s->axis[s->vec].extent);

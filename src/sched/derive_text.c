@@ -404,6 +404,34 @@ static void write_parallel(struct writer *w, const struct dstage *s)
     if (s->run >= 0) buf_puts(w->b, "end\n");
 }
 
+/* A recurrence along a row waits for itself: several rows side by side fill the time.
+ *
+ *     knob H in 1 2 4 8
+ *     split y.m {H} peel y.m_o y.m_i
+ *     reorder y.m_o y.n y.m_i
+ *     unroll y.m_i */
+static void write_side_by_side(struct writer *w, const struct dstage *s)
+{
+    const struct daxis *ordered = NULL, *row = NULL;
+    for (int i = 0; i < s->nloop && !ordered; i++) {
+        if (s->axis[i].ordered)
+            ordered = &s->axis[i];
+        else if (!s->axis[i].reduce && !s->axis[i].leads)
+            row = &s->axis[i];
+    }
+    if (!ordered || !row || row->extent < 2 || row->blocks || !w->d->unrolls || !s->detail) return;
+    buf_printf(w->b, "knob H%s in 1 2 4 8 where H%s <= %" PRId64 "\nif H%s > 1\n", w->id, w->id,
+               row->extent, w->id);
+    if (!row->dynamic)
+        buf_printf(w->b,
+                   "  if %" PRId64 " %% H%s == 0\n    split %s {H%s} exact %s_o %s_i\n  else\n  ",
+                   row->extent, w->id, row->name, w->id, row->name, row->name);
+    buf_printf(w->b, "  split %s {H%s} peel %s_o %s_i\n", row->name, w->id, row->name, row->name);
+    if (!row->dynamic) buf_puts(w->b, "  end\n");
+    buf_printf(w->b, "  reorder %s_o %s %s_i\n  unroll %s_i\nend\n", row->name, ordered->name,
+               row->name, row->name);
+}
+
 static void write_host(struct writer *w, int index)
 {
     const struct derive *d = w->d;
@@ -419,6 +447,7 @@ static void write_host(struct writer *w, int index)
             derive_lane_knobs(d, s, index, b);
             derive_lane_loops(d, s, index, false, b);
         }
+        write_side_by_side(w, s);
         write_parallel(w, s);
         return;
     }

@@ -175,8 +175,8 @@ static bool order_overlaps(struct plan *p, struct stmt *leaf)
     return false;
 }
 
-/* Does a loop change sides of a recurrence? What it reads of its own was proved for the loops
- * outside and inside it as they are. */
+/* Does a loop from inside a recurrence get outside it? What is read there of other elements, one turn earlier, would
+ * not be there yet. For the loops outside what is read is of the same element: they may go in. */
 static struct stmt *order_crosses(struct plan *p, struct stmt *const *band, int n)
 {
     struct stmt *now[48];
@@ -188,12 +188,9 @@ static struct stmt *order_crosses(struct plan *p, struct stmt *const *band, int 
     }
     for (int i = 0; i < n; i++) {
         if (!band[i]->u.loop.ordered) continue;
-        if (now[i] != band[i]) return band[i];
-        for (int j = 0; j < i; j++) {
-            bool before = false;
-            for (int k = 0; k < i; k++) before |= now[j] == band[k];
-            if (!before) return band[i];
-        }
+        for (int j = 0; now[j] != band[i]; j++)
+            for (int k = i + 1; k < n; k++)
+                if (now[j] == band[k]) return band[i];
     }
     return NULL;
 }
