@@ -76,6 +76,10 @@ int derive_turned(const struct dstage *s, const struct expr *load);
 void derive_lane_knobs(const struct derive *d, const struct dstage *s, int index, struct buf *b);
 void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, bool reg,
                        struct buf *b);
+/* Does the guest follow a dynamic axis that its host reduces over? Then it has room for a block of that axis only:
+ * the host reduces in turns. */
+bool derive_follows_reduction(const struct dstage *guest, const struct dstage *host);
+bool derive_in_turns(const struct derive *d, int host);
 /* derive_blocks.c: runs of hosts; their knob and the split of one of them */
 void derive_blocks(struct derive *d);
 bool derive_thin(const struct derive *d, int host);

@@ -234,3 +234,21 @@ void derive_lane_loops(const struct derive *d, const struct dstage *s, int index
     for (int i = 0; i < s->nloop && reg; i++)
         if (!s->axis[i].reduce && i != s->vec) buf_printf(b, "unroll %s\n", s->axis[i].name);
 }
+
+bool derive_follows_reduction(const struct dstage *guest, const struct dstage *host)
+{
+    if (host->last_reduce < 0 || !host->axis[host->last_reduce].dynamic) return false;
+    for (int i = 0; i < guest->nloop; i++)
+        if (!guest->axis[i].reduce && guest->axis[i].dynamic && guest->axis[i].host < 0)
+            return true;
+    return false;
+}
+
+bool derive_in_turns(const struct derive *d, int host)
+{
+    for (int i = 0; i < d->n; i++)
+        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == host &&
+            derive_follows_reduction(&d->stage[i], &d->stage[host]))
+            return true;
+    return false;
+}

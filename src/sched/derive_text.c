@@ -107,11 +107,23 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
     buf_puts(b, "1))))\n");
 }
 
+/*     knob K in 16 64
+ *     split y.m {K} guard y.m_o y.m_i
+ *     compute_at sum y.m_o scratch        the block of sums that a turn of m_o adds up */
+static void write_turns(struct writer *w, const struct dstage *s, int index)
+{
+    const struct daxis *k = axis_or_null(s, s->last_reduce);
+    if (derive_in_turns(w->d, index))
+        buf_printf(w->b, "knob K%s in 16 64\nsplit %s {K%s} guard %s_o %s_i\n", w->id, k->name,
+                   w->id, k->name, k->name);
+}
+
 static void write_unroll_knob(struct writer *w, const struct dstage *s, int index)
 {
     const struct daxis *k = axis_or_null(s, s->last_reduce);
     if (s->lane >= 0) derive_lane_knobs(w->d, s, index, w->b);
     if (!k || !w->d->unrolls || !s->detail || (s->lane >= 0 && !s->either)) return;
+    if (derive_in_turns(w->d, index)) return;
     buf_printf(w->b, "knob U%d in 1 2 3 4 8 where U%d == 1 or U%d < %" PRId64 "\n", index, index,
                index, k->extent);
 }
@@ -119,7 +131,7 @@ static void write_unroll_knob(struct writer *w, const struct dstage *s, int inde
 static void write_unroll(struct writer *w, const struct dstage *s, int index)
 {
     const struct daxis *k = axis_or_null(s, s->last_reduce);
-    if (!k || !w->d->unrolls || !s->detail) return;
+    if (!k || !w->d->unrolls || !s->detail || derive_in_turns(w->d, index)) return;
     buf_printf(w->b, "if U%d > 1\n", index);
     if (!k->dynamic) {
         buf_printf(w->b,
@@ -289,7 +301,9 @@ static void write_place(struct writer *w, const struct dstage *g, const struct d
     struct buf verb;
     buf_init(&verb, 200);
     buf_printf(&verb, "compute_at %s", g->name);
-    if (!g->uses_vec && !g->uses_row && g->place >= 0)
+    if (derive_follows_reduction(g, host))
+        buf_printf(w->b, "%s %s_o%s\n", verb.p, host->axis[host->last_reduce].name, scope);
+    else if (!g->uses_vec && !g->uses_row && g->place >= 0)
         buf_printf(w->b, "%s %s%s\n", verb.p, host->axis[g->place].name, scope);
     else if (g->uses_vec && g->uses_row)
         write_at(w, host, verb.p, scope, true);
@@ -458,6 +472,7 @@ static void write_host(struct writer *w, int index)
         if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == index)
             write_unroll_knob(w, &d->stage[i], i);
     write_tile(w, s);
+    write_turns(w, s, index);
     for (int i = d->n - 1; i >= 0; i--)
         if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == index)
             write_guest(w, &d->stage[i], s, i);

@@ -422,6 +422,11 @@ static void enter_blocks(struct derive *d, struct arena *a)
     }
 }
 
+static bool reduces_dynamic(const struct dstage *s)
+{
+    return s->last_reduce >= 0 && s->axis[s->last_reduce].dynamic;
+}
+
 static void plan_roles(struct derive *d)
 {
     d->n = d->real;
@@ -434,11 +439,18 @@ static void plan_roles(struct derive *d)
         if (d->stage[i].role == ROLE_GUEST || d->stage[i].role == ROLE_INLINE)
             if (!d->stage[d->stage[i].host].tile && d->stage[i].role == ROLE_GUEST)
                 d->stage[i].role = ROLE_HOST;
+    for (int i = 0; i < d->n; i++) /* only a host reduces in turns */
+        if (d->stage[i].role == ROLE_GUEST && d->stage[d->stage[i].reader].role == ROLE_GUEST &&
+            reduces_dynamic(&d->stage[d->stage[i].reader]))
+            d->stage[d->stage[i].reader].role = ROLE_HOST;
     find_hosts(d);
     for (int i = d->n - 1; i >= 0; i--) {
         map_guest(d, &d->stage[i]);
         find_hosts(d); /* some guests become hosts, and have guests then */
     }
+    for (int i = 0; i < d->n;
+         i++) /* in turns, a row is not there at once, and the sums are the host's own */
+        if (derive_in_turns(d, i)) d->stage[i].lane_ok = d->stage[i].acc = false;
 }
 
 static void plan_all(struct derive *d, struct arena *a)

@@ -76,7 +76,7 @@ static const struct row {
     {"swiglu", "M=z N=c K=c"},
     {"xcorr", "H=s W=s R=1..5 S=1..5 C=c"},
     {"scores", "N=d C=c"},
-    {"nearest", "N=d M=c D=1..9"},
+    {"nearest", "N=d M=d D=1..9"},
     {"bestrow", "N=d D=c K=c"},
     {"halfnorm", "N=d C=c dtype=f16|bf16"},
     {"pool3d", "D=s H=s W=s C=c R=1..3 stride=1..2 pad=0..1"},
