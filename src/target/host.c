@@ -3,16 +3,16 @@
  *   host_target_name() -> "zen4"      a file whose `match` names this vendor, family and model and
  *                                     whose ISA the CPU has, else the highest x86-64 level it has;
  *                                     elsewhere by architecture
- *   host_overlay(t)                   part and stepping, caches from sysfs, cores from the affinity
- *                                     mask
+ *   host_overlay(t)                   part and stepping, caches from sysfs, cores that are online:
+ *                                     what taskset leaves of them is no other machine
  *
  * Invariant: a level is chosen only if CPUID *and* the operating system (XCR0, through the
  * compiler's probe) allow it. */
 #include <ctype.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "target/target_int.h"
@@ -160,8 +160,7 @@ void host_overlay(struct target *t, struct target_file *f)
         if (data && level >= 1 && level <= 3)
             overlay(t, f, level == 1 ? "l1" : level == 2 ? "l2" : "l3", size);
     }
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) overlay(t, f, "cores", CPU_COUNT(&set));
+    overlay(t, f, "cores", sysconf(_SC_NPROCESSORS_ONLN));
     t->part = host_part(t->arena);
     target_origin(f, "part", "detected");
 }

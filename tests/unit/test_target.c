@@ -1,5 +1,6 @@
 /* target: files of facts, inheritance, and every way they can be wrong. */
 #include <check.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,33 @@ START_TEST(the_host_is_what_it_claims)
 }
 END_TEST
 
+/* A process that may use one core only is still on the same machine: its log is that machine's. */
+START_TEST(taskset_makes_no_other_machine)
+{
+    struct target *t, *u;
+    struct err e = {0};
+    struct buf whole, part;
+    cpu_set_t all, one;
+    ck_assert_int_eq(sched_getaffinity(0, sizeof all, &all), 0);
+    ck_assert_int_eq(target_load("host", &t, &e), RC_OK);
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &all) && CPU_COUNT(&one) == 0) CPU_SET(i, &one);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+    ck_assert_int_eq(target_load("host", &u, &e), RC_OK);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof all, &all), 0);
+    buf_init(&whole, 1 << 16);
+    buf_init(&part, 1 << 16);
+    target_text(t, &whole);
+    target_text(u, &part);
+    ck_assert_str_eq(part.p, whole.p);
+    buf_fini(&whole);
+    buf_fini(&part);
+    target_free(t);
+    target_free(u);
+}
+END_TEST
+
 static const struct {
     const char *text, *code, *message;
 } bad[] = {
@@ -128,6 +156,7 @@ int main(void)
     tcase_add_test(t, facts_are_inherited_and_overwritten);
     tcase_add_test(t, every_file_loads_and_its_text_reads_back);
     tcase_add_test(t, the_host_is_what_it_claims);
+    tcase_add_test(t, taskset_makes_no_other_machine);
     tcase_add_loop_test(t, bad_texts, 0, (int)QN_COUNT(bad));
     tcase_add_test(t, unknown_names_get_a_hint);
     tcase_add_test(t, origins_are_shown);
