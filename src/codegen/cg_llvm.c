@@ -153,6 +153,8 @@ static void cg_facts_of_target(struct cg *c, const struct target *t)
     bool avx = has_feature(t, "avx") || has_feature(t, "avx2") || has_feature(t, "avx512f");
     c->native_round =
         a64 || (c->x86 && (avx || has_feature(t, "sse4.1") || has_feature(t, "sse4.2")));
+    bool avx2 = c->x86 && (has_feature(t, "avx2") || has_feature(t, "avx512f"));
+    c->pack_bits = c->x86 && has_feature(t, "avx512bw") ? 512 : avx2 ? 256 : 0;
     c->range = c->x86 && has_feature(t, "avx512dq") && has_feature(t, "avx512vl");
     c->native_half = a64 || (c->x86 && has_feature(t, "f16c"));
 }

@@ -77,7 +77,8 @@ struct cg {
     bool prefetch;
     bool want_stream, stream; /* stream: the body being written may store past the caches */
     bool native_round, native_half, x86;
-    bool range; /* x86 has vrangeps, which clamps magnitudes */
+    int pack_bits; /* of the widest registers that x86 packs words and bytes in; 0: not known to */
+    bool range;    /* x86 has vrangeps, which clamps magnitudes */
     struct cg_fn *fn;
     struct cg_memo *memo;   /* by expression id */
     struct cg_facts *facts; /* by expression id */

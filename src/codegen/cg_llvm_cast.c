@@ -212,6 +212,75 @@ static LLVMValueRef lanes_to_s32(struct cg *c, LLVMValueRef v)
     return cg_select(c, below, cg_int(c, i, INT32_MIN), r);
 }
 
+/* ---- to the nearest of 8 or 16 bits, a whole register of results --------------------------------
+ *
+ *     4 x <16 x float>    convert each, pack two by two with saturation, and again, put in order
+ *                    -->  <64 x i8>
+ *
+ * Packing works within blocks of 128 bits: four lanes of each of the registers stand in one block. */
+
+struct packs { /* of registers of so many bits */
+    int bits;
+    const char *convert, *words, *words_unsigned, *bytes, *bytes_unsigned;
+};
+static const struct packs x86_packs[] = {
+    {512, "llvm.x86.avx512.mask.cvtps2dq.512", "llvm.x86.avx512.packssdw.512",
+     "llvm.x86.avx512.packusdw.512", "llvm.x86.avx512.packsswb.512",
+     "llvm.x86.avx512.packuswb.512"},
+    {256, "llvm.x86.avx.cvt.ps2dq.256", "llvm.x86.avx2.packssdw", "llvm.x86.avx2.packusdw",
+     "llvm.x86.avx2.packsswb", "llvm.x86.avx2.packuswb"},
+};
+
+/* NULL: the lanes do not fill registers, or this machine has no such. */
+static const struct packs *packs_for(const struct cg *c, int lanes, enum dtype to)
+{
+    int per_result = 32 / dtype_bits(to);
+    for (size_t i = 0; i < QN_COUNT(x86_packs); i++)
+        if (c->pack_bits >= x86_packs[i].bits && lanes * 32 == per_result * x86_packs[i].bits)
+            return &x86_packs[i];
+    return NULL;
+}
+
+static LLVMValueRef some_lanes(struct cg *c, LLVMValueRef v, int first, int n)
+{
+    LLVMValueRef sel[64];
+    for (int i = 0; i < n; i++) sel[i] = LLVMConstInt(c->i32, (unsigned)(first + i), 0);
+    return LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
+                                  LLVMConstVector(sel, (unsigned)n), "");
+}
+
+/* Beyond the 32 bits the result is INT32_MIN, as for a NaN. */
+static LLVMValueRef to_nearest_s32(struct cg *c, const struct packs *p, LLVMValueRef v)
+{
+    LLVMValueRef args[4] = {v};
+    if (p->bits < 512) return cg_call(c, p->convert, NULL, 0, args, 1);
+    enum { CURRENT_ROUNDING = 4 };
+    args[1] = LLVMGetUndef(like(c->i32, v));
+    args[2] = LLVMConstAllOnes(c->i16);
+    args[3] = cg_int(c, c->i32, CURRENT_ROUNDING);
+    return cg_call(c, p->convert, NULL, 0, args, 4);
+}
+
+static LLVMValueRef pack_lanes(struct cg *c, const struct packs *p, LLVMValueRef v, enum dtype to)
+{
+    int in = p->bits / 32, n = 32 / dtype_bits(to), blocks = p->bits / 128;
+    bool s = dtype_is_signed(to);
+    LLVMValueRef part[4], order[64];
+    for (int i = 0; i < n; i++) part[i] = to_nearest_s32(c, p, some_lanes(c, v, i * in, in));
+    const char *first = n == 2 && !s ? p->words_unsigned : p->words;
+    for (int i = 0; i < n; i += 2) part[i / 2] = cg_call(c, first, NULL, 0, part + i, 2);
+    if (n == 4) part[0] = cg_call(c, s ? p->bytes : p->bytes_unsigned, NULL, 0, part, 2);
+    /* block b has, of each register r in turn, what its four lanes there became */
+    LLVMTypeRef piece = n == 4 ? c->i32 : c->i64, pieces = cg_wide(piece, n * blocks);
+    for (int r = 0; r < n; r++)
+        for (int b = 0; b < blocks; b++)
+            order[r * blocks + b] = LLVMConstInt(c->i32, (unsigned)(b * n + r), 0);
+    LLVMValueRef all = LLVMBuildBitCast(c->b, part[0], pieces, "");
+    all = LLVMBuildShuffleVector(c->b, all, LLVMGetPoison(pieces),
+                                 LLVMConstVector(order, (unsigned)(n * blocks)), "");
+    return LLVMBuildBitCast(c->b, all, like(cg_dtype(c, to), v), "");
+}
+
 /* Likewise of f32 lanes to 8 and 16 bits: those bounds are f32, so it is a clamp and a conversion;
  * or, to the nearest, a sum whose last bits are the integer. */
 static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to, bool nearest)
@@ -221,9 +290,11 @@ static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to,
     LLVMValueRef lo = cg_real(c, f, sign ? -ldexp(1, bits - 1) : 0),
                  hi = cg_real(c, f, ldexp(1, bits - sign) - 1);
     LLVMValueRef nan = LLVMBuildFCmp(c->b, LLVMRealUNO, v, v, "");
+    const struct packs *packs = nearest ? packs_for(c, lanes_of(v), to) : NULL;
     v = cg_select(c, LLVMBuildFCmp(c->b, LLVMRealOGT, v, hi, ""), hi, v);
-    v = cg_select(c, LLVMBuildFCmp(c->b, LLVMRealOLT, v, lo, ""), lo, v);
+    if (!packs) v = cg_select(c, LLVMBuildFCmp(c->b, LLVMRealOLT, v, lo, ""), lo, v);
     v = cg_select(c, nan, cg_real(c, f, 0), v);
+    if (packs) return pack_lanes(c, packs, v, to);
     LLVMTypeRef i = like(c->i32, v);
     LLVMValueRef sum = nearest ? LLVMBuildFAdd(c->b, v, cg_real(c, f, 0x1.8p23), "") : NULL;
     LLVMValueRef wide =

@@ -153,6 +153,33 @@ START_TEST(clamp_of_a_magnitude)
 }
 END_TEST
 
+/* A whole register of 8 or 16 bit results is packed: NaN, infinities, halves and what is out of range too. */
+START_TEST(packed_casts)
+{
+    static const char *const to[] = {"s8", "u8", "s16", "u16"};
+    for (int lanes = 8; lanes <= 64; lanes *= 2) {
+        for (size_t i = 0; i < QN_COUNT(to); i++) {
+            struct buf b;
+            struct cgrun r;
+            buf_init(&b, 1 << 16);
+            buf_printf(&b,
+                       "nest t\nin     x: f32[960]\nout    y: %s[960]\nfor i in 0..%d\n"
+                       "  y[ramp(i * %d, 1, %d)] = cast_sat_even(%s, x[ramp(i * %d, 1, %d)] * "
+                       "splat(0.25, %d))\n",
+                       to[i], 960 / lanes, lanes, lanes, to[i], lanes, lanes, lanes);
+            cgrun_open(&r, b.p);
+            ck_assert_msg(cgrun_compile(&r, NULL) == RC_OK, "%s: %s", r.e.msg, b.p);
+            for (int fill = 0; fill < 20; fill++) {
+                cgrun_fill(&r, fill % 2 ? CGRUN_WILD : CGRUN_SMALL, (uint64_t)fill);
+                ck_assert_msg(cgrun_check(&r, NULL) == 0, "%s", b.p);
+            }
+            cgrun_close(&r);
+            buf_fini(&b);
+        }
+    }
+}
+END_TEST
+
 /* Four vectors, each raised to a high power by a chain of products: one after the other, or side by
  * side. Where the last product of the first chain stands among all of them. */
 static int first_chain_ends(bool list)
@@ -547,6 +574,7 @@ static Suite *suite(void)
     tcase_add_test(tile, tile_14x2_has_no_spill);
     tcase_add_test(tile, same_kernel_same_bytes);
     tcase_add_test(tile, clamp_of_a_magnitude);
+    tcase_add_test(tile, packed_casts);
     tcase_add_test(tile, switches_have_an_effect);
     tcase_add_test(tile, list_order_goes_side_by_side);
     tcase_add_test(tile, stores_past_the_caches);
