@@ -72,7 +72,8 @@ struct loop {
     } flight[TUNE_QUEUE];
     int first, flying;
     int uncommitted;
-    bool closing; /* no more proposals, and nothing in flight is measured */
+    char why[400]; /* of the last candidate that was not well */
+    bool closing;  /* no more proposals, and nothing in flight is measured */
 };
 
 static double elapsed_s(const struct loop *l) { return (double)(clock_ns() - l->start_ns) * 1e-9; }
@@ -118,6 +119,7 @@ static void account(struct loop *l, struct point *p, const char *blob_hash,
 {
     double ns = is(m, "ok") || is(m, "slow") ? m->ns : NAN;
     if (!is(m, "ok")) count_verdict(l->out, m->verdict);
+    if (!is(m, "ok")) snprintf(l->why, sizeof l->why, "%s", m->error[0] ? m->error : m->verdict);
     if (*blob_hash) {
         map_put(l->blobs, blob_hash, p);
         l->out->candidates++;
@@ -323,8 +325,9 @@ static enum rc final_race(struct loop *l, struct err *e)
     bool separated = false;
     enum rc rc = final_build(l, f, e);
     if (rc == RC_OK && f->n == 0)
-        rc =
-            err_set(e, RC_FAIL, "tune.none", "no candidate survived; `quern log` has the verdicts");
+        rc = err_set(e, RC_FAIL, "tune.none",
+                     "no candidate survived; `quern log` has the verdicts%s%s",
+                     l->why[0] ? "; the last one's: " : "", l->why);
     if (rc == RC_OK && !final_recorded(l, f, &winner)) {
         report(l, "race");
         for (int tries = 0; tries < 3 && winner < 0 && rc == RC_OK;

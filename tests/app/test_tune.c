@@ -124,6 +124,12 @@ START_TEST(dynamic_sizes)
     app_write(file, text);
     app_expect(3, &r, "verify %s", file);
     app_has(r.err, "computes something else");
+    app_write("cols.op", "op cols {\n  dyn C\n  in x[N,C]: f32\n  out y[N,C]: f32\n"
+                         "  e[n:N,c:C] = exp(x[n,c])\n  s[n:N] = sum(c:C) e[n,c]\n"
+                         "  y[n,c] = e[n,c] / s[n]\n}\n");
+    app_expect(1, &r, "tune cols.op:N=3,C=50 --trials 5");
+    app_has(r.err, "temporary e would be as long"); /* why no candidate is left, and a way out */
+    app_has(r.err, "write its expression where it is used");
 }
 END_TEST
 
