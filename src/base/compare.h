@@ -21,8 +21,8 @@ enum cmp_mode { CMP_BITS, CMP_BOUND, CMP_REL_L2 };
 struct compare {
     enum cmp_mode mode;
     double tol; /* CMP_REL_L2 */
-    double
-        unit; /* CMP_REL_L2: relative rounding of storage, 2^-11 for f16; 0: that of the numbers' own type */
+    /* CMP_REL_L2: relative rounding of storage, 2^-11 for f16; 0: that of the numbers' own type */
+    double unit;
     /* results */
     int64_t bad;        /* elements outside their bound */
     int64_t worst_at;   /* index of the largest error/bound ratio, -1 if none */

@@ -131,23 +131,28 @@ static bool note_memory(struct instr *o)
         o->anywhere = o->writes = true;
         return true;
     } else {
-        static const char *const pure[] = {"llvm.fma",
-                                           "llvm.sqrt",
-                                           "llvm.fabs",
-                                           "llvm.smin",
-                                           "llvm.smax",
-                                           "llvm.umin",
-                                           "llvm.umax",
-                                           "llvm.abs",
-                                           "llvm.ctpop",
-                                           "llvm.floor",
-                                           "llvm.ceil",
-                                           "llvm.rint",
-                                           "llvm.nearbyint",
-                                           "llvm.trunc",
-                                           "llvm.roundeven",
-                                           "llvm.prefetch",
-                                           "llvm.x86.avx512.mask.range"};
+        static const char *const pure[] = {
+            "llvm.fma",
+            "llvm.sqrt",
+            "llvm.fabs",
+            "llvm.smin",
+            "llvm.smax",
+            "llvm.umin",
+            "llvm.umax",
+            "llvm.abs",
+            "llvm.ctpop",
+            "llvm.floor",
+            "llvm.ceil",
+            "llvm.rint",
+            "llvm.nearbyint",
+            "llvm.trunc",
+            "llvm.roundeven",
+            "llvm.prefetch",
+            "llvm.x86.avx.cvt",
+            "llvm.x86.avx2.pack",
+            "llvm.x86.avx512.pack",
+            "llvm.x86.avx512.mask",
+        };
         for (size_t i = 0; i < QN_COUNT(pure); i++)
             if (is_call_to(o->v, pure[i])) return true;
         return false;

@@ -36,16 +36,17 @@ void job_blob(struct wire_blob *out, const struct compile_result *r, const struc
     memcpy(out->packed.p, r->packed_bytes, sizeof r->packed_bytes[0] * (size_t)r->npacked);
 }
 
-static enum check check_of(const struct task_tensor *t, const struct data_recipe *r)
+static enum check check_of(const struct task_tensor *t, int place, const struct data_recipe *r)
 {
-    if (!dtype_is_float(t->dtype)) return r->undecided ? CHECK_STEEP : CHECK_BITS;
+    bool undecided = place < 64 && r->undecided >> place & 1;
+    if (!dtype_is_float(t->dtype)) return undecided ? CHECK_STEEP : CHECK_BITS;
     if (t->dtype == TYPE_F32 && r->sum_of_products && !r->fractional && !r->transcendental)
         return CHECK_SUMPROD;
     if (r->steep && (t->dtype == TYPE_F32 || t->dtype == TYPE_F64)) return CHECK_STEEP;
     return r->bent ? CHECK_MILD_L2 : CHECK_REL_L2;
 }
 
-static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t,
+static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t, int place,
                            const struct data_recipe *r, struct err *e)
 {
     static const enum role role_of[] = {
@@ -64,7 +65,7 @@ static enum rc fill_buffer(struct wire_buffer *b, const struct task_tensor *t,
         .bytes = (uint64_t)t->bytes,
         .int_lo = lo,
         .int_hi = hi,
-        .check = (uint8_t)(t->scope == SCOPE_OUT ? check_of(t, r) : CHECK_BITS),
+        .check = (uint8_t)(t->scope == SCOPE_OUT ? check_of(t, place, r) : CHECK_BITS),
         .reduce_k = (double)i64_max(1, r->depth),
     };
     if (t->ranged && t->lo < t->hi) {
@@ -87,7 +88,7 @@ enum rc job_task(struct wire_task *out, const struct task *task, const struct da
     out->buffers = ARENA_ARRAY(a, struct wire_buffer, task->ntensor);
     out->buffers_n = (uint32_t)task->ntensor;
     for (int i = 0; i < task->ntensor; i++) {
-        enum rc rc = fill_buffer(&out->buffers[i], &task->tensor[i], recipe, e);
+        enum rc rc = fill_buffer(&out->buffers[i], &task->tensor[i], i, recipe, e);
         if (rc != RC_OK) return rc;
     }
     out->dyn.p = ARENA_ARRAY(a, int64_t, task->ndyn);

@@ -196,10 +196,11 @@ struct data_recipe {
     /* a reduction's result is clamped or selected on: cancellation shows in the output */
     bool bent;
     bool transcendental; /* exp, log, ... appear */
-    bool undecided;      /* an integer of an output depends on the last bits of sums */
-    bool steep;          /* a logarithm of rounded terms that may cancel */
-    bool fractional;     /* a table or constant that is no small integer, or a division */
-    double tol;          /* rel-L2 bound for the task's tol key */
+    /* outputs, by their place among the nest's tensors, whose integers depend on the last bits of sums */
+    uint64_t undecided;
+    bool steep;      /* a logarithm of rounded terms that may cancel */
+    bool fractional; /* a table or constant that is no small integer, or a division */
+    double tol;      /* rel-L2 bound for the task's tol key */
 };
 void dsl_recipe(const struct nest *naive, const struct task *t, struct data_recipe *out);
 /* The integers lo..hi that data of an input are drawn from: what it declares, else what the recipe

@@ -44,6 +44,7 @@ struct walk {
     struct bound *tensor; /* by index in n->tensor */
     enum after *after;    /* likewise */
     bool *loose;          /* likewise: a schedule decides its last bits */
+    bool *product;        /* likewise: products, which a sum may take up before they are rounded */
     bool transcendental, fractional, products, reduces;
     bool jumps; /* a rounded value decides: a floor or a selection may fall on the other side */
     bool steep; /* a logarithm of terms that may cancel: near zero it magnifies their rounding */
@@ -246,6 +247,13 @@ static enum after after_of(struct walk *w, const struct expr *e)
     return scaled && worst < AFTER_BENT ? AFTER_SCALED : AFTER_BENT;
 }
 
+static bool multiplied(struct walk *w, const struct expr *e)
+{
+    bool loads = e->op == OP_LOAD || e->op == OP_LOADC;
+    if (e->op == OP_NEG) return multiplied(w, e->a[0]);
+    return e->op == OP_MUL || (loads && w->product[tensor_at(w->n, e->u.tensor)]);
+}
+
 /* Do the last bits of e depend on how it is computed: in which order terms are added, whether a product is rounded
  * before it is added, how an exponential is expanded? */
 static bool loose_of(struct walk *w, const struct expr *e)
@@ -254,7 +262,7 @@ static bool loose_of(struct walk *w, const struct expr *e)
          some = e->op >= OP_EXP && e->op <= OP_COS;
     int at = e->op == OP_LOAD || e->op == OP_LOADC ? tensor_at(w->n, e->u.tensor) : -1;
     if (real && (e->op == OP_ADD || e->op == OP_SUB))
-        some = e->a[0]->op == OP_MUL || e->a[1]->op == OP_MUL;
+        some = multiplied(w, e->a[0]) || multiplied(w, e->a[1]);
     if (at >= 0) some = w->loose[at];
     for (int i = 0; i < e->n && !some; i++) some = loose_of(w, e->a[i]);
     return some;
@@ -297,7 +305,8 @@ static void walk_update(struct stage_walk *sw, struct stmt *s)
         enum after after =
             after_of(w, s->u.update.value[i]); /* a product of sums is what reduce_k counts */
         w->after[at] = after <= AFTER_SCALED ? AFTER_SUM : after;
-        bool added = s->u.update.op == RED_SUM || s->u.update.op == RED_PROD;
+        bool added =
+            s->u.update.op == RED_SUM || s->u.update.op == RED_PROD || s->u.update.op == RED_USER;
         w->loose[at] |= added && dtype_is_float(d) && n > 1;
         for (int k = 0; k < s->u.update.n; k++) w->loose[at] |= loose_of(w, s->u.update.value[k]);
         if (s->u.update.op == RED_SUM) {
@@ -352,6 +361,7 @@ static bool walk_stmt(struct stmt *s, void *ctx)
         enum after after = after_of(w, s->u.store.value);
         if (after > w->after[at]) w->after[at] = after;
         w->loose[at] |= loose_of(w, s->u.store.value);
+        w->product[at] |= multiplied(w, s->u.store.value);
         sw->depth[at] = fmax(sw->depth[at], below);
         bool seen = w->tensor[at].mag != 0;
         w->tensor[at] = (struct bound){fmax(w->tensor[at].mag, b.mag),
@@ -368,6 +378,7 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     w.tensor = mem_new(count * sizeof *w.tensor);
     w.after = mem_new(count * sizeof *w.after);
     w.loose = mem_new(count * sizeof *w.loose);
+    w.product = mem_new(count * sizeof *w.product);
     struct stage_walk sw = {.w = &w, .depth = mem_new(count * sizeof(double)), .longest = 1};
     for (int i = 0; i < n->ntensor; i++) sw.depth[i] = 1;
     stmt_walk(n->body, walk_stmt, &sw);
@@ -379,8 +390,9 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
         bool made = n->tensor[i]->scope == SCOPE_OUT || n->tensor[i]->scope == SCOPE_TEMP;
         if (made && !w.tensor[i].exact && w.tensor[i].mag != 0) exact = false;
         depth = fmax(depth, sw.depth[i]);
-        out->undecided |= w.loose[i] && n->tensor[i]->scope == SCOPE_OUT &&
-                          !dtype_is_float((enum dtype)n->tensor[i]->type.dtype);
+        bool integer = !dtype_is_float((enum dtype)n->tensor[i]->type.dtype);
+        if (w.loose[i] && n->tensor[i]->scope == SCOPE_OUT && integer && i < 64)
+            out->undecided |= UINT64_C(1) << i;
     }
     out->exact = exact;
     out->magnitude = exact ? (int64_t)a : 1;
@@ -396,6 +408,7 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     mem_free(w.tensor);
     mem_free(w.after);
     mem_free(w.loose);
+    mem_free(w.product);
     return exact;
 }
 

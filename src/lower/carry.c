@@ -8,16 +8,18 @@
  *       y[t] = (y[t - 1] if 1 <= t                      if 0 < T
  *               else 0.0) + x[t]             -->          y.c[0] = 0.0
  *                                                         for t in 0..T ordered
- *                                                           let y.d = y.c[0] + x[t]
- *                                                             y[t] = y.d
- *                                                             y.c[0] = y.d
+ *                                                           let y.b = y.c[0]
+ *                                                             let y.d = y.b + x[t]
+ *                                                               y[t] = y.d
+ *                                                               y.c[0] = y.d
  *
  * A store and a load of the same place take five cycles or more between turns that each need the one
  * before; an addition takes four or less.
  *
  * Invariants: the load has the store's subscript of the turn before, of the same lanes; the store happens in every
  * turn; all other stores of the tensor in the loop stay away from that place by a constant; from the second
- * turn on the load's condition holds. */
+ * turn on the load's condition holds. What the load needs in the first turn is there before the loop, and the first
+ * turn does read it. The register is read once, as a turn begins: what the turn stores it finds in memory. */
 #include "base/vec.h"
 #include "lower/private.h"
 
@@ -28,6 +30,12 @@ struct chain { /* of one store */
     bool always;             /* under no condition */
     const struct expr *load; /* the one that stands for the turn before; NULL: none, or it stays */
     struct tensor *reg;
+    const struct var *before; /* what the register holds as a turn begins */
+};
+
+struct reading {
+    const struct expr *load;
+    bool always; /* some statement under no condition reads it */
 };
 
 struct carry {
@@ -36,20 +44,28 @@ struct carry {
     struct chain chain[STORES];
     int n;
     bool fits;
-    VEC(const struct expr *) loads; /* of any tensor stored here */
+    VEC(struct reading) loads; /* of any tensor stored here */
+    const struct stmt *at;     /* being looked at */
+    struct changes changes;    /* of the body */
 };
 
 /* ---- the body -------------------------------------------------------------------------------- */
 
+static bool in_every_turn(const struct carry *c, const struct stmt *s)
+{
+    bool always = true;
+    for (const struct stmt *p = s; p != c->loop; p = p->parent) always &= p->kind != ST_IF;
+    return always;
+}
+
 static bool note_store(struct stmt *s, void *ctx)
 {
     struct carry *c = ctx;
+    changes_note(&c->changes, s);
     c->fits &= s->kind != ST_FOR;
     if (s->kind != ST_STORE || s->u.store.tensor->scope == SCOPE_REG) return c->fits;
-    bool always = true;
-    for (const struct stmt *p = s; p != c->loop; p = p->parent) always &= p->kind != ST_IF;
     c->fits &= c->n < STORES;
-    if (c->fits) c->chain[c->n++] = (struct chain){.store = s, .always = always};
+    if (c->fits) c->chain[c->n++] = (struct chain){.store = s, .always = in_every_turn(c, s)};
     return c->fits;
 }
 
@@ -65,15 +81,20 @@ static void note_load(const struct expr *e, void *ctx)
     struct carry *c = ctx;
     if (e->op != OP_LOAD && e->op != OP_LOADC) return;
     if (!is_stored(c, e->u.tensor)) return;
+    bool always = c->at->kind != ST_IF && in_every_turn(c, c->at);
     for (size_t i = 0; i < c->loads.n; i++)
-        if (c->loads.p[i] == e) return;
-    vec_push(&c->loads, e);
+        if (c->loads.p[i].load == e) {
+            c->loads.p[i].always |= always;
+            return;
+        }
+    vec_push(&c->loads, ((struct reading){e, always}));
 }
 
 static void note_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, note_load, ctx); }
 
 static bool note_loads(struct stmt *s, void *ctx)
 {
+    ((struct carry *)ctx)->at = s;
     stmt_exprs(s, note_slot, ctx);
     return true;
 }
@@ -137,6 +158,28 @@ static bool condition_holds(struct carry *c, const struct expr *load)
     return load->a[0]->type.lanes == 1 && env_proves(env, load->a[0]);
 }
 
+struct made_here {
+    const struct carry *c;
+    const struct expr *load;
+    bool any;
+};
+
+static void look_made(const struct expr *e, void *ctx)
+{
+    struct made_here *m = ctx;
+    m->any |= e->op == OP_VAR && changes_var(&m->c->changes, e);
+    bool loads = (e->op == OP_LOAD || e->op == OP_LOADC) && e != m->load;
+    m->any |= loads && changes_tensor(&m->c->changes, e->u.tensor);
+}
+
+/* Is what the load needs (its subscript, condition and default) there before the loop? */
+static bool stands_before(const struct carry *c, const struct expr *load)
+{
+    struct made_here m = {c, load, false};
+    expr_walk(load, look_made, &m);
+    return !m.any;
+}
+
 static bool find_chains(struct carry *c)
 {
     bool any = false;
@@ -144,16 +187,18 @@ static bool find_chains(struct carry *c)
         struct chain *k = &c->chain[i];
         const struct expr *place = place_before(c, k->store);
         int found = 0;
+        bool read = false;
         int64_t by = 0, off[LANES_MAX];
         for (size_t j = 0; j < c->loads.n; j++) {
-            const struct expr *e = c->loads.p[j];
+            const struct expr *e = c->loads.p[j].load;
             if (e->u.tensor != k->store->u.store.tensor) continue;
             if (!distance(c->l->ir, place, e->a[expr_load_first(e)], &by, off) || by != 0) continue;
             k->load = e;
+            read = c->loads.p[j].always;
             found++;
         }
-        bool may = found == 1 && k->always && condition_holds(c, k->load);
-        if (!may || !others_stay_away(c, i, place)) k->load = NULL;
+        bool may = found == 1 && k->always && read && condition_holds(c, k->load);
+        if (!may || !stands_before(c, k->load) || !others_stay_away(c, i, place)) k->load = NULL;
         any |= k->load != NULL;
     }
     return any;
@@ -164,9 +209,8 @@ static bool find_chains(struct carry *c)
 static const struct expr *from_register(struct ir *ir, const struct expr *e, void *ctx)
 {
     const struct carry *c = ctx;
-    const struct expr *zero = expr_int(ir, 0);
     for (int i = 0; i < c->n; i++)
-        if (c->chain[i].load == e) return expr_load(ir, c->chain[i].reg, &zero, 1);
+        if (c->chain[i].load == e) return expr_var(ir, c->chain[i].before);
     return NULL;
 }
 
@@ -199,6 +243,7 @@ static struct stmt *with_registers(struct carry *c)
         struct chain *k = &c->chain[i];
         if (!k->load) continue;
         k->reg = tensor_new(ir, name_for(c, k->store), k->load->type, SCOPE_REG, 1, &one);
+        k->before = var_new(ir, name_for(c, k->store), k->load->type);
         struct stmt *alloc = stmt_alloc(ir, k->reg, stmt_block(ir));
         block_append(ir, in, alloc);
         in = alloc->u.alloc.body;
@@ -218,6 +263,13 @@ static struct stmt *with_registers(struct carry *c)
         block_append(ir, in, stmt_store(ir, k->reg, &zero, first));
         keep_value(c, k);
     }
+    for (int i = c->n - 1; i >= 0; i--) {
+        struct chain *k = &c->chain[i];
+        struct stmt *body = loop->u.loop.body;
+        if (!k->load) continue;
+        loop->u.loop.body = stmt_let(ir, k->before, expr_load(ir, k->reg, &zero, 1), body);
+        loop->u.loop.body->parent = loop;
+    }
     block_append(ir, in, loop);
     return all;
 }
@@ -235,6 +287,7 @@ static struct stmt *carry_loop(struct low *l, struct stmt *s, void *ctx)
         to->parent = parent;
     }
     vec_free(&c.loads);
+    changes_fini(&c.changes);
     return to;
 }
 

@@ -149,7 +149,8 @@ enum rc pass_scratch(struct low *l)
         if (x->bytes < 0)
             return err_set(
                 l->e, RC_FAIL, "lower.scratch_dynamic",
-                "temporary %s would be as long as a dynamic extent; write its expression where it is "
+                "temporary %s would be as long as a dynamic extent; write its expression where it "
+                "is "
                 "used (DSL.txt, dynamic extents), or split its loop and compute it per block",
                 x->t->name);
         place(c, x, placed);

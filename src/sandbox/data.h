@@ -6,7 +6,7 @@
 
 /* What is done to every float element: squares, for the bound of CHECK_SUMPROD; moved up or down by 4
  * to 8 units of the last place inside the buffer's range, each NUDGED its own way, for CHECK_STEEP. */
-enum data_twist { DATA_PLAIN, DATA_SQUARED, DATA_NUDGED_1, DATA_NUDGED_2 };
+enum data_twist { DATA_PLAIN, DATA_SQUARED, DATA_NUDGED_1, DATA_NUDGED_2, DATA_NUDGED_6 = 7 };
 
 /* Fills b->bytes at dst. */
 void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed,

@@ -18,9 +18,10 @@ START_TEST(golden_row)
                  "  if 0 < T\n"
                  "    y.carry0[0] = 0.0\n"
                  "    for t in 0..T ordered\n"
-                 "      let y.carry1 = y.carry0[0] + x[t]\n"
-                 "        y[t] = y.carry1\n"
-                 "        y.carry0[0] = y.carry1\n");
+                 "      let y.carry1 = y.carry0[0]\n"
+                 "        let y.carry2 = y.carry1 + x[t]\n"
+                 "          y[t] = y.carry2\n"
+                 "          y.carry0[0] = y.carry2\n");
 }
 END_TEST
 
@@ -35,25 +36,28 @@ START_TEST(golden_lanes_and_rows)
                  "alloc reg y.carry0: f32x8[1]\n"
                  "  y.carry0[0] = splat(0.5, 8)\n"
                  "  for t in 0..9 ordered\n"
-                 "    let y.carry1 = y.carry0[0] + x[ramp(t * 8, 1, 8)]\n"
-                 "      y[ramp(t * 8, 1, 8)] = y.carry1\n"
-                 "      y.carry0[0] = y.carry1\n");
+                 "    let y.carry1 = y.carry0[0]\n"
+                 "      let y.carry2 = y.carry1 + x[ramp(t * 8, 1, 8)]\n"
+                 "        y[ramp(t * 8, 1, 8)] = y.carry2\n"
+                 "        y.carry0[0] = y.carry2\n");
     lower_golden("carry",
                  "nest sum\nin     x: f32[2, 9]\nout    y: f32[2, 9]\nstage y\n"
                  "  for t in 0..9 ordered\n    for m in 0..2 unroll\n"
                  "      y[m, t] = (y[m, t - 1] if 1 <= t else 0.0) + x[m, t]\n",
                  "nest sum\nin     x: f32[18]\nout    y: f32[18]\n"
                  "alloc reg y.carry0: f32[1]\n"
-                 "  alloc reg y.carry1: f32[1]\n"
+                 "  alloc reg y.carry2: f32[1]\n"
                  "    y.carry0[0] = 0.0\n"
-                 "    y.carry1[0] = 0.0\n"
+                 "    y.carry2[0] = 0.0\n"
                  "    for t in 0..9 ordered\n"
-                 "      let y.carry2 = y.carry0[0] + x[t]\n"
-                 "        y[t] = y.carry2\n"
-                 "        y.carry0[0] = y.carry2\n"
-                 "      let y.carry3 = y.carry1[0] + x[t + 9]\n"
-                 "        y[t + 9] = y.carry3\n"
-                 "        y.carry1[0] = y.carry3\n");
+                 "      let y.carry1 = y.carry0[0]\n"
+                 "        let y.carry3 = y.carry2[0]\n"
+                 "          let y.carry4 = y.carry1 + x[t]\n"
+                 "            y[t] = y.carry4\n"
+                 "            y.carry0[0] = y.carry4\n"
+                 "          let y.carry5 = y.carry3 + x[t + 9]\n"
+                 "            y[t + 9] = y.carry5\n"
+                 "            y.carry2[0] = y.carry5\n");
     lower_golden("carry",
                  "nest sum\nin     x: f32[9]\nout    y: f32[9]\nstage y\n"
                  "  y[0] = 7.0\n  for t in 1..9 ordered\n    y[t] = y[t - 1] + x[t]\n",
@@ -61,14 +65,42 @@ START_TEST(golden_lanes_and_rows)
                  "alloc reg y.carry0: f32[1]\n"
                  "  y.carry0[0] = y[0]\n"
                  "  for t in 1..9 ordered\n"
-                 "    let y.carry1 = y.carry0[0] + x[t]\n"
-                 "      y[t] = y.carry1\n"
-                 "      y.carry0[0] = y.carry1\n");
+                 "    let y.carry1 = y.carry0[0]\n"
+                 "      let y.carry2 = y.carry1 + x[t]\n"
+                 "        y[t] = y.carry2\n"
+                 "        y.carry0[0] = y.carry2\n");
+}
+END_TEST
+
+/* The value of the turn before is read again after this turn's is stored: by another store, by another element. */
+START_TEST(read_after_the_store)
+{
+    static const char *const body[] = {
+        "    y[t] = (y[t - 1] if 1 <= t else 0.0) + x[t]\n"
+        "    z[t] = (y[t - 1] if 1 <= t else 0.0) * 2.0\n",
+        "    y[t] = (y[t - 1] if 1 <= t else 0.0) + x[t]\n"
+        "    if x[t] < 1.0\n      z[t] = (y[t - 1] if 1 <= t else 0.0) + y[t]\n",
+    };
+    for (size_t i = 0; i < QN_COUNT(body); i++) {
+        char text[512];
+        struct buf b;
+        struct lower_case c = {.target = lower_target(true), .dump = &b, .dump_pass = "carry"};
+        snprintf(text, sizeof text,
+                 "nest sum\nin     x: f32[9]\nout    y: f32[9]\nout    z: f32[9]\nstage y\n"
+                 "  for i in 0..9\n    z[i] = 0.0\n  for t in 0..9 ordered\n%s",
+                 body[i]);
+        buf_init(&b, 1 << 16);
+        lower_same(text, &c);
+        ck_assert_msg(strstr(b.p, "alloc reg") != NULL, "%s", b.p);
+        buf_fini(&b);
+        lower_case_free(&c);
+    }
 }
 END_TEST
 
 /* Two turns back, a store that a condition may skip, a place that a later store of the turn writes again, a condition
- * that does not hold from the second turn on, lanes that overlap. */
+ * that does not hold from the second turn on, lanes that overlap; what is read first is made in the turn, or is not read
+ * in the first. */
 START_TEST(left_alone)
 {
     static const char *const body[] = {
@@ -76,13 +108,16 @@ START_TEST(left_alone)
         "    if x[t] < 1.0\n      y[t] = (y[t - 1] if 1 <= t else 0.0) + x[t]\n",
         "    y[t] = (y[t - 1] if 1 <= t else 0.0) + x[t]\n    y[t] = x[t]\n",
         "    y[t] = (y[t - 1] if 3 <= t else 0.0) + x[t]\n",
+        "    z[t] = x[t] * 2.0\n    y[t] = (y[t - 1] if 1 <= t else z[t]) + x[t]\n",
+        "    let a = x[t] * 2.0\n      y[t] = (y[t - 1] if 1 <= t else a) + x[t]\n",
+        "    if 1 <= t\n      z[t] = y[t - 1]\n    if t < 1\n      z[t] = 0.0\n    y[t] = x[t]\n",
     };
     for (size_t i = 0; i < QN_COUNT(body); i++) {
         char text[512];
-        snprintf(
-            text, sizeof text,
-            "nest sum\nin     x: f32[9]\nout    y: f32[9]\nstage y\n  for t in 0..9 ordered\n%s",
-            body[i]);
+        snprintf(text, sizeof text,
+                 "nest sum\nin     x: f32[9]\nout    y: f32[9]\nout    z: f32[9]\nstage y\n"
+                 "  for i in 0..9\n    z[i] = 0.0\n    y[i] = 1.0\n  for t in 0..9 ordered\n%s",
+                 body[i]);
         lower_golden("carry", text, "");
     }
     lower_golden("carry",
@@ -100,6 +135,7 @@ int main(void)
     TCase *t = tcase_create("carry");
     tcase_add_test(t, golden_row);
     tcase_add_test(t, golden_lanes_and_rows);
+    tcase_add_test(t, read_after_the_store);
     tcase_add_test(t, left_alone);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
