@@ -110,6 +110,7 @@ START_TEST(left_alone)
         "    y[t] = (y[t - 1] if 3 <= t else 0.0) + x[t]\n",
         "    z[t] = x[t] * 2.0\n    y[t] = (y[t - 1] if 1 <= t else z[t]) + x[t]\n",
         "    let a = x[t] * 2.0\n      y[t] = (y[t - 1] if 1 <= t else a) + x[t]\n",
+        "    z[t] = (y[t - 1] if 1 <= t else 0.0)\n    if x[t] < 1.0\n      y[t] = x[t]\n",
         "    if 1 <= t\n      z[t] = y[t - 1]\n    if t < 1\n      z[t] = 0.0\n    y[t] = x[t]\n",
     };
     for (size_t i = 0; i < QN_COUNT(body); i++) {

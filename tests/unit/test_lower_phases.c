@@ -146,6 +146,23 @@ START_TEST(lookups_and_places)
     char *text = cut(nest, NULL);
     ck_assert_msg(strstr(text, "alloc stack") != NULL, "%s", text);
     mem_free(text);
+    for (int links = 5; links < 9;
+         links++) { /* with one of these the lookups themselves are kept */
+        chain(a, sizeof a, "x[k + j]", 6);
+        chain(b, sizeof b, "(z[k + j] + 2.0)", 6);
+        snprintf(left, sizeof left, "t[min(max(cast(s64, %s), 0), 15)]", a);
+        snprintf(right, sizeof right, "t[min(max(cast(s64, %s), 0), 15)]", b);
+        chain(a, sizeof a, left, links);
+        chain(b, sizeof b, right, links);
+        snprintf(sum, sizeof sum, "%s - %s", a, b);
+        snprintf(nest, sizeof nest,
+                 "nest look\nin     x: f32[160]\nin     z: f32[160]\nin     t: f32[16]\n"
+                 "out    y: f32[160]\nstage y\n  for i in 0..20\n    let k = i * 8\n"
+                 "      for j in 0..8 vector\n        y[k + j] = %s\n",
+                 sum);
+        text = cut(nest, NULL);
+        mem_free(text);
+    }
     text = cut_to(PHASES_OVERLAP, nest, NULL);
     ck_assert_msg(strstr(text, "alloc reg") != NULL, "%s", text);
     mem_free(text);
