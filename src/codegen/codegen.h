@@ -26,8 +26,9 @@ struct artefact {
 };
 void artefact_fini(struct artefact *a);
 
-/* What a schedule's last line may choose: one value of each key, which may have several rows. X(field, "key", "value that sets it", "value that does
- * not", "what it is"); unset is the default, but for misched, where the target says. */
+/* What a schedule's last line may choose: one value of each key, which may have several rows.
+ * X(field, "key", "value that sets it", "value that does not", "what it is"); unset is the default,
+ * but for misched, where the target says. */
 #define CODEGEN_CHOICES(X)                                                                        \
     X(misched, "misched", "on", "off", "LLVM's machine scheduler")                                \
     X(list, "order", "list", "source", "list scheduling by ourselves, before LLVM")               \

@@ -191,18 +191,46 @@ static void mark_for(const struct expr *cond, const struct stmt *s)
     }
 }
 
+static bool against_dynamic(const struct low *l, const struct expr *cond)
+{
+    for (int i = 0; i < l->n->ndyn; i++)
+        if (expr_uses_var(cond, l->n->dyn[i])) return true;
+    return false;
+}
+
+struct marks {
+    const struct low *blocks; /* only guards of blocks of a dynamic extent; NULL: all */
+    const struct stmt *s;
+};
+
+static void mark_guard(const struct marks *m, const struct expr *cond)
+{
+    if (!m->blocks || against_dynamic(m->blocks, cond)) mark_for(cond, m->s);
+}
+
 static void mark_node(const struct expr *e, void *ctx)
 {
-    if (e->op == OP_LOADC) mark_for(e->a[0], ((struct visit *)ctx)->s);
+    if (e->op == OP_LOADC) mark_guard(ctx, e->a[0]);
 }
 
 static void mark_slot(const struct expr **slot, void *ctx) { expr_walk(*slot, mark_node, ctx); }
 
+static bool in_a_block(const struct stmt *s)
+{
+    bool alloc = false;
+    for (const struct stmt *p = s; p; p = p->parent) {
+        if (alloc && p->kind == ST_FOR) return true;
+        alloc |= p->kind == ST_ALLOC && p->u.alloc.tensor->scope != SCOPE_STACK;
+    }
+    return false;
+}
+
 static bool mark_stmt(struct stmt *s, void *ctx)
 {
-    struct visit v = {ctx, s};
-    if (s->kind == ST_IF) mark_for(s->u.cond.cond, s);
-    stmt_exprs(s, mark_slot, &v);
+    struct marks m = {ctx, s};
+    if (m.blocks && !in_a_block(s)) return true;
+    if (s->kind == ST_IF) mark_guard(&m, s->u.cond.cond);
+    stmt_exprs(s, mark_slot, &m);
     return true;
 }
 
@@ -256,56 +284,14 @@ static struct stmt *unroll_guarded(struct low *l, struct stmt *s, void *ctx)
     return all;
 }
 
-/* ---- blocks of a dynamic extent -------------------------------------------------------------- */
-
-static bool in_a_block(const struct stmt *s)
-{
-    bool alloc = false;
-    for (const struct stmt *p = s; p; p = p->parent) {
-        if (alloc && p->kind == ST_FOR) return true;
-        alloc |= p->kind == ST_ALLOC && p->u.alloc.tensor->scope != SCOPE_STACK;
-    }
-    return false;
-}
+/* ---- the two passes -------------------------------------------------------------------------- */
 
 /* Stages that share blocks of a dynamic extent stand under guards until contract has made the blocks: a loop
  * cut before would leave stages that cannot be joined. */
-static bool against_dynamic(const struct low *l, const struct expr *cond)
-{
-    for (int i = 0; i < l->n->ndyn; i++)
-        if (expr_uses_var(cond, l->n->dyn[i])) return true;
-    return false;
-}
-
-struct blocks {
-    struct low *l;
-    const struct stmt *s;
-};
-
-static void mark_block_node(const struct expr *e, void *ctx)
-{
-    struct blocks *b = ctx;
-    if (e->op == OP_LOADC && against_dynamic(b->l, e->a[0])) mark_for(e->a[0], b->s);
-}
-
-static void mark_block_slot(const struct expr **slot, void *ctx)
-{
-    expr_walk(*slot, mark_block_node, ctx);
-}
-
-static bool mark_block_stmt(struct stmt *s, void *ctx)
-{
-    struct blocks b = {ctx, s};
-    if (!in_a_block(s)) return true;
-    if (s->kind == ST_IF && against_dynamic(b.l, s->u.cond.cond)) mark_for(s->u.cond.cond, s);
-    stmt_exprs(s, mark_block_slot, &b);
-    return true;
-}
-
 enum rc pass_peel_blocks(struct low *l)
 {
     if (!l->n->ndyn || !l->t->masks) return RC_OK;
-    stmt_walk(l->n->body, mark_block_stmt, l);
+    stmt_walk(l->n->body, mark_stmt, l);
     peel_stmt(l, l->n->body);
     prove_guards(l);
     return RC_OK;

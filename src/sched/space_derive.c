@@ -448,8 +448,8 @@ static void plan_roles(struct derive *d)
         map_guest(d, &d->stage[i]);
         find_hosts(d); /* some guests become hosts, and have guests then */
     }
-    for (int i = 0; i < d->n;
-         i++) /* in turns, a row is not there at once, and the sums are the host's own */
+    /* In turns, a row is not there at once, and the sums are the host's own. */
+    for (int i = 0; i < d->n; i++)
         if (derive_in_turns(d, i)) d->stage[i].lane_ok = d->stage[i].acc = false;
 }
 
