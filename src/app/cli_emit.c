@@ -126,29 +126,31 @@ enum rc emit_texts(struct session *s, const struct emission *em, struct emitted 
     }
     if (rc == RC_OK) rc = task_parse(em->task, own ? own : s->lib, NULL, &task, e);
     if (rc == RC_OK) rc = target_load(em->target, &target, e);
-    /* Plain C rounds a product before it is added: what is exact only with a fused operation (quotients by a
-     * reciprocal) must not be lowered so. */
-    if (rc == RC_OK && em->form[0] == 'p') target->fma = 0;
     if (rc == RC_OK) rc = trace_parse("(schedule)", em->schedule, strlen(em->schedule), &trace, e);
-    if (rc == RC_OK) rc = compile_kernel(task, target, trace, &ir, &naive, &k, NULL, NULL, e);
+    enum c_form form = em->form[0] == 'v' ? C_VECTOR : C_PORTABLE;
+    struct target machine = {0};
+    if (rc == RC_OK) {
+        machine = compile_target_of_c(target, form);
+        rc = compile_kernel(task, &machine, trace, &ir, &naive, &k, NULL, NULL, e);
+    }
     if (rc == RC_OK) {
         operator_id(task->op, op_hash);
         symbol_of(task, out->symbol);
         banner(&text, em, op_hash);
-        struct c_options o = {.form = em->form[0] == 'v' ? C_VECTOR : C_PORTABLE,
+        struct c_options o = {.form = form,
                               .prefix = em->prefix,
                               .symbol = out->symbol,
                               .banner = text.p,
                               .source = naive};
         struct check_sizes sizes;
-        check_sizes(task, naive, trace, target_lanes(target, 32), own ? own : s->lib, ir->arena,
+        check_sizes(task, naive, trace, target_lanes(&machine, 32), own ? own : s->lib, ir->arena,
                     &sizes);
         o.least = sizes.least;
         o.refused = sizes.refused;
         o.tuned = task->dyn;
         rc = job_test_rows(task, naive, &sizes, own ? own : s->lib, ir->arena, &o, e);
-        if (rc == RC_OK) rc = codegen_c(&k, target, &o, &out->c, &out->h, e);
-        if (rc == RC_OK) rc = codegen_c_test(naive, &k, target, &o, &out->test, e);
+        if (rc == RC_OK) rc = codegen_c(&k, &machine, &o, &out->c, &out->h, e);
+        if (rc == RC_OK) rc = codegen_c_test(naive, &k, &machine, &o, &out->test, e);
     }
     buf_fini(&text);
     ir_free(ir);

@@ -81,11 +81,11 @@ static void finish(struct compare *c, const struct sums *s)
             s.finite++;                                                                       \
         }                                                                                     \
         double rms = c->mode == CMP_REL_L2 ? rms_of(&s) : 0;                                  \
-        double all = 30 * c->tol * rms + 4 * c->unit * rms;                                   \
+        double unit = c->mode == CMP_REL_L2 ? 4 * c->unit : 0;                                \
+        double all = (30 * c->tol + unit) * rms;                                              \
         for (int64_t i = 0; i < n; i++) {                                                     \
             double limit = c->mode == CMP_BOUND ? bound[i] : all;                             \
-            if (c->unit > 0 && isfinite((double)want[i]))                                     \
-                limit += 4 * c->unit * fabs((double)want[i]);                                 \
+            if (isfinite((double)want[i])) limit += unit * fabs((double)want[i]);             \
             double err = element_err((double)got[i], (double)want[i]);                        \
             bool bad = !(err <= limit) || isinf(err);                                         \
             if (c->mode == CMP_BITS) {                                                        \

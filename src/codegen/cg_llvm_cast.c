@@ -253,12 +253,8 @@ static LLVMValueRef some_lanes(struct cg *c, LLVMValueRef v, int first, int n)
 static LLVMValueRef to_nearest_s32(struct cg *c, const struct packs *p, LLVMValueRef v)
 {
     LLVMValueRef args[4] = {v};
-    if (p->bits < 512) return cg_call(c, p->convert, NULL, 0, args, 1);
-    enum { CURRENT_ROUNDING = 4 };
-    args[1] = LLVMGetUndef(like(c->i32, v));
-    args[2] = LLVMConstAllOnes(c->i16);
-    args[3] = cg_int(c, c->i32, CURRENT_ROUNDING);
-    return cg_call(c, p->convert, NULL, 0, args, 4);
+    return p->bits < 512 ? cg_call(c, p->convert, NULL, 0, args, 1)
+                         : cg_call_avx512(c, p->convert, like(c->i32, v), args, 1, true);
 }
 
 static LLVMValueRef pack_lanes(struct cg *c, const struct packs *p, LLVMValueRef v, enum dtype to)

@@ -96,6 +96,16 @@ LLVMValueRef cg_call(struct cg *c, const char *intrinsic, LLVMTypeRef *types, in
                           args, (unsigned)n, "");
 }
 
+LLVMValueRef cg_call_avx512(struct cg *c, const char *intrinsic, LLVMTypeRef type,
+                            LLVMValueRef *args, int n, bool rounds)
+{
+    enum { ROUNDING_AT_HAND = 4 };
+    args[n] = LLVMGetUndef(type);
+    args[n + 1] = LLVMConstAllOnes(cg_lanes(type) > 8 ? c->i16 : c->i8);
+    args[n + 2] = cg_int(c, c->i32, ROUNDING_AT_HAND);
+    return cg_call(c, intrinsic, NULL, 0, args, n + 2 + rounds);
+}
+
 LLVMValueRef cg_call1(struct cg *c, const char *intrinsic, LLVMValueRef a)
 {
     LLVMTypeRef type = LLVMTypeOf(a);
@@ -301,18 +311,14 @@ static LLVMValueRef clamp_magnitude(struct cg *c, const struct expr *e)
     if (!limited(inner, &x, &other) || other != -outer || (max ? other : outer) <= 0) return NULL;
     LLVMValueRef v = cg_expr(c, x);
     if (c->failed) return NULL;
-    enum { LEAST_MAGNITUDE_SIGN_OF_FIRST = 2, CURRENT_ROUNDING = 4 };
-    LLVMTypeRef type = LLVMTypeOf(v), mask = e->type.lanes > 8 ? c->i16 : c->i8;
+    enum { LEAST_MAGNITUDE_SIGN_OF_FIRST = 2 };
+    LLVMTypeRef type = LLVMTypeOf(v);
+    LLVMValueRef args[6] = {v, cg_real(c, type, max ? other : outer),
+                            cg_int(c, c->i32, LEAST_MAGNITUDE_SIGN_OF_FIRST)};
     char name[40];
     snprintf(name, sizeof name, "llvm.x86.avx512.mask.range.p%c.%d",
              e->type.dtype == TYPE_F64 ? 'd' : 's', bits);
-    LLVMValueRef args[] = {v,
-                           cg_real(c, type, max ? other : outer),
-                           cg_int(c, c->i32, LEAST_MAGNITUDE_SIGN_OF_FIRST),
-                           LLVMGetUndef(type),
-                           LLVMConstAllOnes(mask),
-                           cg_int(c, c->i32, CURRENT_ROUNDING)};
-    return cg_call(c, name, NULL, 0, args, bits == 512 ? 6 : 5);
+    return cg_call_avx512(c, name, type, args, 3, bits == 512);
 }
 
 static LLVMValueRef arithmetic(struct cg *c, const struct expr *e)

@@ -68,30 +68,6 @@ static void add_nest(struct compile_result *r, const char *name, const struct ne
 
 static void dump_pass(void *ctx, const char *pass, const struct nest *n) { add_nest(ctx, pass, n); }
 
-static void add_c_forms(struct compile_result *r, const struct kernel *k, const struct target *t)
-{
-    static const struct {
-        enum c_form form;
-        const char *name;
-    } forms[] = {{C_VECTOR, "c"}, {C_PORTABLE, "c99"}};
-    for (size_t i = 0; i < QN_COUNT(forms); i++) {
-        struct buf c, h;
-        struct err e = {0};
-        buf_init(&c, STAGE_TEXT_MAX);
-        buf_init(&h, STAGE_TEXT_MAX);
-        struct c_options o = {.form = forms[i].form,
-                              .prefix = "",
-                              .symbol = "kernel",
-                              .banner = ""};
-        if (codegen_c(k, t, &o, &c, &h, &e) == RC_OK)
-            add_stage(r, forms[i].name, c.p);
-        else
-            add_stage(r, forms[i].name, e.msg);
-        buf_fini(&c);
-        buf_fini(&h);
-    }
-}
-
 /* ---- choices of the schedule's last line ------------------------------------------------------ */
 
 enum {
@@ -161,6 +137,12 @@ static bool chosen(const struct trace *t, int k, bool otherwise)
     return strcmp(trace_choice(t, choice_key[k], value[otherwise ? 0 : 1]), value[0]) == 0;
 }
 
+enum lower_phases compile_phases(const struct trace *t)
+{
+    if (chosen(t, CHOICE_overlap, false)) return PHASES_OVERLAP;
+    return chosen(t, CHOICE_phases, false) ? PHASES_TWO : PHASES_ONE;
+}
+
 /* ---- the pipeline ---------------------------------------------------------------------------- */
 
 static void fail(struct compile_result *r, enum compile_status status, const char *code,
@@ -223,9 +205,7 @@ static enum rc front(const struct task *task, const struct target *target,
                                .dump_ctx = dump_ctx,
                                .verify_each = (want & COMPILE_VERIFY) != 0,
                                .skip_flops = want == 0,
-                               .phases = chosen(trace, CHOICE_overlap, false)  ? PHASES_OVERLAP
-                                         : chosen(trace, CHOICE_phases, false) ? PHASES_TWO
-                                                                               : PHASES_ONE,
+                               .phases = compile_phases(trace),
                                .dyn = task->dyn};
     return lower(n, target, &lo, k, e);
 }
@@ -242,6 +222,41 @@ enum rc compile_kernel(const struct task *task, const struct target *t, const st
         *ir = NULL;
     }
     return rc;
+}
+
+struct target compile_target_of_c(const struct target *t, enum c_form form)
+{
+    struct target c = *t;
+    if (form == C_PORTABLE) c.fma = 0;
+    return c;
+}
+
+static void add_c_forms(struct compile_result *r, const struct task *task, const struct target *t,
+                        const struct trace *trace)
+{
+    static const struct {
+        enum c_form form;
+        const char *name;
+    } forms[] = {{C_VECTOR, "c"}, {C_PORTABLE, "c99"}};
+    for (size_t i = 0; i < QN_COUNT(forms); i++) {
+        struct buf c, h;
+        struct err e = {0};
+        struct ir *ir;
+        struct kernel k = {0};
+        buf_init(&c, STAGE_TEXT_MAX);
+        buf_init(&h, STAGE_TEXT_MAX);
+        struct c_options o = {.form = forms[i].form,
+                              .prefix = "",
+                              .symbol = "kernel",
+                              .banner = ""};
+        struct target machine = compile_target_of_c(t, forms[i].form);
+        enum rc rc = compile_kernel(task, &machine, trace, &ir, NULL, &k, NULL, NULL, &e);
+        if (rc == RC_OK) rc = codegen_c(&k, &machine, &o, &c, &h, &e);
+        add_stage(r, forms[i].name, rc == RC_OK ? c.p : e.msg);
+        ir_free(ir);
+        buf_fini(&c);
+        buf_fini(&h);
+    }
 }
 
 static void packed_sizes(const struct nest *n, struct compile_result *r)
@@ -320,7 +335,7 @@ void compile_candidate(struct compiler *c, const char *trace_text, int want,
         r->nodes = k.nodes;
         packed_sizes(k.nest, r);
         if (want & COMPILE_STAGES) add_nest(r, "kernel", k.nest);
-        if (want & COMPILE_C) add_c_forms(r, &k, c->target);
+        if (want & COMPILE_C) add_c_forms(r, c->task, c->target, trace);
         if (want & (COMPILE_BLOB | COMPILE_LL | COMPILE_ASM)) back(c, &k, trace, want, r);
     }
     ir_free(ir);

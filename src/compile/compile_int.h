@@ -4,6 +4,9 @@
 
 #include "compile/compile.h"
 
+/* What the schedule chooses for loops of long chains. */
+enum lower_phases compile_phases(const struct trace *t);
+
 /* Fields are u32 length + bytes, in a fixed order: a private format between two copies of one
  * program. */
 void field_put(struct buf *b, const void *p, size_t n);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lower/lower.h"
+#include "compile/compile_int.h"
 
 enum { AXES = 128, SIZES = 48, BLOCK_MOST = 4096, HOLES_MOST = 64 };
 
@@ -191,10 +191,9 @@ void check_sizes(const struct task *t, const struct nest *naive, const struct tr
         if (trace->step[i].prim == PRIM_SPLIT) look_split(f, &trace->step[i]);
         if (trace->step[i].prim == PRIM_FUSE) look_fuse(f, &trace->step[i]);
     }
-    const char *phases = trace_choice(trace, "phases", "one");
-    int block = strcmp(phases, "two") == 0       ? LOWER_PHASE_BLOCK
-                : strcmp(phases, "overlap") == 0 ? 2
-                                                 : 0;
+    static const int blocks[] = {
+        [PHASES_ONE] = 0, [PHASES_TWO] = LOWER_PHASE_BLOCK, [PHASES_OVERLAP] = 2};
+    int block = blocks[compile_phases(trace)];
     for (int i = 0; i < f->naxis && block; i++)
         if (f->axis[i].dyn >= 0) add_block(f, &f->axis[i], block);
     out->dyn = ARENA_ARRAY(a, int64_t, (3 + SIZES * t->ndyn) * t->ndyn);

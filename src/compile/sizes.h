@@ -5,8 +5,9 @@
  *
  * That is where bounds, tails and empty loops go wrong: nothing at all, one, around a vector and around
  * each block that the schedule makes of the axis, by a split (of a fused loop too) or by two phases;
- * two iterations where they overlap. Of several dynamic extents one varies while the others stay at the tuning point; and all are 0 and 1 together. Where the operator begins later,
- * y[T - R + 1] at T = R - 1, `require N >= 2`, its least size takes the place of 0. */
+ * two iterations where they overlap. Of several dynamic extents one varies while the others stay at the
+ * tuning point; and all are 0 and 1 together. Where the operator begins later, y[T - R + 1] at
+ * T = R - 1, `require N >= 2`, its least size takes the place of 0. */
 #ifndef QN_SIZES_H
 #define QN_SIZES_H
 

@@ -37,6 +37,14 @@ struct bound {
  * that is left of the output. */
 enum after { AFTER_NOTHING, AFTER_SUM, AFTER_SCALED, AFTER_BENT };
 
+/* What was found of an expression in the statement at hand, by its id: shared parts are looked at once. */
+struct found {
+    uint32_t bound_at, after_at, loose_at; /* number of the look; 0: never */
+    struct bound bound;
+    enum after after;
+    bool loose;
+};
+
 struct walk {
     const struct nest *n;
     double a; /* magnitude tried */
@@ -44,6 +52,8 @@ struct walk {
     struct bound *tensor; /* by index in n->tensor */
     enum after *after;    /* likewise */
     bool *loose;          /* likewise: a schedule decides its last bits */
+    struct found *found;  /* by expression */
+    uint32_t look;        /* a new one whenever what is known of tensors changes */
     bool *product;        /* likewise: products, which a sum may take up before they are rounded */
     bool transcendental, fractional, products, reduces;
     bool jumps; /* a rounded value decides: a floor or a selection may fall on the other side */
@@ -168,7 +178,7 @@ static bool cancels(struct walk *w, const struct expr *e)
     return some;
 }
 
-static struct bound bound_of(struct walk *w, const struct expr *e)
+static struct bound find_bound(struct walk *w, const struct expr *e)
 {
     enum dtype d = (enum dtype)e->type.dtype;
     if (e->op == OP_LOAD || e->op == OP_LOADC) return clip(bound_load(w, e), d);
@@ -213,6 +223,15 @@ static struct bound bound_of(struct walk *w, const struct expr *e)
     return clip(bound_arith(w, e), d);
 }
 
+static struct bound bound_of(struct walk *w, const struct expr *e)
+{
+    struct found *f = &w->found[e->id];
+    if (f->bound_at == w->look) return f->bound;
+    f->bound = find_bound(w, e);
+    f->bound_at = w->look;
+    return f->bound;
+}
+
 /* Elements one UPDATE folds into one result, and its longest loop. */
 static double update_depth(struct walk *w, const struct stmt *s, int64_t *longest)
 {
@@ -231,7 +250,9 @@ static double update_depth(struct walk *w, const struct stmt *s, int64_t *longes
     return depth;
 }
 
-static enum after after_of(struct walk *w, const struct expr *e)
+static enum after after_of(struct walk *w, const struct expr *e);
+
+static enum after find_after(struct walk *w, const struct expr *e)
 {
     enum after worst = AFTER_NOTHING;
     for (int i = 0; i < e->n; i++) {
@@ -247,6 +268,15 @@ static enum after after_of(struct walk *w, const struct expr *e)
     return scaled && worst < AFTER_BENT ? AFTER_SCALED : AFTER_BENT;
 }
 
+static enum after after_of(struct walk *w, const struct expr *e)
+{
+    struct found *f = &w->found[e->id];
+    if (f->after_at == w->look) return f->after;
+    f->after = find_after(w, e);
+    f->after_at = w->look;
+    return f->after;
+}
+
 static bool multiplied(struct walk *w, const struct expr *e)
 {
     bool loads = e->op == OP_LOAD || e->op == OP_LOADC;
@@ -258,6 +288,8 @@ static bool multiplied(struct walk *w, const struct expr *e)
  * before it is added, how an exponential is expanded? */
 static bool loose_of(struct walk *w, const struct expr *e)
 {
+    struct found *f = &w->found[e->id];
+    if (f->loose_at == w->look) return f->loose;
     bool real = dtype_is_float((enum dtype)e->type.dtype),
          some = e->op >= OP_EXP && e->op <= OP_COS;
     int at = e->op == OP_LOAD || e->op == OP_LOADC ? tensor_at(w->n, e->u.tensor) : -1;
@@ -265,7 +297,8 @@ static bool loose_of(struct walk *w, const struct expr *e)
         some = multiplied(w, e->a[0]) || multiplied(w, e->a[1]);
     if (at >= 0) some = w->loose[at];
     for (int i = 0; i < e->n && !some; i++) some = loose_of(w, e->a[i]);
-    return some;
+    f->loose_at = w->look;
+    return f->loose = some;
 }
 
 static bool is_product(const struct expr *e)
@@ -294,7 +327,7 @@ static void walk_update(struct stage_walk *sw, struct stmt *s)
     struct walk *w = sw->w;
     double n = update_depth(w, s, &sw->longest);
     w->reduces = true;
-    for (int i = 0; i < s->u.update.n; i++) {
+    for (int i = 0; i < s->u.update.n; i++, w->look++) {
         int at = tensor_at(w->n, s->u.update.tensor[i]);
         enum dtype d = (enum dtype)s->u.update.tensor[i]->type.dtype;
         double below = 1;
@@ -349,6 +382,7 @@ static bool walk_stmt(struct stmt *s, void *ctx)
 {
     struct stage_walk *sw = ctx;
     struct walk *w = sw->w;
+    w->look++;
     if (s->kind == ST_UPDATE) walk_update(sw, s);
     if (s->kind == ST_STORE) {
         int at = tensor_at(w->n, s->u.store.tensor);
@@ -378,6 +412,7 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     w.tensor = mem_new(count * sizeof *w.tensor);
     w.after = mem_new(count * sizeof *w.after);
     w.loose = mem_new(count * sizeof *w.loose);
+    w.found = mem_new(((size_t)n->ir->next_expr + 1) * sizeof *w.found);
     w.product = mem_new(count * sizeof *w.product);
     struct stage_walk sw = {.w = &w, .depth = mem_new(count * sizeof(double)), .longest = 1};
     for (int i = 0; i < n->ntensor; i++) sw.depth[i] = 1;
@@ -408,6 +443,7 @@ static bool try_magnitude(const struct nest *n, const struct task *t, double a,
     mem_free(w.tensor);
     mem_free(w.after);
     mem_free(w.loose);
+    mem_free(w.found);
     mem_free(w.product);
     return exact;
 }

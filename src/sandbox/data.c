@@ -128,7 +128,7 @@ static void fill_float(uint8_t *dst, const struct wire_buffer *b, struct source 
     for (uint64_t i = 0; i < b->count; i++) {
         double v = next_real(s, i);
         if (twist == DATA_SQUARED) v = (double)(float)v * (double)(float)v;
-        if (twist >= DATA_NUDGED_1)
+        if (twist >= DATA_NUDGED)
             v = nudged(s, &moves, v, b->dtype == DTYPE_F64 ? 0x1p-53 : 0x1p-24);
         switch (b->dtype) {
         case DTYPE_F64:
@@ -161,6 +161,11 @@ static void fill_int(uint8_t *dst, const struct wire_buffer *b, int bits, struct
                 dst[i * (uint64_t)bits / 8 + k] = (uint8_t)(v >> (8 * k));
         }
     }
+}
+
+bool data_is_real(const struct wire_buffer *b)
+{
+    return wire_dtype_info((enum wire_dtype)b->dtype)->kind == 'F';
 }
 
 double data_element(const struct wire_buffer *b, const void *p, uint64_t i)

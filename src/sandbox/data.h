@@ -5,12 +5,14 @@
 #include "wire/wire.h"
 
 /* What is done to every float element: squares, for the bound of CHECK_SUMPROD; moved up or down by 4
- * to 8 units of the last place inside the buffer's range, each NUDGED its own way, for CHECK_STEEP. */
-enum data_twist { DATA_PLAIN, DATA_SQUARED, DATA_NUDGED_1, DATA_NUDGED_2, DATA_NUDGED_6 = 7 };
+ * to 8 units of the last place inside the buffer's range, for CHECK_STEEP: DATA_NUDGED, DATA_NUDGED +
+ * 1 and so on each in a way of their own. */
+enum data_twist { DATA_PLAIN, DATA_SQUARED, DATA_NUDGED };
 
 /* Fills b->bytes at dst. */
 void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed,
                enum data_twist twist);
+bool data_is_real(const struct wire_buffer *b);
 /* Element i of a buffer of at least 8-bit elements. */
 double data_element(const struct wire_buffer *b, const void *p, uint64_t i);
 /* Are the recipe's values small integers, so that correct results are exact? */

@@ -278,33 +278,31 @@ static bool store_wants(struct task *t, struct expect *x, const struct stage *g)
     return true;
 }
 
-/* A real moves with every nudge. An integer near the edge of the next crosses it in half of them, so for those there
- * are more. */
-static int nudges_of(const struct task *t)
+/* A real moves with every nudge. An integer near the edge of the next crosses it in half of them, so for
+ * those there are more. */
+enum { NUDGES_OF_REALS = 2, NUDGES_OF_INTEGERS = 6 };
+
+static int nudges_of(const struct wire_buffer *b)
 {
-    bool integers = false;
-    for (uint32_t i = 0; i < t->t.buffers_n; i++)
-        integers |= t->t.buffers[i].role == ROLE_OUT && t->t.buffers[i].check == CHECK_STEEP &&
-                    wire_dtype_info((enum wire_dtype)t->t.buffers[i].dtype)->kind != 'F';
-    return integers ? DATA_NUDGED_6 : DATA_NUDGED_2;
+    bool whole = wire_dtype_info((enum wire_dtype)b->dtype)->bits >= 8;
+    if (b->role != ROLE_OUT || b->check != CHECK_STEEP || !whole) return 0;
+    return data_is_real(b) ? NUDGES_OF_REALS : NUDGES_OF_INTEGERS;
 }
 
-/* bound = 30 tol rms(want), 0 for integers, and 16 times what the nudged run differs by, for each of the runs. */
-static bool widen_bounds(struct task *t, struct expect *x, const struct stage *g, int twist)
+/* bound = 30 tol rms(want), 0 for integers, and 16 times what each nudged run differs by. */
+static bool widen_bounds(struct task *t, struct expect *x, const struct stage *g, int nudge)
 {
     for (uint32_t i = 0; i < t->t.buffers_n; i++) {
         const struct wire_buffer *b = &t->t.buffers[i];
-        if (b->role != ROLE_OUT || b->check != CHECK_STEEP) continue;
-        bool real = wire_dtype_info((enum wire_dtype)b->dtype)->kind == 'F';
+        if (nudge >= nudges_of(b)) continue;
         bool first = x->bound[i] == 0;
-        if (real && twist > DATA_NUDGED_2) continue;
         if (first) x->bound[i] = pile_take(&t->pile, b->count * sizeof(double));
         if (x->bound[i] == SIZE_MAX) return false;
         double *bound = pile_ptr(t, x->bound[i]), squares = 0;
         const void *want = pile_ptr(t, x->want[i]), *moved = g->places[i].mine + g->places[i].off;
-        for (uint64_t k = 0; first && k < b->count; k++)
+        for (uint64_t k = 0; first && data_is_real(b) && k < b->count; k++)
             squares += data_element(b, want, k) * data_element(b, want, k);
-        double base = !real ? 0 : 30 * t->t.tol * sqrt(squares / fmax(1, (double)b->count));
+        double base = 30 * t->t.tol * sqrt(squares / fmax(1, (double)b->count));
         for (uint64_t k = 0; k < b->count; k++) {
             double by = fabs(data_element(b, moved, k) - data_element(b, want, k));
             bound[k] = (first ? base : bound[k]) + (by > 0 ? 16 * by : 0);
@@ -327,6 +325,20 @@ static void say_no_memory(struct wire_outcome *o)
     o->text = "no memory for the operands";
 }
 
+/* The reference on twisted operands, which nothing else reads: their memory is free again afterwards. */
+static bool run_twisted(struct job *job, struct task *t, const struct expect *x, int twist,
+                        struct child_spec *spec, struct wire_outcome *o)
+{
+    size_t used = t->pile.used;
+    int views = t->views_n;
+    struct view *v = task_view(t, x->recipe, x->seed, (enum data_twist)twist, ALIGN_RIGHT);
+    bool ok = v && run_reference(job, t, v, spec, o);
+    if (!v) say_no_memory(o);
+    t->pile.used = used;
+    t->views_n = views;
+    return ok;
+}
+
 const struct expect *task_expect(struct job *job, struct task *t, enum recipe recipe, uint64_t seed,
                                  struct wire_outcome *o)
 {
@@ -341,18 +353,19 @@ const struct expect *task_expect(struct job *job, struct task *t, enum recipe re
         say_no_memory(o);
         return NULL;
     }
-    bool steep = wants_bounds(t, recipe, CHECK_STEEP);
-    for (int twist = DATA_NUDGED_1; steep && twist <= nudges_of(t); twist++) {
-        v = task_view(t, recipe, seed, (enum data_twist)twist, ALIGN_RIGHT);
-        if (!v || !run_reference(job, t, v, &spec, o)) return NULL;
-        if (!widen_bounds(t, &x, &spec.stages[0], twist)) {
+    int nudges = 0;
+    for (uint32_t i = 0; i < t->t.buffers_n; i++)
+        nudges = (int)i64_max(nudges, nudges_of(&t->t.buffers[i]));
+    if (!wants_bounds(t, recipe, CHECK_STEEP)) nudges = 0;
+    for (int nudge = 0; nudge < nudges; nudge++) {
+        if (!run_twisted(job, t, &x, DATA_NUDGED + nudge, &spec, o)) return NULL;
+        if (!widen_bounds(t, &x, &spec.stages[0], nudge)) {
             say_no_memory(o);
             return NULL;
         }
     }
     if (wants_bounds(t, recipe, CHECK_SUMPROD)) {
-        v = task_view(t, recipe, seed, DATA_SQUARED, ALIGN_RIGHT);
-        if (!v || !run_reference(job, t, v, &spec, o)) return NULL;
+        if (!run_twisted(job, t, &x, DATA_SQUARED, &spec, o)) return NULL;
         if (!store_bounds(t, &x, &spec.stages[0])) {
             say_no_memory(o);
             return NULL;

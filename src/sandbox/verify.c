@@ -67,15 +67,6 @@ uint64_t check_seed(const struct job *job, const struct check_case *c)
     return fixed ? 0 : job->seed * 64 + c->seed;
 }
 
-static void to_float(float *dst, const uint8_t *src, uint64_t n, int dtype)
-{
-    for (uint64_t i = 0; i < n; i++) {
-        uint16_t h;
-        memcpy(&h, src + 2 * i, 2);
-        dst[i] = dtype == DTYPE_F16 ? half_to_float(h) : bf16_to_float(h);
-    }
-}
-
 /* Of the elements near a step, those that no nudge took across it: by one, and few beside those that were. */
 static void spare_steps(double *got, const double *want, const double *bound, int64_t n)
 {
@@ -92,29 +83,21 @@ static void compare_output(struct compare *c, const struct wire_buffer *b, const
                            const uint8_t *want, const double *bound)
 {
     int64_t n = (int64_t)b->count;
-    if (wire_dtype_info((enum wire_dtype)b->dtype)->kind != 'F' && c->mode == CMP_BOUND) {
-        double *g = mem_new(2 * b->count * sizeof(double) + 1), *w = g + b->count;
-        for (int64_t i = 0; i < n; i++) g[i] = data_element(b, got, (uint64_t)i);
-        for (int64_t i = 0; i < n; i++) w[i] = data_element(b, want, (uint64_t)i);
-        spare_steps(g, w, bound, n);
-        compare_f64(c, g, w, bound, n);
-        mem_free(g);
-    } else if (wire_dtype_info((enum wire_dtype)b->dtype)->kind != 'F') {
-        size_t size = wire_dtype_info((enum wire_dtype)b->dtype)->bits / 8;
-        compare_raw(c, got, want, size ? size : 1, size ? n : (int64_t)b->bytes);
-    } else if (b->dtype == DTYPE_F32) {
+    size_t size = wire_dtype_info((enum wire_dtype)b->dtype)->bits / 8;
+    if (b->dtype == DTYPE_F32) {
         compare_f32(c, (const float *)(const void *)got, (const float *)(const void *)want, bound,
                     n);
     } else if (b->dtype == DTYPE_F64) {
         compare_f64(c, (const double *)(const void *)got, (const double *)(const void *)want, bound,
                     n);
-    } else if (c->mode == CMP_BITS) {
-        compare_raw(c, got, want, 2, n);
+    } else if (c->mode == CMP_BITS || (!data_is_real(b) && !bound)) {
+        compare_raw(c, got, want, size ? size : 1, size ? n : (int64_t)b->bytes);
     } else {
-        float *g = mem_new(2 * b->count * sizeof(float) + 1), *w = g + b->count;
-        to_float(g, got, b->count, b->dtype);
-        to_float(w, want, b->count, b->dtype);
-        compare_f32(c, g, w, bound, n);
+        double *g = mem_new(2 * b->count * sizeof *g + 1), *w = g + b->count;
+        for (int64_t i = 0; i < n; i++) g[i] = data_element(b, got, (uint64_t)i);
+        for (int64_t i = 0; i < n; i++) w[i] = data_element(b, want, (uint64_t)i);
+        if (!data_is_real(b)) spare_steps(g, w, bound, n);
+        compare_f64(c, g, w, bound, n);
         mem_free(g);
     }
 }

@@ -235,10 +235,14 @@ void derive_lane_loops(const struct derive *d, const struct dstage *s, int index
         if (!s->axis[i].reduce && i != s->vec) buf_printf(b, "unroll %s\n", s->axis[i].name);
 }
 
+bool derive_reduces_dynamic(const struct dstage *s)
+{
+    return s->last_reduce >= 0 && s->axis[s->last_reduce].dynamic;
+}
+
 bool derive_follows_reduction(const struct dstage *guest, const struct dstage *host)
 {
-    if (host->last_reduce < 0 || !host->axis[host->last_reduce].dynamic) return false;
-    for (int i = 0; i < guest->nloop; i++)
+    for (int i = 0; i < guest->nloop && derive_reduces_dynamic(host); i++)
         if (!guest->axis[i].reduce && guest->axis[i].dynamic && guest->axis[i].host < 0)
             return true;
     return false;

@@ -128,18 +128,24 @@ static void write_unroll_knob(struct writer *w, const struct dstage *s, int inde
                index, k->extent);
 }
 
+/* `split a {factor}`, exact where that divides, into a_o and a_i. */
+static void write_even_split(struct buf *b, const struct daxis *a, const char *factor)
+{
+    if (!a->dynamic)
+        buf_printf(b, "  if %" PRId64 " %% %s == 0\n    split %s {%s} exact %s_o %s_i\n  else\n  ",
+                   a->extent, factor, a->name, factor, a->name, a->name);
+    buf_printf(b, "  split %s {%s} peel %s_o %s_i\n", a->name, factor, a->name, a->name);
+    if (!a->dynamic) buf_puts(b, "  end\n");
+}
+
 static void write_unroll(struct writer *w, const struct dstage *s, int index)
 {
     const struct daxis *k = axis_or_null(s, s->last_reduce);
+    char factor[16];
     if (!k || !w->d->unrolls || !s->detail || derive_in_turns(w->d, index)) return;
-    buf_printf(w->b, "if U%d > 1\n", index);
-    if (!k->dynamic) {
-        buf_printf(w->b,
-                   "  if %" PRId64 " %% U%d == 0\n    split %s {U%d} exact %s_o %s_i\n  else\n  ",
-                   k->extent, index, k->name, index, k->name, k->name);
-    }
-    buf_printf(w->b, "  split %s {U%d} peel %s_o %s_i\n", k->name, index, k->name, k->name);
-    if (!k->dynamic) buf_puts(w->b, "  end\n");
+    snprintf(factor, sizeof factor, "U%d", index);
+    buf_printf(w->b, "if %s > 1\n", factor);
+    write_even_split(w->b, k, factor);
     buf_printf(w->b, "  unroll %s_i\nend\n", k->name);
 }
 
@@ -434,14 +440,11 @@ static void write_side_by_side(struct writer *w, const struct dstage *s)
             row = &s->axis[i];
     }
     if (!ordered || !row || row->extent < 2 || row->blocks || !w->d->unrolls || !s->detail) return;
-    buf_printf(w->b, "knob H%s in 1 2 4 8 where H%s <= %" PRId64 "\nif H%s > 1\n", w->id, w->id,
-               row->extent, w->id);
-    if (!row->dynamic)
-        buf_printf(w->b,
-                   "  if %" PRId64 " %% H%s == 0\n    split %s {H%s} exact %s_o %s_i\n  else\n  ",
-                   row->extent, w->id, row->name, w->id, row->name, row->name);
-    buf_printf(w->b, "  split %s {H%s} peel %s_o %s_i\n", row->name, w->id, row->name, row->name);
-    if (!row->dynamic) buf_puts(w->b, "  end\n");
+    char factor[40];
+    snprintf(factor, sizeof factor, "H%s", w->id);
+    buf_printf(w->b, "knob %s in 1 2 4 8 where %s <= %" PRId64 "\nif %s > 1\n", factor, factor,
+               row->extent, factor);
+    write_even_split(w->b, row, factor);
     buf_printf(w->b, "  reorder %s_o %s %s_i\n  unroll %s_i\nend\n", row->name, ordered->name,
                row->name, row->name);
 }

@@ -422,11 +422,6 @@ static void enter_blocks(struct derive *d, struct arena *a)
     }
 }
 
-static bool reduces_dynamic(const struct dstage *s)
-{
-    return s->last_reduce >= 0 && s->axis[s->last_reduce].dynamic;
-}
-
 static void plan_roles(struct derive *d)
 {
     d->n = d->real;
@@ -439,10 +434,12 @@ static void plan_roles(struct derive *d)
         if (d->stage[i].role == ROLE_GUEST || d->stage[i].role == ROLE_INLINE)
             if (!d->stage[d->stage[i].host].tile && d->stage[i].role == ROLE_GUEST)
                 d->stage[i].role = ROLE_HOST;
-    for (int i = 0; i < d->n; i++) /* only a host reduces in turns */
-        if (d->stage[i].role == ROLE_GUEST && d->stage[d->stage[i].reader].role == ROLE_GUEST &&
-            reduces_dynamic(&d->stage[d->stage[i].reader]))
-            d->stage[d->stage[i].reader].role = ROLE_HOST;
+    for (int i = 0; i < d->n; i++) { /* only a host reduces in turns */
+        struct dstage *reader = &d->stage[d->stage[i].reader];
+        if (d->stage[i].role == ROLE_GUEST && reader->role == ROLE_GUEST &&
+            derive_reduces_dynamic(reader))
+            reader->role = ROLE_HOST;
+    }
     find_hosts(d);
     for (int i = d->n - 1; i >= 0; i--) {
         map_guest(d, &d->stage[i]);

@@ -99,6 +99,8 @@ START_TEST(portable_quotients)
                            "unroll conf.argmax.k_i\nvectorize conf.argmax.n_i\n");
     app_expect(0, &r, "emit own.op:N=2000,D=64,K=10 --schedule own.sched --form portable -o d");
     app_expect(0, &r, "verify d/own_D64_K10_N2000.c");
+    app_expect(0, &r, "lower own.op:N=2000,D=64,K=10 --schedule own.sched --stage c99");
+    ck_assert_ptr_null(strstr(r.out, "1.0f /")); /* what is shown is what is emitted */
 }
 END_TEST
 

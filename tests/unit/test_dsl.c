@@ -345,6 +345,27 @@ END_TEST
 
 /* What depends on its own earlier elements is a number of any size and, multiplied by a fraction, of
  * any length, however exact the fraction is: 0.25 and 0.75 round after a dozen steps. */
+/* An expression that uses its own part twice, 40 deep: each part is looked at once. The limit of time is
+ * the test's. */
+START_TEST(recipe_of_shared_parts)
+{
+    struct buf b;
+    struct data_recipe r;
+    buf_init(&b, 1 << 14);
+    buf_puts(&b,
+             "op deep {\n  in x[N]: f32\n  out y[N]: f32\n  def f(v) = v*0.5 + 0.25*v\n  y[n] = ");
+    for (int i = 0; i < 40; i++) buf_puts(&b, "f(");
+    buf_puts(&b, "x[n]");
+    for (int i = 0; i < 40; i++) buf_puts(&b, ")");
+    buf_puts(&b, "\n}\n");
+    struct dsl_run *run = dsl_run_text(b.p, "deep:N=9", "direct", "");
+    dsl_recipe(run->nest, run->task, &r);
+    ck_assert(!r.exact && r.fractional && !r.transcendental && !r.undecided);
+    dsl_run_close(run);
+    buf_fini(&b);
+}
+END_TEST
+
 START_TEST(recipes_of_recurrences)
 {
     static const struct {
@@ -481,6 +502,7 @@ int main(void)
     tcase_add_test(t, algorithms_of_a_task);
     tcase_add_test(t, recipes);
     tcase_add_test(t, recipes_of_recurrences);
+    tcase_add_test(t, recipe_of_shared_parts);
     tcase_add_test(t, ranges_of_data);
     tcase_add_test(t, constant_stages);
     tcase_add_test(t, cook_toom_is_exact);

@@ -180,6 +180,12 @@ START_TEST(tiers_pass_and_count)
         r = call(WIRE_VERIFY, &m);
         expect_verdict(r, "steep", "ok", "");
         ck_assert(r->outcome.worst <= 1);
+        m.task.buffers[2].dtype = DTYPE_S32; /* the bits, which every nudge moves: undecided */
+        expect_verdict(call(WIRE_VERIFY, &m), "steep integers", "ok", "");
+        m.task.buffers[2].check = CHECK_REL_L2; /* integers have no norm */
+        expect_verdict(call(WIRE_VERIFY, &m), "integers", "ok", "");
+        m.blob = sandbox_blob("last_wrong");
+        expect_verdict(call(WIRE_VERIFY, &m), "integers", "wrong_result", "");
     }
 }
 END_TEST
@@ -537,7 +543,7 @@ START_TEST(data_has_the_promised_ranges)
     ck_assert_int_ge(ones, 2000 / 61);
     data_fill(v, &b, RECIPE_RANDOM, 9, DATA_PLAIN);
     data_fill(again, &b, RECIPE_RANDOM, 9, DATA_SQUARED);
-    for (int twist = DATA_NUDGED_1; twist <= DATA_NUDGED_2; twist++) {
+    for (int twist = DATA_NUDGED; twist <= DATA_NUDGED + 1; twist++) {
         static float one[2000];
         float moved[2000];
         int up = 0, same = 0;
@@ -546,14 +552,14 @@ START_TEST(data_has_the_promised_ranges)
             double by = ((double)moved[i] - v[i]) / fabs((double)v[i]) * 0x1p24;
             ck_assert(fabs(by) > 1.9 && fabs(by) < 10.1);
             up += by > 0;
-            same += twist == DATA_NUDGED_2 && moved[i] == one[i];
+            same += twist == DATA_NUDGED + 1 && moved[i] == one[i];
         }
         ck_assert(up > 900 && up < 1100 && same < 1500);
         memcpy(one, moved, sizeof one);
     }
     b.real_lo = 0, b.real_hi = 0x1p-100; /* what the caller promises is kept */
     float inside[2000];
-    data_fill(inside, &b, RECIPE_RANDOM, 9, DATA_NUDGED_1);
+    data_fill(inside, &b, RECIPE_RANDOM, 9, DATA_NUDGED);
     for (int i = 0; i < 2000; i++) ck_assert(inside[i] >= 0 && inside[i] < 0x1p-100);
     double mean = 0;
     for (int i = 0; i < 2000; i++) {
