@@ -127,42 +127,38 @@ START_TEST(left_alone)
 }
 END_TEST
 
+/* Two lookups in one table, each between chains of so many links; LETs name a place and what is looked up. */
+static void lookups(char *nest, size_t size, int before, int after)
+{
+    char one[1500], other[1500], left[1500], right[1500];
+    chain(one, sizeof one, "x[k + j]", before);
+    chain(other, sizeof other, "(z[k + j] + 2.0)", before);
+    chain(left, sizeof left, "t[min(max(cast(s64, a), 0), 15)]", after);
+    chain(right, sizeof right, "t[min(max(cast(s64, b), 0), 15)]", after);
+    snprintf(nest, size,
+             "nest look\nin     x: f32[160]\nin     z: f32[160]\nin     t: f32[16]\n"
+             "out    y: f32[160]\nstage y\n  for i in 0..20\n    let k = i * 8\n"
+             "      for j in 0..8 vector\n        let a = %s\n          let b = %s\n"
+             "            y[k + j] = %s - %s\n",
+             one, other, left, right);
+}
+
 /* Lookups in one table are different values; a place that a LET names is known in both loops. */
 START_TEST(lookups_and_places)
 {
-    char nest[8000], a[2000], b[2000], left[2500], right[2500], sum[5100];
-    chain(a, sizeof a, "x[k + j]", 4);
-    chain(b, sizeof b, "(z[k + j] + 2.0)", 4);
-    snprintf(left, sizeof left, "t[min(max(cast(s64, %s), 0), 15)]", a);
-    snprintf(right, sizeof right, "t[min(max(cast(s64, %s), 0), 15)]", b);
-    chain(a, sizeof a, left, 6);
-    chain(b, sizeof b, right, 6);
-    snprintf(sum, sizeof sum, "%s - %s", a, b);
-    snprintf(nest, sizeof nest,
-             "nest look\nin     x: f32[160]\nin     z: f32[160]\nin     t: f32[16]\n"
-             "out    y: f32[160]\nstage y\n  for i in 0..20\n    let k = i * 8\n"
-             "      for j in 0..8 vector\n        y[k + j] = %s\n",
-             sum);
+    char nest[8000];
+    lookups(nest, sizeof nest, 4, 6);
     char *text = cut(nest, NULL);
     ck_assert_msg(strstr(text, "alloc stack") != NULL, "%s", text);
     mem_free(text);
-    for (int links = 5; links < 9;
-         links++) { /* with one of these the lookups themselves are kept */
-        chain(a, sizeof a, "x[k + j]", 6);
-        chain(b, sizeof b, "(z[k + j] + 2.0)", 6);
-        snprintf(left, sizeof left, "t[min(max(cast(s64, %s), 0), 15)]", a);
-        snprintf(right, sizeof right, "t[min(max(cast(s64, %s), 0), 15)]", b);
-        chain(a, sizeof a, left, links);
-        chain(b, sizeof b, right, links);
-        snprintf(sum, sizeof sum, "%s - %s", a, b);
-        snprintf(nest, sizeof nest,
-                 "nest look\nin     x: f32[160]\nin     z: f32[160]\nin     t: f32[16]\n"
-                 "out    y: f32[160]\nstage y\n  for i in 0..20\n    let k = i * 8\n"
-                 "      for j in 0..8 vector\n        y[k + j] = %s\n",
-                 sum);
-        text = cut(nest, NULL);
+    for (int to = PHASES_TWO; to <= PHASES_OVERLAP; to++) { /* both lookups themselves are kept */
+        lookups(nest, sizeof nest, 3, 5);
+        text = cut_to((enum lower_phases)to, nest, NULL);
+        const char *one = strstr(text, "= t["), *other = one ? strstr(one + 1, "= t[") : NULL;
+        ck_assert_msg(other != NULL, "%s", text);
         mem_free(text);
     }
+    lookups(nest, sizeof nest, 6, 8);
     text = cut_to(PHASES_OVERLAP, nest, NULL);
     ck_assert_msg(strstr(text, "alloc reg") != NULL, "%s", text);
     mem_free(text);
