@@ -4,7 +4,7 @@
  * Requires: nothing. (After unroll, so that masks and lanes are final; before fma, which improves
  * it.)
  * Provides: no EXP..COS; of c ? f(a) : f(b), with f or a part of it one of these, one f(c ? a : b);
- * of 1 + tanh(u) a sigmoid. Values used several times are LETs in front of the statement. Bounds:
+ * of 1 + tanh(u) a logistic function, a * sigmoid(x) one division. Values used several times are LETs in front of the statement. Bounds:
  * math.def. On the reference path f32 is computed in f64 and rounded once.
  *
  *     y[i] = exp(x[i])   -->   let y.m0 = x[i] * 1.442695 + 12582912.0
@@ -82,6 +82,12 @@ static bool real_of(E e, double *out)
 static E at_most(const struct m *m, E x, double c)
 {
     return pick(m, less(m, num(m, c), x), num(m, c), x);
+}
+
+/* ... the larger one. */
+static E at_least(const struct m *m, E x, double c)
+{
+    return pick(m, less(m, x, num(m, c)), num(m, c), x);
 }
 
 /* Where an argument can lie. */
@@ -222,12 +228,45 @@ static E expand_tanh(const struct m *m, E x)
     return pick(m, not_above(m, num(m, 0.625), a), signed_as(m, large, x), small);
 }
 
-/* 1 / (1 + e^-x). Above 87 it is 1 whatever e^-x is exactly; where that is infinite it is 0. */
-static E expand_sigmoid(const struct m *m, E x)
+/* 2^k (p + 1), with k in the low bits of t and a float's bias below it, and 1 more. For k = -127 the
+ * power is 0, for 128 infinity, and so is the sum: bounds of x are clamps, which x86 does beside
+ * multiplications, not comparisons, which it does instead of them. */
+static E one_plus_scaled(const struct m *m, E p, E t)
 {
-    E e = expand_exp(m, minus(m, at_most(m, x, m->wide ? 700 : 87)), anywhere);
-    return quo(m, num(m, 1), add(m, e, num(m, 1)));
+    E power = from_bits(m, bin(m, OP_SHL, bits(m, t), whole(m, 23)));
+    return add(m, mul(m, p, power), num(m, 1));
 }
+
+enum { BIAS = 127 };
+
+/* 1 + e^-x, where what is added to 1 may be short of a digit. e^-x is 0 from 88 on, and infinity where
+ * 1 over it would be a denormal. */
+static E one_plus_power(const struct m *m, E x)
+{
+    if (m->wide || !m->fma)
+        return add(m, expand_exp(m, minus(m, at_most(m, x, m->wide ? 700 : 87)), anywhere),
+                   num(m, 1));
+    x = minus(m, at_least(m, at_most(m, x, 88), -89));
+    E magic = num(m, 0x1.8p23 + BIAS), t = add(m, mul(m, x, num(m, 1.4426950408889634)), magic);
+    E r = without_powers(m, x, sub(m, t, magic), 89);
+    E p = add(m, mul(m, mul(m, r, r), poly(m, &poly_exp_f32, r)), add(m, r, num(m, 1)));
+    return one_plus_scaled(m, p, t);
+}
+
+/* 1 + e^-2u, of which 2 / (1 + e^-2u) = 1 + tanh(u) is within 1.5 * 2^-24 and (1 + |u|) units of the
+ * last place: 2^z with z rounded once. */
+static E one_plus_square(const struct m *m, E u)
+{
+    double by = 1;
+    if (m->wide || !m->fma) return one_plus_power(m, add(m, u, u));
+    if (u->op == OP_MUL && real_of(u->a[1], &by)) u = u->a[0];
+    E z = mul(m, u, num(m, by * -2 * 1.4426950408889634)), magic = num(m, 0x1.8p23 + BIAS);
+    z = at_most(m, at_least(m, z, -127), 128);
+    E t = add(m, z, magic), f = sub(m, z, sub(m, t, magic));
+    return one_plus_scaled(m, add(m, mul(m, f, poly(m, &poly_exp2_short, f)), num(m, 1)), t);
+}
+
+static E expand_sigmoid(const struct m *m, E x) { return quo(m, num(m, 1), one_plus_power(m, x)); }
 
 static E expand_erf(const struct m *m, E x)
 {
@@ -245,9 +284,29 @@ static E expand_erf(const struct m *m, E x)
     return pick(m, not_above(m, num(m, 1), a), signed_as(m, sub(m, num(m, 1), c), x), small);
 }
 
-/* x = k pi/2 + r with pi/2 in three pieces; always in f64. */
+/* x = k pi/2 + r with pi/2 in three pieces. In f32 k's last bits are those of t, and r is kept in
+ * bounds for the sake of |x| > 10^7, where k is no longer right: the result is a cosine of something. */
+static E sincos_narrow(const struct m *m, E x, bool cosine)
+{
+    E magic = num(m, 0x1.8p23), t = add(m, mul(m, x, num(m, 0.63661977236758134)), magic);
+    E k = sub(m, t, magic), one = whole(m, 1);
+    E r = sub(m, x, mul(m, k, num(m, 0x1.921fb6p+0)));
+    r = add(m, r, mul(m, k, num(m, 0x1.777a5cp-25)));
+    r = add(m, r, mul(m, k, num(m, 0x1.ee59dap-50)));
+    r = at_least(m, at_most(m, r, 1), -1);
+    E z = mul(m, r, r), s = add(m, mul(m, mul(m, r, z), poly(m, &poly_sin_f32, z)), r);
+    E c = add(m, mul(m, mul(m, z, z), poly(m, &poly_cos_f32, z)),
+              sub(m, num(m, 1), mul(m, z, num(m, 0.5))));
+    E odd = bin(m, OP_EQ, bin(m, OP_AND, bits(m, t), one), one);
+    E y = cosine ? pick(m, odd, s, c) : pick(m, odd, c, s);
+    E q = cosine ? bin(m, OP_ADD, bits(m, t), one) : bits(m, t);
+    E sign = bin(m, OP_SHL, bin(m, OP_AND, q, whole(m, 2)), whole(m, 30));
+    return from_bits(m, bin(m, OP_XOR, bits(m, y), sign));
+}
+
 static E expand_sincos(const struct m *m, E x, bool cosine)
 {
+    if (!m->wide) return sincos_narrow(m, x, cosine);
     E k = expr_unary(m->ir, OP_ROUND, mul(m, x, num(m, 0.63661977236758134)));
     E r = sub(m, x, mul(m, k, num(m, 0x1.921fb544p+0)));
     r = sub(m, r, mul(m, k, num(m, 0x1.0b4611a6p-34)));
@@ -290,8 +349,9 @@ static E math_expand(const struct low *l, E e)
     struct ir *ir = l->ir;
     int lanes = e->type.lanes;
     bool narrow = e->type.dtype == TYPE_F16 || e->type.dtype == TYPE_BF16;
-    bool wide = e->type.dtype == TYPE_F64 || l->naive || e->op == OP_SIN || e->op == OP_COS;
-    struct m m = {.ir = ir, .wide = wide, .fma = l->t->fma && !l->naive};
+    bool fma = l->t->fma && !l->naive, turns = e->op == OP_SIN || e->op == OP_COS;
+    bool wide = e->type.dtype == TYPE_F64 || l->naive || (turns && !fma);
+    struct m m = {.ir = ir, .wide = wide, .fma = fma};
     m.t = type_vec(wide ? TYPE_F64 : TYPE_F32, lanes);
     m.i = type_vec(wide ? TYPE_S64 : TYPE_S32, lanes);
     E x = expr_cast(ir, m.t, CAST_PLAIN, e->a[0]);
@@ -383,26 +443,73 @@ static E one_arm(struct ir *ir, E c, E a, E b, int *steps)
     return expr_with(ir, a, x);
 }
 
-/* 1 + tanh(u) = 2 / (1 + e^-2u), of which nothing is lost where tanh(u) is near -1. */
-static E shifted_tanh(struct ir *ir, E e)
+/* ---- logistic functions ---------------------------------------------------------------------- */
+
+/* sigmoid(x) = 1 / (1 + e^-x) and 1 + tanh(u) = 2 / (1 + e^-2u), of which nothing is lost where tanh(u)
+ * is near -1: the number above, *below its divisor. 0: e is neither. */
+static int logistic(struct low *l, E e, E *below)
 {
     double one = 0;
-    if (e->op != OP_ADD || e->a[0]->op != OP_TANH || !real_of(e->a[1], &one) || one != 1)
-        return NULL;
-    struct m m = {.ir = ir, .t = e->type};
-    E u = e->a[0]->a[0];
-    E power = minus(&m, at_most(&m, add(&m, u, u), e->type.dtype == TYPE_F64 ? 700 : 87));
-    return quo(&m, num(&m, 2), add(&m, expr_unary(ir, OP_EXP, power), num(&m, 1)));
+    bool shifted = e->op == OP_ADD && e->a[0]->op == OP_TANH && real_of(e->a[1], &one) && one == 1;
+    bool real = e->type.dtype == TYPE_F32 || e->type.dtype == TYPE_F64;
+    if (!real || (e->op != OP_SIGMOID && !shifted)) return 0;
+    struct m m = {.ir = l->ir, .t = e->type, .wide = e->type.dtype == TYPE_F64, .fma = l->t->fma};
+    m.i = type_vec(m.wide ? TYPE_S64 : TYPE_S32, e->type.lanes);
+    *below = shifted ? one_plus_square(&m, e->a[0]->a[0]) : one_plus_power(&m, e->a[0]);
+    return shifted ? 2 : 1;
 }
 
-static const struct expr *merge_node(struct ir *ir, const struct expr *e, void *ctx)
+/* k * e / below: k goes into a constant factor of e that stays at most 1, so that nothing overflows;
+ * else below what divides. */
+static E ratio(struct ir *ir, int k, E e, E below)
+{
+    struct m m = {.ir = ir, .t = e->type};
+    double c = 1;
+    if (k == 1) return quo(&m, e, below);
+    if (e->op != OP_MUL || !real_of(e->a[1], &c) || fabs(c * k) > 1)
+        return quo(&m, e, mul(&m, below, num(&m, 1.0 / k)));
+    return quo(&m, c * k == 1 ? e->a[0] : mul(&m, e->a[0], num(&m, c * k)), below);
+}
+
+/* a * sigmoid(x) = a / (1 + e^-x): one rounding and one operation less, where nothing else needs the
+ * sigmoid. */
+static const struct expr *scaled_node(struct ir *ir, const struct expr *e, void *ctx)
+{
+    struct share *s = ctx;
+    for (int i = 0; i < 2 && e->op == OP_MUL; i++) {
+        const struct expr *uses = memo_get(&s->uses, e->a[i]), *below = NULL;
+        int above = uses && uses->u.i == 1 ? logistic(s->l, e->a[i], &below) : 0;
+        if (above) return ratio(ir, above, e->a[!i], below);
+    }
+    return NULL;
+}
+
+static const struct expr *shifted_node(struct ir *ir, const struct expr *e, void *ctx)
+{
+    const struct expr *below = NULL;
+    int above = e->op == OP_ADD ? logistic(ctx, e, &below) : 0;
+    struct m m = {.ir = ir, .t = e->type};
+    return above ? quo(&m, num(&m, above), below) : NULL;
+}
+
+static const struct expr *arms_node(struct ir *ir, const struct expr *e, void *ctx)
 {
     (void)ctx;
-    if (e->op == OP_ADD) return shifted_tanh(ir, e);
     bool both = e->op == OP_SELECT && has_math(e->a[1]) && has_math(e->a[2]);
     int steps = 0;
     E one = both ? one_arm(ir, e->a[0], e->a[1], e->a[2], &steps) : NULL;
     return one && one->op != OP_SELECT ? one : NULL;
+}
+
+/* e with fewer operators to expand, or cheaper ones. */
+static const struct expr *merged(struct share *s, const struct expr *e)
+{
+    struct ir *ir = s->l->ir;
+    e = expr_map(ir, e, arms_node, NULL);
+    count_uses(s, e);
+    e = expr_map(ir, e, scaled_node, s);
+    memo_fini(&s->uses);
+    return expr_map(ir, e, shifted_node, s->l);
 }
 
 static const struct expr *expand_node(struct ir *ir, const struct expr *e, void *ctx)
@@ -428,7 +535,7 @@ static struct stmt *expand_stmt(struct low *l, struct stmt *s, struct stmt *arou
     if (!any) return around;
     struct share c = {.l = l,
                       .name = s->kind == ST_STORE ? s->u.store.tensor->name : s->u.let.var->name};
-    const struct expr *e = l->naive ? *value : expr_map(l->ir, *value, merge_node, NULL);
+    const struct expr *e = l->naive ? *value : merged(&c, *value);
     e = expr_map(l->ir, e, expand_node, l);
     count_uses(&c, e);
     *value = share_node(&c, e);

@@ -2,8 +2,8 @@
  *
  * Requires: updates as stores, guards moved (peel, tighten); before flatten.
  * Provides: for the outermost reduce loop of such a chain a register tile of partial results: one
- * vector for each unrolled iteration (so that several chains of additions run side by side), for
- * each element of the unrolled pure loops inside. Only the last loop, over the finished tile, is
+ * vector for each unrolled iteration (so that several chains of additions run side by side, and their
+ * results are added in pairs), for each element of the unrolled pure loops inside. Only the last loop, over the finished tile, is
  * still a reduction over lanes, which vectorise makes one HSUM, HMAX or HMIN.
  *
  *     for c in 0..9 reduce                          alloc reg y.part: f32[8]
@@ -19,7 +19,7 @@
  * the vector loop serial. A guard over a reduce variable keeps its place around the terms and does
  * not hold for the last loop: like a start, it may touch every element the updates may. Invariants:
  * nothing moves out of a loop that runs other statements; the chain stays as it is where the tile
- * would not fit the registers. */
+ * would not fit the registers, or where the lanes are the whole of it. */
 #include "lower/private.h"
 
 enum { CHAIN = 64 };
@@ -29,8 +29,8 @@ struct chain {
     struct stmt *s[CHAIN], *store, *vec;
     int n;
     int64_t lanes, pure,
-        side;    /* elements of the unrolled pure loops; of the unrolled reduce ones */
-    bool serial; /* is there a reduce loop to move the folding out of? */
+        side;   /* elements of the unrolled pure loops; of the unrolled reduce ones */
+    bool again; /* does a reduce loop beside that of the lanes run more than once? */
     enum reduce op;
     const struct expr *rest;
 };
@@ -107,18 +107,19 @@ static bool find_chain(const struct low *l, struct stmt *top, struct chain *c)
             c->vec = s;
             c->lanes = n;
         } else if (s->u.loop.kind == LOOP_SERIAL) {
-            c->serial |= !fixed || n > 1;
+            c->again |= !fixed || n > 1;
         } else if (!fixed || n < 1 || n > 256) {
             return false;
         } else if (s->u.loop.reduce) {
             c->side *= n;
+            c->again |= n > 1;
         } else {
             c->pure *= n;
         }
         if (c->pure > 256 || c->side > 256) return false;
     }
     c->store = s;
-    if (!s || !c->vec || !c->serial || !split_value(c)) return false;
+    if (!s || !c->vec || !c->again || !split_value(c)) return false;
     for (int d = 0; d < s->u.store.tensor->rank; d++)
         if (on_reduce(c, s->u.store.idx[d])) return false;
     for (int i = 0; i < c->n && !l->t->masks; i++)
@@ -178,20 +179,24 @@ static struct stmt *start(const struct tile *k, const struct chain *c)
     return loop_of(l, e, 0, c->pure * c->side, LOOP_UNROLL, s);
 }
 
-/* for p in 0..pure: for i in 1..side: tile[p*side] (+)= tile[p*side + i] */
-static struct stmt *gather(const struct tile *k, const struct chain *c)
+/* for p in 0..pure: for i in 0..upper: tile[p*side + i] (+)= tile[p*side + lower + i], from the upper half
+ * of `count` vectors to the lower one. */
+static struct stmt *halve(const struct tile *k, const struct chain *c, int64_t count)
 {
     struct low *l = k->l;
     struct ir *ir = l->ir;
+    int64_t lower = (count + 1) / 2;
     const struct var *p = fresh_var(l, "p"), *i = fresh_var(l, "i"), *lane = fresh_var(l, "l");
     const struct expr *first = expr_mul(ir, expr_var(ir, p), expr_int(ir, c->side));
+    first = expr_add(ir, first, expr_var(ir, i));
     const struct expr *to = tile_at(k, first, expr_var(ir, lane));
-    const struct expr *from = tile_at(k, expr_add(ir, first, expr_var(ir, i)), expr_var(ir, lane));
+    const struct expr *from =
+        tile_at(k, expr_add(ir, first, expr_int(ir, lower)), expr_var(ir, lane));
     struct stmt *s =
         stmt_store(ir, k->t, &to,
                    combine(ir, c->op, expr_load(ir, k->t, &to, 1), expr_load(ir, k->t, &from, 1)));
     s = loop_of(l, lane, 0, k->lanes, LOOP_VECTOR, s);
-    s = loop_of(l, i, 1, c->side, LOOP_UNROLL, s);
+    s = loop_of(l, i, 0, count - lower, LOOP_UNROLL, s);
     return loop_of(l, p, 0, c->pure, LOOP_UNROLL, s);
 }
 
@@ -280,7 +285,7 @@ static struct stmt *partials_stmt(struct low *l, struct stmt *s, void *ctx)
     redirect(&k, &c);
     block_append(ir, all, start(&k, &c));
     block_append(ir, all, s);
-    if (c.side > 1) block_append(ir, all, gather(&k, &c));
+    for (int64_t n = c.side; n > 1; n = (n + 1) / 2) block_append(ir, all, halve(&k, &c, n));
     block_append(ir, all, last);
     return stmt_alloc(ir, k.t, all);
 }

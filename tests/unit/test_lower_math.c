@@ -70,7 +70,7 @@ static double sample(enum op op, int i, bool wide, struct rng *r)
                                   (int)rng_range(r, wide ? -1070 : -145, wide ? 1020 : 126));
     case OP_SIN:
     case OP_COS:
-        return i % 2 ? u * 10000 : u * 4;
+        return i % 3 == 0 ? u * 4 : i % 3 == 1 ? u * 10000 : u * (wide ? 10000 : 1e6);
     default:
         return i % 2 ? u * 8 : u < 0 ? -big : big;
     }
@@ -187,13 +187,16 @@ START_TEST(clamped_log)
 }
 END_TEST
 
-/* 1 + tanh(x), which is a sigmoid: right to the last digits also where tanh(x) is nearly -1. */
+/* 1 + tanh(x), twice a logistic function: as near as tanh(x) itself has to be, and with digits left where
+ * that is nearly -1. */
 START_TEST(shifted_tanh)
 {
     double *x = mem_new(SAMPLES * sizeof *x);
-    for (int i = 0; i < SAMPLES; i++) x[i] = -43 + 60.0 * i / SAMPLES;
-    double most = worst_of("1.0 + tanh(x[i * 8 + j])", OP_COUNT, false, 1, x);
-    ck_assert_double_le(most, promises[4].f32 + 1);
+    for (int at = -42; at < 17; at++) {
+        for (int i = 0; i < SAMPLES; i++) x[i] = at + 1.0 * i / SAMPLES;
+        double limit = 2.5 * (at < 0 ? 1 - at : 1);
+        ck_assert_double_le(worst_of("1.0 + tanh(x[i * 8 + j])", OP_COUNT, false, 1, x), limit);
+    }
     mem_free(x);
 }
 END_TEST
@@ -233,6 +236,9 @@ START_TEST(ends)
     ck_assert(one(OP_SIGMOID, 3e38f) == 1 && one(OP_SIGMOID, -3e38f) == 0 &&
               one(OP_SIGMOID, 0) == 0.5f);
     ck_assert(one(OP_SIN, 0) == 0 && one(OP_COS, 0) == 1);
+    for (float x = 1e6f; x < 1e38f; x *= 1.7f)
+        ck_assert(fabsf(one(OP_SIN, x)) <= 1 && fabsf(one(OP_COS, -x)) <= 1);
+    ck_assert(isnan(one(OP_SIN, INFINITY)) && isnan(one(OP_COS, -INFINITY)));
 }
 END_TEST
 
@@ -345,6 +351,49 @@ START_TEST(shared_divisor)
 }
 END_TEST
 
+/* A factor of a sigmoid that nothing else needs is divided itself: one rounding less, factors of 2
+ * without any; infinities and NaN as the product has them. */
+START_TEST(scaled_sigmoid)
+{
+    static const struct {
+        const char *value;
+        bool tanh;
+        double scale, most; /* units of the last place */
+    } forms[] = {{"x[i, j] * sigmoid(x[i, j])", false, 1, 3.1},
+                 {"sigmoid(x[i, j]) * (x[i, j] * 0.25)", false, 0.25, 3.1},
+                 {"x[i, j] * 0.5 * (1.0 + tanh(x[i, j]))", true, 0.5, 2.5},
+                 {"x[i, j] * (1.0 + tanh(x[i, j] * 0.5))", true, 1, 3.1},
+                 {"x[i, j] * sigmoid(x[i, j]) + 0.0 * sigmoid(x[i, j])", false, 1, 4}};
+    static const float ends[8] = {-3e38f, 3e38f, -INFINITY, INFINITY, NAN, -0.0f, 88.1f, -89.1f};
+    float *x = mem_new(ROWS * 8 * sizeof *x), *d = mem_new(ROWS * sizeof *d);
+    for (size_t f = 0; f < QN_COUNT(forms); f++) {
+        bool half = strstr(forms[f].value, "tanh(x[i, j] * 0.5)") != NULL;
+        for (int i = 0; i < ROWS * 8; i++) x[i] = (float)(-80 + 100.0 * i / (ROWS * 8));
+        memcpy(x, ends, sizeof ends);
+        float *y = divided(forms[f].value, ROWS, x, d);
+        ck_assert_msg(y[0] == 0 && y[1] >= 0.25f * 3e38f && isnan(y[2]) && y[3] == INFINITY &&
+                          isnan(y[4]) && y[5] == 0 && y[6] >= 0.25f * 88.1f && fabsf(y[7]) < 1e-36f,
+                      "%s: %g %g %g %g %g %g %g %g", forms[f].value, (double)y[0], (double)y[1],
+                      (double)y[2], (double)y[3], (double)y[4], (double)y[5], (double)y[6],
+                      (double)y[7]);
+        for (int i = 8; i < ROWS * 8; i++) {
+            long double u = (long double)x[i],
+                        w = forms[f].tanh ? 2 / (1 + expl(half ? -u : -2 * u))
+                                          : 1 / (1 + expl(-u));
+            double wide = forms[f].tanh && u < 0 ? 1 - (half ? 0.5 : 1) * (double)u : 1;
+            if (w < 0x1p-125L) continue; /* as 0 */
+            w *= u * (long double)forms[f].scale;
+            double off = ulps(OP_COUNT, (double)y[i], w, false);
+            ck_assert_msg(off <= forms[f].most * wide, "%s of %a: %.2f ulp", forms[f].value,
+                          (double)x[i], off);
+        }
+        mem_free(y);
+    }
+    mem_free(x);
+    mem_free(d);
+}
+END_TEST
+
 /* The average of equal numbers is that number, in a temporary and as a result. */
 START_TEST(numbers_divide_exactly)
 {
@@ -425,6 +474,7 @@ int main(void)
     tcase_add_test(t, clamped_exp);
     tcase_add_test(t, clamped_log);
     tcase_add_test(t, shifted_tanh);
+    tcase_add_test(t, scaled_sigmoid);
     tcase_add_test(t, ends);
     tcase_add_test(t, nan_stays);
     tcase_add_test(t, lets);
