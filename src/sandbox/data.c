@@ -114,6 +114,7 @@ static void source_range(struct source *s, const struct wire_buffer *b, const st
     if (!s->real_given) s->real_lo = -1, s->real_hi = 1;
 }
 
+/* v and `unit` of its last place; -unit is the other way. */
 static double nudged(const struct source *s, struct rng *r, double v, double unit)
 {
     double to = v * (1 + (rng_unit(r) < 0.5 ? -1 : 1) * (4 + 4 * rng_unit(r)) * unit);
@@ -124,12 +125,13 @@ static void fill_float(uint8_t *dst, const struct wire_buffer *b, struct source 
                        enum data_twist twist)
 {
     struct rng moves;
-    rng_seed(&moves, seed * 4 + (uint64_t)twist);
+    int nudge = twist >= DATA_NUDGED ? (int)twist - DATA_NUDGED : 0;
+    double unit = (b->dtype == DTYPE_F64 ? 0x1p-53 : 0x1p-24) * (nudge % 2 ? -1 : 1);
+    rng_seed(&moves, seed * 4 + (uint64_t)(DATA_NUDGED + nudge / 2));
     for (uint64_t i = 0; i < b->count; i++) {
         double v = next_real(s, i);
         if (twist == DATA_SQUARED) v = (double)(float)v * (double)(float)v;
-        if (twist >= DATA_NUDGED)
-            v = nudged(s, &moves, v, b->dtype == DTYPE_F64 ? 0x1p-53 : 0x1p-24);
+        if (twist >= DATA_NUDGED) v = nudged(s, &moves, v, unit);
         switch (b->dtype) {
         case DTYPE_F64:
             memcpy(dst + i * 8, &v, 8);

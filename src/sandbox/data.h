@@ -6,7 +6,7 @@
 
 /* What is done to every float element: squares, for the bound of CHECK_SUMPROD; moved up or down by 4
  * to 8 units of the last place inside the buffer's range, for CHECK_STEEP: DATA_NUDGED, DATA_NUDGED +
- * 1 and so on each in a way of their own. */
+ * 1 and so on, each even one in a way of its own and the next the opposite way. */
 enum data_twist { DATA_PLAIN, DATA_SQUARED, DATA_NUDGED };
 
 /* Fills b->bytes at dst. */

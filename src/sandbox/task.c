@@ -278,8 +278,8 @@ static bool store_wants(struct task *t, struct expect *x, const struct stage *g)
     return true;
 }
 
-/* A real moves with every nudge. An integer near the edge of the next crosses it in half of them, so for
- * those there are more. */
+/* A real moves with every nudge. An integer near the edge of the next crosses it in one of two that are
+ * opposite, unless they hardly move it: so for those there are more. */
 enum { NUDGES_OF_REALS = 2, NUDGES_OF_INTEGERS = 6 };
 
 static int nudges_of(const struct wire_buffer *b)
