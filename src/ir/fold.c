@@ -2,6 +2,7 @@
  * identities on the spot, so that index arithmetic stays small before any simplifier has run.
  *
  *   (i + 3) - 3 -> i      i * 1 -> i      min(x, x) -> x      5 / 2 -> 2      c ? x : x -> x
+ *   1.0 + v * -1.0 -> 1.0 - v
  *
  * Invariants: the value never changes (integers modulo their width; floats except the sign of a
  * zero); a constant operand of + * min max & | ^ == != stands on the right; exp .. cos are never
@@ -79,7 +80,10 @@ static const struct expr *fold_add(struct ir *ir, enum op op, const struct expr 
     bool sub = op == OP_SUB;
     if (is_number(uniform(y), 0)) return x;
     if (!sub && is_number(uniform(x), 0)) return y;
-    if (dtype_is_float(x->type.dtype)) return NULL;
+    if (dtype_is_float(x->type.dtype)) {
+        if (y->op == OP_NEG) return expr_binary(ir, sub ? OP_ADD : OP_SUB, x, y->a[0]);
+        return !sub && x->op == OP_NEG ? expr_binary(ir, OP_SUB, y, x->a[0]) : NULL;
+    }
     if (sub && x == y) return expr_int_of(ir, x->type, 0);
     if (x->type.lanes > 1) {
         if (sub) return NULL;
@@ -110,7 +114,7 @@ static const struct expr *fold_mul(struct ir *ir, const struct expr *x, const st
     const struct expr *c = uniform(y), *inner = NULL;
     if (is_number(c, 1)) return x;
     if (is_number(uniform(x), 1)) return y;
-    if (dtype_is_float(x->type.dtype)) return NULL;
+    if (dtype_is_float(x->type.dtype)) return is_number(c, -1) ? expr_unary(ir, OP_NEG, x) : NULL;
     if (is_number(c, 0)) return y;
     if (x->type.lanes > 1) {
         if (x->op == OP_RAMP && y->op == OP_SPLAT)

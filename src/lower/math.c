@@ -163,9 +163,8 @@ static E expand_exp(const struct m *m, E x, struct within w)
  * needs half the terms. */
 static E log_narrow(const struct m *m, E f, E k)
 {
-    E z = mul(m, f, f), small = mul(m, k, num(m, ln2_lo(m)));
-    small = add(m, mul(m, mul(m, z, f), poly(m, &poly_log_f32, f)), small);
-    small = add(m, mul(m, z, num(m, -0.5)), small);
+    E bent = sub(m, mul(m, f, poly(m, &poly_log_f32, f)), num(m, 0.5));
+    E small = add(m, mul(m, mul(m, f, f), bent), mul(m, k, num(m, ln2_lo(m))));
     return add(m, mul(m, k, num(m, ln2_hi(m))), add(m, f, small));
 }
 
@@ -193,7 +192,8 @@ static E expand_log(const struct m *m, E x)
     E k = expr_cast(m->ir, m->t, CAST_PLAIN, e);
     E f = sub(m, from_bits(m, bin(m, OP_SUB, b, exponent)), num(m, 1));
     E y = m->wide ? log_wide(m, f, k) : log_narrow(m, f, k);
-    y = pick(m, bin(m, OP_EQ, x, num(m, INFINITY)), x, y);
+    E beyond = sub(m, x, num(m, m->wide ? 0x1.fffffffffffffp1023 : 0x1.fffffep127));
+    y = pick(m, less(m, y, beyond), beyond, y); /* of infinity, that */
     if (tame) return y;
     y = pick(m, bin(m, OP_EQ, x, num(m, 0)), num(m, -INFINITY), y);
     return pick(m, not_above(m, num(m, 0), x), y, num(m, NAN));

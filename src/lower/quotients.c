@@ -33,6 +33,9 @@ struct reads_of_all { /* outputs that a later statement loads */
     VEC(const struct tensor *) all;
 };
 
+/* How much of a quotient counts: all but the last digit; that too; not the sign of a zero, though. */
+enum digits { DIGITS_BUT_LAST, DIGITS_ALL, DIGITS_ANY_ZERO };
+
 struct quotients {
     struct low *l;
     struct spans *spans;
@@ -41,7 +44,7 @@ struct quotients {
     struct changes changes;         /* of what is below it */
     VEC(const struct expr *) once;  /* divisors seen */
     VEC(const struct expr *) often; /* ... more than once */
-    struct memo to, to_exact;
+    struct memo to[DIGITS_ANY_ZERO + 1];
     bool result; /* the statement stores what the caller gets and nothing else reads */
 };
 
@@ -77,30 +80,52 @@ static const struct expr *scale_of(struct ir *ir, const struct expr *d)
                        expr_select(ir, large, real_like(ir, d, 1 / far), one));
 }
 
-static const struct expr *corrected(struct ir *ir, const struct expr *x, const struct expr *d,
-                                    const struct expr *r)
+/* What a rest is at most, whatever q, and adds up with any q: of NaN, too, this is left. */
+static const struct expr *rest_limit(struct ir *ir, const struct expr *d)
 {
-    const struct expr *q = expr_binary(ir, OP_MUL, x, r);
+    double far = d->type.dtype == TYPE_F64 ? 0x1p970 : 0x1p105;
+    const struct expr *size = expr_unary(ir, OP_ABS, d), *one = real_like(ir, d, 1);
+    return expr_binary(ir, OP_MUL,
+                       expr_select(ir, expr_binary(ir, OP_LT, size, one), size, one),
+                       real_like(ir, d, far));
+}
+
+static const struct expr *within(struct ir *ir, const struct expr *x, const struct expr *limit)
+{
+    const struct expr *least = expr_unary(ir, OP_NEG, limit);
+    x = expr_select(ir, expr_binary(ir, OP_LT, x, limit), x, limit);
+    return expr_select(ir, expr_binary(ir, OP_LT, least, x), x, least);
+}
+
+/* q + (x - q*d) * r, of infinities and a zero's sign guarded by a comparison; if nobody asks for that sign,
+ * by a clamp. */
+static const struct expr *corrected(struct ir *ir, const struct expr *x, const struct expr *d,
+                                    const struct expr *r, bool any_zero)
+{
+    const struct expr *q = expr_binary(ir, OP_MUL, x, r), *one = d->op == OP_SPLAT ? d->a[0] : d;
     const struct expr *rest = expr_binary(ir, OP_SUB, x, expr_binary(ir, OP_MUL, q, d));
+    if (any_zero) rest = within(ir, rest, expr_to_lanes(ir, rest_limit(ir, one), x->type.lanes));
     const struct expr *better = expr_binary(ir, OP_ADD, q, expr_binary(ir, OP_MUL, rest, r));
+    if (any_zero) return better;
     const struct expr *size = expr_unary(ir, OP_ABS, better);
     return expr_select(ir, expr_binary(ir, OP_LT, real_like(ir, q, 0), size), better, q);
 }
 
 /* x / d in another form; NULL: it stays. */
 static const struct expr *product(struct quotients *q, const struct expr *x, const struct expr *d,
-                                  bool exact)
+                                  enum digits digits)
 {
     struct ir *ir = q->l->ir;
     int lanes = x->type.lanes;
     const struct expr *one = d->op == OP_SPLAT ? d->a[0] : d; /* scalars are splatted last */
     bool plain = has_reciprocal(q->spans, d);
-    exact |= one->op == OP_REAL;
+    if (one->op == OP_REAL && digits == DIGITS_BUT_LAST) digits = DIGITS_ALL;
+    bool exact = digits != DIGITS_BUT_LAST;
     if (exact && (!plain || !q->l->t->fma)) return NULL;
     const struct expr *k = plain ? NULL : scale_of(ir, one);
     const struct expr *r = reciprocal(ir, k ? expr_binary(ir, OP_MUL, one, k) : one);
     r = expr_to_lanes(ir, r, lanes);
-    if (exact) return corrected(ir, x, d, r);
+    if (exact) return corrected(ir, x, d, r, digits == DIGITS_ANY_ZERO);
     if (k) x = expr_binary(ir, OP_MUL, x, expr_to_lanes(ir, k, lanes));
     return expr_binary(ir, OP_MUL, x, r);
 }
@@ -152,17 +177,32 @@ static bool is_step(const struct expr *e)
            (to_int || (e->op >= OP_FLOOR && e->op <= OP_TRUNC) || op_is_predicate((enum op)e->op));
 }
 
-static const struct expr *take(struct quotients *q, const struct expr *e, bool exact)
+/* What counts of e's operands, if `digits` do of e. */
+static enum digits digits_below(const struct expr *e, enum digits digits)
 {
-    struct memo *memo = exact ? &q->to_exact : &q->to;
+    bool from_real = e->n && dtype_is_float((enum dtype)e->a[0]->type.dtype);
+    bool to_int = e->op == OP_CAST && !dtype_is_float((enum dtype)e->type.dtype);
+    bool compares = op_is_predicate((enum op)e->op);
+    if (from_real && (to_int || compares)) return DIGITS_ANY_ZERO;
+    bool keeps = e->op == OP_CAST || (e->op >= OP_FLOOR && e->op <= OP_TRUNC) || e->op == OP_ADD ||
+                 e->op == OP_SUB || e->op == OP_MUL || e->op == OP_NEG || e->op == OP_ABS ||
+                 e->op == OP_MIN || e->op == OP_MAX || e->op == OP_SELECT;
+    if (digits == DIGITS_ANY_ZERO && !keeps) return DIGITS_ALL;
+    return digits == DIGITS_BUT_LAST && is_step(e) ? DIGITS_ALL : digits;
+}
+
+static const struct expr *take(struct quotients *q, const struct expr *e, enum digits digits)
+{
+    struct memo *memo = &q->to[digits];
     const struct expr *to = memo_get(memo, e), *a[16];
     if (to || e->n == 0) return to ? to : e;
-    bool below = exact || is_step(e), changed = false;
+    enum digits below = digits_below(e, digits);
+    bool changed = false;
     for (int i = 0; i < e->n; i++) {
         a[i] = take(q, e->a[i], below);
         changed |= a[i] != e->a[i];
     }
-    if (is_quotient(e) && again(q, e->a[1])) to = product(q, a[0], a[1], exact);
+    if (is_quotient(e) && again(q, e->a[1])) to = product(q, a[0], a[1], digits);
     if (!to) to = changed ? expr_with(q->l->ir, e, a) : e;
     memo_put(memo, e, to);
     return to;
@@ -196,7 +236,7 @@ static bool look(struct stmt *s, void *ctx)
 static void take_slot(const struct expr **slot, void *ctx)
 {
     struct quotients *q = ctx;
-    *slot = take(q, *slot, !q->result);
+    *slot = take(q, *slot, q->result ? DIGITS_BUT_LAST : DIGITS_ALL);
 }
 
 static void take_body(struct quotients *outer, const struct stmt *loop, struct stmt *body);
@@ -223,8 +263,7 @@ static void take_body(struct quotients *outer, const struct stmt *loop, struct s
                           .loop = loop};
     stmt_walk(body, look, &q);
     stmt_walk(body, take_stmt, &q);
-    memo_fini(&q.to);
-    memo_fini(&q.to_exact);
+    for (int i = 0; i <= DIGITS_ANY_ZERO; i++) memo_fini(&q.to[i]);
     changes_fini(&q.changes);
     vec_free(&q.once);
     vec_free(&q.often);
