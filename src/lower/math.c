@@ -53,12 +53,9 @@ static E from_bits(const struct m *m, E a)
     return expr_make(m->ir, OP_BITCAST, m->t, &a, 1, NULL);
 }
 
-/* c0 + c1 x + c2 xx + ..: by pairs (c0 + c1 x) + xx ((c2 + c3 x) + xx ..), which is one operation more
- * than Horner's rule and half as long from the first to the last: a processor that looks a few hundred
- * operations ahead waits for what depends on each other. Unfused, Horner's rule rounds less. */
-static E poly(const struct m *m, const struct poly *p, E x)
+static E poly_by(const struct m *m, const struct poly *p, E x, int step)
 {
-    int step = m->fma && p->n > 3 ? 2 : 1, i = (p->n - 1) / step * step;
+    int i = (p->n - 1) / step * step;
     E by = step == 2 ? mul(m, x, x) : x, r = NULL;
     for (; i >= 0; i -= step) {
         E c = num(m, p->c[i]);
@@ -67,6 +64,17 @@ static E poly(const struct m *m, const struct poly *p, E x)
     }
     return r;
 }
+
+/* c0 + c1 x + c2 xx + ..: by pairs (c0 + c1 x) + xx ((c2 + c3 x) + xx ..), which is one operation more
+ * than Horner's rule if nothing else needs xx, and half as long from the first to the last: a processor
+ * that looks a few hundred operations ahead waits for what depends on each other. Unfused, Horner's rule
+ * rounds less. */
+static E poly(const struct m *m, const struct poly *p, E x)
+{
+    return poly_by(m, p, x, m->fma && p->n > 3 ? 2 : 1);
+}
+
+static E horner(const struct m *m, const struct poly *p, E x) { return poly_by(m, p, x, 1); }
 
 static double ln2_hi(const struct m *m) { return m->wide ? 0x1.62e42fee00000p-1 : 0x1.62e4p-1; }
 static double ln2_lo(const struct m *m) { return m->wide ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cp-20; }
@@ -263,7 +271,7 @@ static E one_plus_square(const struct m *m, E u)
     E z = mul(m, u, num(m, by * -2 * 1.4426950408889634)), magic = num(m, 0x1.8p23 + BIAS);
     z = at_most(m, at_least(m, z, -127), 128);
     E t = add(m, z, magic), f = sub(m, z, sub(m, t, magic));
-    return one_plus_scaled(m, add(m, mul(m, f, poly(m, &poly_exp2_short, f)), num(m, 1)), t);
+    return one_plus_scaled(m, add(m, mul(m, f, horner(m, &poly_exp2_short, f)), num(m, 1)), t);
 }
 
 static E expand_sigmoid(const struct m *m, E x) { return quo(m, num(m, 1), one_plus_power(m, x)); }
