@@ -3,7 +3,7 @@
  * ihjd 3113, ijhd 3180, hjid 3351, hdij 20826; the others hij (hji: s 4145, top 3282, e 3023, total 3237, p 3120) */
 #include <float.h>
 #include <math.h>
-enum { H = 8, T = 256, D = 64 };
+enum { H = TASK_H, T = TASK_T, D = TASK_D };
 static inline void plain(const float *restrict q, const float *restrict k, float *restrict p)
 {
     static float dot[H * T * T], s[H * T * T], top[H * T], e[H * T * T], total[H * T];

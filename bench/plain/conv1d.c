@@ -1,7 +1,7 @@
 /* task: tests/ops/conv1d.op:C=64,K=64,R=3,T=1000,dilation=2 */
 /* orders tried (outermost first): acc 24, y 2;
  * us of the whole, best compiler: acc cpkr 220, cprk 225; y pk 220, kp 219 */
-enum { T = 1000, C = 64, K = 64, R = 3, DIL = 2, P = T - DIL * (R - 1) };
+enum { T = TASK_T, C = TASK_C, K = TASK_K, R = TASK_R, DIL = TASK_dilation, P = T - DIL * (R - 1) };
 static inline void plain(const float *restrict x, const float *restrict w, const float *restrict b,
                          float *restrict y)
 {

@@ -3,7 +3,7 @@
  * us of the whole, best compiler: loss nc 555, cn 850 */
 #include <math.h>
 #include <stdint.h>
-enum { N = 5000, C = 80 };
+enum { N = TASK_N, C = TASK_C };
 static inline float p(float x) { return 1 / (1 + expf(-x)); }
 static inline float pos(float x) { return p(x) * -1 + 1; }
 static inline float nll(float v) { return logf(fmaxf(v, 1e-8f)) * -1; }

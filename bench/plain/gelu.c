@@ -2,7 +2,7 @@
 /* orders tried: one, there is one loop;
  * gcc 77 us, clang 2984, clang -fveclib=libmvec 3054 (clang 19 does not find tanhf in libmvec) */
 #include <math.h>
-enum { N = 151296 };
+enum { N = TASK_N };
 static inline void plain(const float *restrict x, float *restrict y)
 {
     for (int n = 0; n < N; n++)

@@ -4,11 +4,11 @@
 #include <float.h>
 #include <math.h>
 enum {
-    D = 32,
-    H = 56,
-    W = 56,
-    C = 32,
-    R = 3,
+    D = TASK_D,
+    H = TASK_H,
+    W = TASK_W,
+    C = TASK_C,
+    R = TASK_R,
     OD = (D - R) / 2 + 1,
     OH = (H - R) / 2 + 1,
     OW = (W - R) / 2 + 1

@@ -3,7 +3,7 @@
  * us of the whole, best compiler: top mn 68, nm 218; q mn 67, nm 68; y mn 68, nm 68 */
 #include <math.h>
 #include <stdint.h>
-enum { M = 384, N = 1000 };
+enum { M = TASK_M, N = TASK_N };
 static inline void plain(const float *restrict x, int8_t *restrict q, float *restrict scale,
                          float *restrict y)
 {

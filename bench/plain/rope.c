@@ -2,7 +2,7 @@
 /* orders tried (outermost first): y low 6, y high 6;
  * us of the whole, best compiler: y low tdh 196, htd 309; y high tdh 68, thd 187 */
 #include <math.h>
-enum { T = 512, H = 12, D = 64, L = D / 2 };
+enum { T = TASK_T, H = TASK_H, D = TASK_D, L = D / 2 };
 static inline void plain(const float *restrict x, const float *restrict angle, float *restrict y)
 {
     for (int t = 0; t < T; t++)

@@ -2,7 +2,7 @@
 /* orders tried (outermost first): a 6, b 6, y 2;
  * us of the whole, best compiler: a mkn 637, kmn 846; b mkn 633, kmn 842; y mn 625, nm 749 */
 #include <math.h>
-enum { M = 64, K = 256, N = 512 };
+enum { M = TASK_M, K = TASK_K, N = TASK_N };
 static inline void plain(const float *restrict x, const float *restrict w, const float *restrict v,
                          float *restrict y)
 {

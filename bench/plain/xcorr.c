@@ -1,7 +1,7 @@
 /* task: tests/ops/xcorr.op:C=256,H=31,R=7,S=7,W=31 */
 /* orders tried (outermost first): y 120;
  * us of the whole, best compiler: y qscpr 285, sqcpr 288, prcqs 294, rpcqs 307 */
-enum { H = 31, W = 31, C = 256, R = 7, S = 7, P = H - R + 1, Q = W - S + 1 };
+enum { H = TASK_H, W = TASK_W, C = TASK_C, R = TASK_R, S = TASK_S, P = H - R + 1, Q = W - S + 1 };
 static inline void plain(const float *restrict x, const float *restrict z, float *restrict y)
 {
     for (int q = 0; q < Q; q++) {

@@ -195,8 +195,12 @@ void derive_lane_knobs(const struct derive *d, const struct dstage *s, int index
     const struct daxis *lane = &s->axis[s->lane];
     if (s->either)
         buf_printf(b, "knob R%d in %s\n", index, s->reused ? "rows lanes" : "lanes rows");
-    buf_printf(b, "knob W%d in 1 2 4 8 where (W%d - 1)*%" PRId64 " < %" PRId64 "\n", index, index,
-               s->lane_width, lane->extent);
+    int64_t all = lane->dynamic ? 0 : (lane->extent + s->lane_width - 1) / s->lane_width;
+    bool odd = all == 3 || (all > 4 && all < 8); /* vectors a row, which no power of two names */
+    buf_printf(b, "knob W%d in 1 2 4 8", index);
+    if (odd) buf_printf(b, " %" PRId64, all);
+    buf_printf(b, " where (W%d - 1)*%" PRId64 " < %" PRId64 "\n", index, s->lane_width,
+               lane->extent);
     if (s->vec < 0) {
         buf_printf(b, "let X%d = W%d\n", index, index);
         return;

@@ -38,10 +38,16 @@ static bool has_tile_guest(const struct derive *d, int host)
     return false;
 }
 
+/* A loop around the tile. */
+static bool is_other(const struct dstage *s, int i)
+{
+    return !s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1;
+}
+
 static bool outer_others(const struct dstage *s)
 {
     for (int i = 0; i < s->nloop; i++)
-        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1) return true;
+        if (is_other(s, i)) return true;
     return false;
 }
 
@@ -83,8 +89,13 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
      * Blocks of a dynamic axis are powers of two. */
     bool fits_v = s->together && v->dynamic && v->blocks,
          fits_m = s->together && r && r->dynamic && r->blocks;
-    buf_printf(b, "knob V%s in 1 2 %s4 where (V%s - 1)*%" PRId64 " < %" PRId64 "\n", w->id,
-               fits_v ? "" : "3 ", w->id, s->lanes, v->extent);
+    /* all of a short row at once is read once, where nothing is accumulated in the tile */
+    int64_t all = v->dynamic ? 0 : (v->extent + s->lanes - 1) / s->lanes;
+    char whole[8] = "";
+    if (all > 4 && all <= 8 && !has_tile_guest(w->d, host))
+        snprintf(whole, sizeof whole, " %d", (int)all);
+    buf_printf(b, "knob V%s in 1 2 %s4%s where (V%s - 1)*%" PRId64 " < %" PRId64 "\n", w->id,
+               fits_v ? "" : "3 ", whole, w->id, s->lanes, v->extent);
     buf_printf(b, "knob TV%s in mask peel guard\n", w->id);
     if (!r) return;
     buf_printf(b, "knob F%s in 1 2 3 4 5 6 7 8 10 12 14 28 where F%s <= %" PRId64 "\n", w->id,
@@ -180,9 +191,7 @@ static void write_reorder(struct buf *b, const struct dstage *s, const char *fir
     const struct daxis *v = axis_or_null(s, s->vec), *r = axis_or_null(s, s->row);
     buf_puts(b, "reorder");
     for (int i = 0; i < s->nloop; i++)
-        if (!s->axis[i].reduce && !s->axis[i].leads && i != s->vec && i != s->row &&
-            s->axis[i].extent > 1)
-            buf_printf(b, " %s", s->axis[i].name);
+        if (is_other(s, i) && !s->axis[i].leads) buf_printf(b, " %s", s->axis[i].name);
     if (first) buf_printf(b, " %s_o", first);
     buf_printf(b, " %s_o", second);
     for (int i = 0; i < s->nloop; i++)
@@ -357,8 +366,7 @@ static void write_turned(struct writer *w, const struct dcopy *c, const struct d
         return;
     }
     for (int i = 0; i < host->nloop; i++)
-        if (!host->axis[i].reduce && i != host->vec && i != host->row && host->axis[i].extent > 1)
-            outside = &host->axis[i];
+        if (is_other(host, i)) outside = &host->axis[i];
     struct buf mv, vm;
     buf_init(&mv, 400);
     buf_init(&vm, 400);
@@ -398,9 +406,93 @@ static void write_copy(struct writer *w, const struct dcopy *c, const struct dst
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-/* The outermost loop: one that leads, the blocks, or one of the stage alone. */
-static void write_parallel(struct writer *w, const struct dstage *s)
+struct window {
+    const struct dstage *s;
+    const struct var *v;
+    bool any;
+};
+
+static void look_window(const struct expr *e, void *ctx)
 {
+    struct window *w = ctx;
+    if (e->op != OP_LOAD && e->op != OP_LOADC) return;
+    for (int d = 0; d < e->u.tensor->rank; d++) {
+        const struct expr *at = e->a[expr_load_first(e) + d];
+        for (int i = 0; i < w->s->nloop && expr_uses_var(at, w->v); i++)
+            w->any |= w->s->axis[i].reduce && expr_uses_var(at, w->s->axis[i].var);
+    }
+}
+
+static void look_window_slot(const struct expr **slot, void *ctx)
+{
+    expr_walk(*slot, look_window, ctx);
+}
+
+/* Do neighbours along the host's axis read the same elements, as windows do? */
+static bool windows_along(const struct derive *d, int host, int axis)
+{
+    struct window w = {0};
+    for (int i = 0; i < d->n; i++) {
+        const struct dstage *s = &d->stage[i];
+        bool guest = s->role == ROLE_GUEST && s->host == host;
+        if (i != host && !guest) continue;
+        w.s = s;
+        for (int k = 0; k < s->nloop; k++) {
+            if (s->axis[k].reduce || (guest ? s->axis[k].host : k) != axis) continue;
+            w.v = s->axis[k].var;
+            stmt_exprs(s->leaf, look_window_slot, &w);
+        }
+    }
+    return w.any;
+}
+
+/* Windows that overlap along the outermost loop read again what a whole turn of the loops inside has put
+ * out of the cache: bands of the innermost of these, each with all turns of the outermost.
+ *
+ *     knob Z in 0 4 8 16
+ *     split y.h {Z} peel y.h_o y.h_i
+ *     reorder y.h_o y.d y.h_i               planes d of a volume, Z lines of each */
+static bool has_band(const struct derive *d, int host, int *outer, int *inner)
+{
+    const struct dstage *s = &d->stage[host];
+    *outer = *inner = -1;
+    for (int i = s->nloop - 1; i >= 0; i--) {
+        if (!is_other(s, i)) continue;
+        if (s->axis[i].leads || s->axis[i].dynamic || s->axis[i].blocks) return false;
+        if (*inner < 0) *inner = i;
+        *outer = i;
+    }
+    for (int i = 0; i < d->n; i++) /* nothing is computed between these loops */
+        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == host && !d->stage[i].uses_vec &&
+            !d->stage[i].uses_row)
+            return false;
+    for (int i = 0; i < d->ncopy; i++)
+        if (d->copy[i].on && d->copy[i].host == host && d->copy[i].turned >= 0) return false;
+    return d->far && s->run < 0 && *outer != *inner && s->axis[*inner].extent > 4 &&
+           windows_along(d, host, *outer);
+}
+
+static void write_band(struct writer *w, int host)
+{
+    const struct dstage *s = &w->d->stage[host];
+    int outer, inner;
+    char factor[40];
+    if (!has_band(w->d, host, &outer, &inner)) return;
+    const char *name = s->axis[inner].name;
+    snprintf(factor, sizeof factor, "Z%s", w->id);
+    buf_printf(w->b, "knob %s in 0 4 8 16 where %s < %" PRId64 "\nif %s > 0\n", factor, factor,
+               s->axis[inner].extent, factor);
+    write_even_split(w->b, &s->axis[inner], factor);
+    buf_printf(w->b, "  reorder %s_o", name);
+    for (int i = 0; i < inner; i++)
+        if (is_other(s, i)) buf_printf(w->b, " %s", s->axis[i].name);
+    buf_printf(w->b, " %s_i\nend\n", name);
+}
+
+/* The outermost loop: one that leads, the blocks, or one of the stage alone. */
+static void write_parallel(struct writer *w, int host)
+{
+    const struct dstage *s = &w->d->stage[host];
     const char *first = NULL;
     if (!s->parallel) return;
     if (s->run >= 0 && s->nlead) {
@@ -412,12 +504,15 @@ static void write_parallel(struct writer *w, const struct dstage *s)
         buf_printf(w->b, "  parallel %s_b\nelse\n", s->axis[s->blocked].whole);
     }
     for (int i = s->nloop - 1; i >= 0; i--)
-        if (!s->axis[i].reduce && i != s->vec && i != s->row && s->axis[i].extent > 1)
-            first = s->axis[i].name;
+        if (is_other(s, i)) first = s->axis[i].name;
     bool halves = !s->tile && s->lane >= 0 && s->vec == 0; /* elements side by side */
     if (!s->tile)
         first = s->nloop && !s->axis[0].reduce && s->axis[0].extent > 1 ? s->axis[0].name : NULL;
-    if (first)
+    int outer, inner;
+    if (s->tile && has_band(w->d, host, &outer, &inner))
+        buf_printf(w->b, "if Z%s > 0\n  parallel %s_o\nelse\n  parallel %s\nend\n", w->id,
+                   s->axis[inner].name, first);
+    else if (first)
         buf_printf(w->b, "parallel %s%s\n", first, halves ? "_o" : "");
     else if (s->tile)
         write_at(w, s, "parallel", "", false);
@@ -465,7 +560,7 @@ static void write_host(struct writer *w, int index)
             derive_lane_loops(d, s, index, false, b);
         }
         write_side_by_side(w, s);
-        write_parallel(w, s);
+        write_parallel(w, index);
         return;
     }
     pick_orders(w, index);
@@ -483,7 +578,8 @@ static void write_host(struct writer *w, int index)
     write_inside(w, s);
     for (int i = 0; i < d->ncopy; i++)
         if (d->copy[i].on && d->copy[i].host == index) write_copy(w, &d->copy[i], s, i);
-    write_parallel(w, s);
+    write_band(w, index);
+    write_parallel(w, index);
 }
 
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b)
