@@ -241,14 +241,6 @@ static const struct packs *packs_for(const struct cg *c, int lanes, enum dtype t
     return NULL;
 }
 
-static LLVMValueRef some_lanes(struct cg *c, LLVMValueRef v, int first, int n)
-{
-    LLVMValueRef sel[64];
-    for (int i = 0; i < n; i++) sel[i] = LLVMConstInt(c->i32, (unsigned)(first + i), 0);
-    return LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
-                                  LLVMConstVector(sel, (unsigned)n), "");
-}
-
 /* Beyond the 32 bits the result is INT32_MIN, as for a NaN. */
 static LLVMValueRef to_nearest_s32(struct cg *c, const struct packs *p, LLVMValueRef v)
 {
@@ -262,7 +254,7 @@ static LLVMValueRef pack_lanes(struct cg *c, const struct packs *p, LLVMValueRef
     int in = p->bits / 32, n = 32 / dtype_bits(to), blocks = p->bits / 128;
     bool s = dtype_is_signed(to);
     LLVMValueRef part[4], order[64];
-    for (int i = 0; i < n; i++) part[i] = to_nearest_s32(c, p, some_lanes(c, v, i * in, in));
+    for (int i = 0; i < n; i++) part[i] = to_nearest_s32(c, p, cg_some_lanes(c, v, i * in, in));
     const char *first = n == 2 && !s ? p->words_unsigned : p->words;
     for (int i = 0; i < n; i += 2) part[i / 2] = cg_call(c, first, NULL, 0, part + i, 2);
     if (n == 4) part[0] = cg_call(c, s ? p->bytes : p->bytes_unsigned, NULL, 0, part, 2);

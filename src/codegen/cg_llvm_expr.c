@@ -297,28 +297,79 @@ static bool limited(const struct expr *e, const struct expr **x, double *a)
     return false;
 }
 
-/* min(max(x, -a), a): the sign of x, and the smaller of both magnitudes, in one operation. NULL: no such
- * clamp, or not on this machine. */
+LLVMValueRef cg_some_lanes(struct cg *c, LLVMValueRef v, int first, int n)
+{
+    LLVMValueRef sel[CG_LANES_MAX];
+    for (int i = 0; i < n; i++) sel[i] = LLVMConstInt(c->i32, (unsigned)(first + i), 0);
+    return LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
+                                  LLVMConstVector(sel, (unsigned)n), "");
+}
+
+static LLVMValueRef concat(struct cg *c, LLVMValueRef a, LLVMValueRef b)
+{
+    LLVMValueRef sel[CG_LANES_MAX];
+    unsigned n = 2 * LLVMGetVectorSize(LLVMTypeOf(a));
+    for (unsigned i = 0; i < n; i++) sel[i] = LLVMConstInt(c->i32, i, 0);
+    return LLVMBuildShuffleVector(c->b, a, b, LLVMConstVector(sel, n), "");
+}
+
+static LLVMValueRef range_of(struct cg *c, LLVMValueRef v, double a, bool wide)
+{
+    enum { LEAST_MAGNITUDE_SIGN_OF_FIRST = 2, BITS = 512 };
+    LLVMTypeRef type = LLVMTypeOf(v);
+    int n = (int)LLVMGetVectorSize(type), bits = n * (wide ? 64 : 32);
+    if (bits > BITS) /* register by register */
+        return concat(c, range_of(c, cg_some_lanes(c, v, 0, n / 2), a, wide),
+                      range_of(c, cg_some_lanes(c, v, n / 2, n / 2), a, wide));
+    LLVMValueRef args[6] = {v, cg_real(c, type, a),
+                            cg_int(c, c->i32, LEAST_MAGNITUDE_SIGN_OF_FIRST)};
+    char name[48];
+    snprintf(name, sizeof name, "llvm.x86.avx512.mask.range.p%c.%d", wide ? 'd' : 's', bits);
+    return cg_call_avx512(c, name, type, args, 3, bits == BITS);
+}
+
+/* The sign of x, and the smaller of both magnitudes, in one operation; a is made of NaN. NULL: not on this
+ * machine. */
+static LLVMValueRef least_magnitude(struct cg *c, const struct expr *x, double a)
+{
+    int bits = x->type.lanes * (int)dtype_bits((enum dtype)x->type.dtype);
+    bool real = x->type.dtype == TYPE_F32 || x->type.dtype == TYPE_F64;
+    if (!c->range || !real || bits < 128 || (bits & (bits - 1))) return NULL;
+    LLVMValueRef v = cg_expr(c, x);
+    return c->failed ? NULL : range_of(c, v, a, x->type.dtype == TYPE_F64);
+}
+
+/* min(max(x, -a), a) or max(min(x, a), -a); NULL: no such clamp, or not in one operation. */
 static LLVMValueRef clamp_magnitude(struct cg *c, const struct expr *e)
 {
     const struct expr *inner, *x;
     double outer = 0, other = 0;
-    int bits = e->type.lanes * (int)dtype_bits((enum dtype)e->type.dtype);
-    bool real = e->type.dtype == TYPE_F32 || e->type.dtype == TYPE_F64, max = e->op == OP_MAX;
-    if (!c->range || !real || (!max && e->op != OP_MIN)) return NULL;
-    if (bits != 128 && bits != 256 && bits != 512) return NULL;
+    bool max = e->op == OP_MAX;
+    if (!max && e->op != OP_MIN) return NULL;
     if (!limited(e, &inner, &outer) || inner->op != (max ? OP_MIN : OP_MAX)) return NULL;
     if (!limited(inner, &x, &other) || other != -outer || (max ? other : outer) <= 0) return NULL;
-    LLVMValueRef v = cg_expr(c, x);
-    if (c->failed) return NULL;
-    enum { LEAST_MAGNITUDE_SIGN_OF_FIRST = 2 };
-    LLVMTypeRef type = LLVMTypeOf(v);
-    LLVMValueRef args[6] = {v, cg_real(c, type, max ? other : outer),
-                            cg_int(c, c->i32, LEAST_MAGNITUDE_SIGN_OF_FIRST)};
-    char name[40];
-    snprintf(name, sizeof name, "llvm.x86.avx512.mask.range.p%c.%d",
-             e->type.dtype == TYPE_F64 ? 'd' : 's', bits);
-    return cg_call_avx512(c, name, type, args, 3, bits == 512);
+    return least_magnitude(c, x, max ? other : outer);
+}
+
+/* e = a < b ? a : b or b > a ? b : a, with the number *k for one of them: *x is the other. */
+static bool chosen(const struct expr *e, bool number_right, const struct expr **x, double *k)
+{
+    const struct expr *less = e->a[0];
+    if (e->op != OP_SELECT || less->op != OP_LT || less->a[!number_right] != e->a[1]) return false;
+    const struct expr *n = e->a[2]->op == OP_SPLAT ? e->a[2]->a[0] : e->a[2];
+    if (less->a[number_right] != e->a[2] || n->op != OP_REAL) return false;
+    *x = e->a[1];
+    *k = n->u.f;
+    return true;
+}
+
+/* t < a ? t : a with t = -a < x ? x : -a, the same clamp, which makes a number of NaN, either will do. */
+static LLVMValueRef clamp_number(struct cg *c, const struct expr *e)
+{
+    const struct expr *inner, *x;
+    double most = 0, least = 0;
+    if (!chosen(e, true, &inner, &most) || !chosen(inner, false, &x, &least)) return NULL;
+    return most > 0 && least == -most ? least_magnitude(c, x, most) : NULL;
 }
 
 static LLVMValueRef arithmetic(struct cg *c, const struct expr *e)
@@ -403,6 +454,7 @@ static LLVMValueRef build(struct cg *c, const struct expr *e)
     case OP_LE:
         return compare(c, e);
     case OP_SELECT:
+        if ((v[0] = clamp_number(c, e)) || c->failed) return v[0];
         for (int i = 0; i < 3; i++) v[i] = cg_expr(c, e->a[i]);
         return c->failed ? NULL : cg_select(c, v[0], v[1], v[2]);
     case OP_CAST:

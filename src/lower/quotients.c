@@ -80,21 +80,14 @@ static const struct expr *scale_of(struct ir *ir, const struct expr *d)
                        expr_select(ir, large, real_like(ir, d, 1 / far), one));
 }
 
-/* What a rest is at most, whatever q, and adds up with any q: of NaN, too, this is left. */
-static const struct expr *rest_limit(struct ir *ir, const struct expr *d)
+/* x, and a number where it is none: with it the correction of an infinity is that infinity. Choices, since
+ * what MIN and MAX make of NaN is open. */
+static const struct expr *number_of(struct ir *ir, const struct expr *x)
 {
-    double far = d->type.dtype == TYPE_F64 ? 0x1p970 : 0x1p105;
-    const struct expr *size = expr_unary(ir, OP_ABS, d), *one = real_like(ir, d, 1);
-    return expr_binary(ir, OP_MUL,
-                       expr_select(ir, expr_binary(ir, OP_LT, size, one), size, one),
-                       real_like(ir, d, far));
-}
-
-static const struct expr *within(struct ir *ir, const struct expr *x, const struct expr *limit)
-{
-    const struct expr *least = expr_unary(ir, OP_NEG, limit);
-    x = expr_select(ir, expr_binary(ir, OP_LT, x, limit), x, limit);
-    return expr_select(ir, expr_binary(ir, OP_LT, least, x), x, least);
+    double far = x->type.dtype == TYPE_F64 ? 0x1.fffffffffffffp1023 : 0x1.fffffep127;
+    const struct expr *least = real_like(ir, x, -far), *most = real_like(ir, x, far);
+    x = expr_select(ir, expr_binary(ir, OP_LT, least, x), x, least);
+    return expr_select(ir, expr_binary(ir, OP_LT, x, most), x, most);
 }
 
 /* q + (x - q*d) * r, of infinities and a zero's sign guarded by a comparison; if nobody asks for that sign,
@@ -102,9 +95,9 @@ static const struct expr *within(struct ir *ir, const struct expr *x, const stru
 static const struct expr *corrected(struct ir *ir, const struct expr *x, const struct expr *d,
                                     const struct expr *r, bool any_zero)
 {
-    const struct expr *q = expr_binary(ir, OP_MUL, x, r), *one = d->op == OP_SPLAT ? d->a[0] : d;
+    const struct expr *q = expr_binary(ir, OP_MUL, x, r);
     const struct expr *rest = expr_binary(ir, OP_SUB, x, expr_binary(ir, OP_MUL, q, d));
-    if (any_zero) rest = within(ir, rest, expr_to_lanes(ir, rest_limit(ir, one), x->type.lanes));
+    if (any_zero) rest = number_of(ir, rest);
     const struct expr *better = expr_binary(ir, OP_ADD, q, expr_binary(ir, OP_MUL, rest, r));
     if (any_zero) return better;
     const struct expr *size = expr_unary(ir, OP_ABS, better);

@@ -229,6 +229,7 @@ START_TEST(ends)
     ck_assert(one(OP_EXP, 88.72283f) > 3.4e38f && isinf(one(OP_EXP, 88.72284f)));
     ck_assert(one(OP_LOG, 1) == 0 && one(OP_LOG, 0) == -INFINITY &&
               one(OP_LOG, INFINITY) == INFINITY);
+    ck_assert(one(OP_LOG, 0x1.fffffep127f) == 88.72284f && one(OP_LOG, 0x1p127f) == 88.029694f);
     ck_assert(isnan(one(OP_LOG, -1)));
     ck_assert(one(OP_TANH, 3e38f) == 1 && one(OP_TANH, -3e38f) == -1 && one(OP_TANH, 0) == 0);
     ck_assert(one(OP_ERF, 3e38f) == 1 && one(OP_ERF, -3e38f) == -1 &&
@@ -363,6 +364,7 @@ START_TEST(scaled_sigmoid)
                  {"sigmoid(x[i, j]) * (x[i, j] * 0.25)", false, 0.25, 3.1},
                  {"x[i, j] * 0.5 * (1.0 + tanh(x[i, j]))", true, 0.5, 2.5},
                  {"x[i, j] * (1.0 + tanh(x[i, j] * 0.5))", true, 1, 3.1},
+                 {"x[i, j] * 0.75 * (1.0 + tanh(x[i, j]))", true, 0.75, 3.1},
                  {"x[i, j] * sigmoid(x[i, j]) + 0.0 * sigmoid(x[i, j])", false, 1, 4}};
     static const float ends[8] = {-3e38f, 3e38f, -INFINITY, INFINITY, NAN, -0.0f, 88.1f, -89.1f};
     float *x = mem_new(ROWS * 8 * sizeof *x), *d = mem_new(ROWS * sizeof *d);
@@ -445,6 +447,43 @@ START_TEST(stepped_divisor)
 }
 END_TEST
 
+/* Below a cast a quotient has the bits of the division but for the sign of a zero, infinities too; one
+ * that divides has that, too. */
+START_TEST(cast_quotient)
+{
+    static const float ends[8] = {INFINITY, -INFINITY, 0.0f, -0.0f, 3e38f, -3e38f, 1e-45f, NAN};
+    float *x = mem_new(ROWS * 8 * sizeof *x), *d = mem_new(ROWS * sizeof *d);
+    struct rng r;
+    divisors(x, d, 8);
+    rng_seed(&r, 31);
+    for (int i = 0; i < ROWS * 8; i++) {
+        float s = fmaxf(d[i / 8], 1e-20f) / 127;
+        if (i % 2 == 0) x[i] = s * ((float)rng_range(&r, -130, 130) + 0.5f);
+        if (i / 8 % 5 == 0) x[i] = ends[i % 8];
+    }
+    d[5] = INFINITY;
+    d[10] = 0x1.fffffep127f;
+    float *y = divided("cast(f32, cast_sat_even(s32, x[i, j] / (max(d[i], 1e-20) / 127.0)))", ROWS,
+                       x, d),
+          *over = divided("cast(f32, cast_sat_even(s32, 1.0 / (x[i, j] / (max(d[i], 1e-20) / "
+                          "127.0))))",
+                          ROWS, x, d);
+    for (int i = 0; i < ROWS * 8; i++) {
+        float s = fmaxf(d[i / 8], 1e-20f) / 127, q = rintf(x[i] / s), o = rintf(1 / (x[i] / s));
+        float top = 0x1p31f, want = isnan(q) ? 0 : fmaxf(fminf(q, top), -top),
+              want_over = isnan(o) ? 0 : fmaxf(fminf(o, top), -top);
+        ck_assert_msg(y[i] == want, "%a / %a: %a, not %a", (double)x[i], (double)s, (double)y[i],
+                      (double)want);
+        ck_assert_msg(over[i] == want_over, "1 / (%a / %a): %a, not %a", (double)x[i], (double)s,
+                      (double)over[i], (double)want_over);
+    }
+    mem_free(y);
+    mem_free(over);
+    mem_free(x);
+    mem_free(d);
+}
+END_TEST
+
 /* Bounds that cross leave one value. */
 START_TEST(crossed_bounds)
 {
@@ -482,6 +521,7 @@ int main(void)
     tcase_add_test(t, crossed_bounds);
     tcase_add_test(t, numbers_divide_exactly);
     tcase_add_test(t, stepped_divisor);
+    tcase_add_test(t, cast_quotient);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
