@@ -40,31 +40,38 @@ static int contiguous_dim(const struct tensor *t)
 
 /* ---- reductions along lanes ------------------------------------------------------------------ */
 
-/* How far a step along v moves the read: not at all, to the next element, or somewhere else. */
-enum stride { STRIDE_NONE, STRIDE_UNIT, STRIDE_JUMP };
+/* How far a step along v moves the read: not at all, to the next element, over a few elements, which
+ * lanes can still be read from whole registers, or somewhere else. */
+enum stride { STRIDE_NONE, STRIDE_UNIT, STRIDE_NEAR, STRIDE_JUMP };
+enum { NEAR_MOST = 4 };
 
 static enum stride stride_of(const struct expr *load, const struct var *v)
 {
     const struct tensor *t = load->u.tensor;
     int inner = contiguous_dim(t);
-    enum stride stride = STRIDE_NONE;
-    for (int d = 0; d < t->rank; d++) {
+    int64_t step = 0, below = 1, extent = 0; /* elements; of the dimensions inside */
+    for (int d = t->rank - 1; d >= 0; d--) {
         const struct expr *at = load->a[expr_load_first(load) + d];
         struct linear l;
-        if (!expr_uses_var(at, v)) continue;
-        if (d != inner || !linear_of(at, &l)) return STRIDE_JUMP;
-        for (int i = 0; i < l.n; i++) {
-            if (!expr_uses_var(l.atom[i], v)) continue;
-            if (l.atom[i]->op != OP_VAR || l.coef[i] != 1) return STRIDE_JUMP;
-            stride = STRIDE_UNIT;
+        if (expr_uses_var(at, v)) {
+            if ((t->nlayout && d != inner) || below == 0 || !linear_of(at, &l)) return STRIDE_JUMP;
+            for (int i = 0; i < l.n; i++) {
+                if (!expr_uses_var(l.atom[i], v)) continue;
+                if (l.atom[i]->op != OP_VAR || l.coef[i] > NEAR_MOST || l.coef[i] < -NEAR_MOST)
+                    return STRIDE_JUMP;
+                step += l.coef[i] * (t->nlayout ? 1 : below);
+            }
         }
+        if (!expr_is_int(t->extent[d], &extent) || extent > NEAR_MOST) extent = 0;
+        below *= extent; /* 0: too far to be near */
     }
-    return stride;
+    if (step == 0) return STRIDE_NONE;
+    return step == 1 ? STRIDE_UNIT : step > 1 && step <= NEAR_MOST ? STRIDE_NEAR : STRIDE_JUMP;
 }
 
 struct strides {
     const struct var *v, *lane;
-    int unit, jump;
+    int unit, near, jump;
     bool reused; /* something read along the lane does not move along v */
 };
 
@@ -74,6 +81,7 @@ static void count_stride(const struct expr *e, void *ctx)
     if (e->op != OP_LOAD && e->op != OP_LOADC) return;
     enum stride stride = stride_of(e, s->v);
     s->unit += stride == STRIDE_UNIT;
+    s->near += stride == STRIDE_NEAR;
     s->jump += stride == STRIDE_JUMP;
     s->reused |= stride == STRIDE_NONE && s->lane && stride_of(e, s->lane) == STRIDE_UNIT;
 }
@@ -81,7 +89,7 @@ static void count_stride(const struct expr *e, void *ctx)
 static struct strides strides_along(const struct dstage *s, const struct var *v,
                                     const struct var *lane)
 {
-    struct strides n = {v, lane, 0, 0, false};
+    struct strides n = {.v = v, .lane = lane};
     expr_walk(s->leaf->u.update.value[0], count_stride, &n);
     return n;
 }
@@ -96,7 +104,9 @@ static void pick_lane(const struct derive *d, struct dstage *s)
     enum reduce op = leaf->u.update.op;
     if (op != RED_SUM && op != RED_MAX && op != RED_MIN) return;
     const struct var *vec = s->vec >= 0 ? s->axis[s->vec].var : NULL;
-    if (vec && strides_along(s, vec, NULL).jump == 0) return;
+    struct strides across = {0};
+    if (vec) across = strides_along(s, vec, NULL);
+    if (vec && across.jump + across.near == 0) return;
     int most = 0;
     for (int i = 0; i < s->nloop; i++) {
         const struct daxis *a = &s->axis[i];

@@ -77,6 +77,7 @@ static const struct row {
     {"xcorr", "H=s W=s R=1..5 S=1..5 C=c"},
     {"scores", "N=d C=c"},
     {"nearest", "N=d M=d D=1..9"},
+    {"thin", "N=d M=d E=1..5"},
     {"fixed", "N=d K=c"},
     {"bestrow", "N=d D=c K=c"},
     {"halfnorm", "N=d C=c dtype=f16|bf16"},

@@ -459,6 +459,22 @@ static const char *const shapes[] = {
     "nest n\nin     x: f32[1000]\nout    y: f32[1]\ntemp   s: f32[1]\nstage s\n  for s.i in "
     "0..1\n    for s.k in 0..1000 reduce\n      s[s.i] += x[s.k]\nstage y\n  for y.i in 0..1\n   "
     " y[y.i] = s[y.i]\n",
+    /* a sum into three columns: every third element along k is near, along i a row apart */
+    "nest n\nin     x: f32[40, 100]\nin     w: f32[100, 3]\nout    y: f32[40, 3]\ntemp   s: f32[40, "
+    "3]\nstage s\n  for s.i in 0..40\n    for s.j in 0..3\n      for s.k in 0..100 reduce\n"
+    "        s[s.i, s.j] += x[s.i, s.k] * w[s.k, s.j]\nstage y\n  for y.i in 0..40\n    for y.j in "
+    "0..3\n      y[y.i, y.j] = s[y.i, y.j]\n",
+    /* windows that overlap along three axes */
+    "nest n\nin     x: f32[20, 60, 60, 64]\nout    y: f32[18, 58, 58, 64]\ntemp   s: f32[18, 58, 58, "
+    "64]\nstage s\n  for s.d in 0..18\n    for s.h in 0..58\n      for s.w in 0..58\n        for "
+    "s.c in 0..64\n          for s.i in 0..3 reduce\n            for s.j in 0..3 reduce\n             "
+    " for s.k in 0..3 reduce\n                s[s.d, s.h, s.w, s.c] max= x[s.d + s.i, s.h + s.j, s.w "
+    "+ s.k, s.c]\nstage y\n  for y.d in 0..18\n    for y.h in 0..58\n      for y.w in 0..58\n        "
+    "for y.c in 0..64\n          y[y.d, y.h, y.w, y.c] = s[y.d, y.h, y.w, y.c]\n",
+    /* short rows and a sum of each */
+    "nest n\nin     x: f32[40, 100]\nout    y: f32[40, 100]\ntemp   s: f32[40]\nstage s\n  for s.i in "
+    "0..40\n    for s.k in 0..100 reduce\n      s[s.i] += x[s.i, s.k] * x[s.i, s.k]\nstage y\n  for y.i "
+    "in 0..40\n    for y.k in 0..100\n      y[y.i, y.k] = x[y.i, y.k] / s[y.i]\n",
 };
 
 /* What the text of the derived space of a shape must (not) hold. */
@@ -479,6 +495,14 @@ static const struct {
     {6, "cache w y.j_o scratch order 1 0\n", NULL},
     {7, "accumulate s s.acc\n", "compute_at s y"},
     {8, "split s.k 16 mask s.k_v s.k_l\n", NULL},
+    {9, "split s.k 16 mask s.k_v s.k_l\n", NULL},
+    /* bands of lines of all planes */
+    {10, "knob Z in 0 4 8 16 where Z < 58\n", NULL},
+    {10, "  reorder y.h_o y.d y.h_i\n", NULL},
+    /* seven vectors a row: all of it at once, too */
+    {11, "knob V in 1 2 3 4 7 where (V - 1)*16 < 100\n", NULL},
+    {11, "knob W0 in 1 2 4 8 7 where (W0 - 1)*16 < 100\n", NULL},
+    {10, "knob V in 1 2 3 4 where", NULL},
 };
 
 START_TEST(a_derived_space_holds)
