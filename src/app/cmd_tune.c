@@ -14,6 +14,7 @@
 
 struct tuning {
     struct tune_binding bind;
+    struct plan plan;
     struct work *w;
     struct db_run run;
     struct arena *a;
@@ -57,20 +58,16 @@ static enum rc seeds_of(struct tuning *t, const char **seeds, int *n, struct err
 static enum rc search(struct tuning *t, struct tune_options *o, struct tune_summary *sum,
                       struct err *e)
 {
-    struct work *w = t->w;
-    struct plan plan;
+    const struct plan *plan = &t->plan;
     const char *seeds[SEEDS];
     int nseed;
-    enum rc rc = compile_plan(w->task, w->s->target, w->threads, w->s->schedules, &plan, e);
-    if (rc != RC_OK) return rc;
     /* Another algorithm may need fewer operations than the op's own: no roof then. */
-    for (int i = 0; i < plan.n; i++)
-        if (strcmp(space_algorithm(plan.space[i]), "direct") != 0) o->roof_ns = 0;
-    rc = seeds_of(t, seeds, &nseed, e);
+    for (int i = 0; i < plan->n; i++)
+        if (strcmp(space_algorithm(plan->space[i]), "direct") != 0) o->roof_ns = 0;
+    enum rc rc = seeds_of(t, seeds, &nseed, e);
     struct tune_ops ops = tune_bind(&t->bind);
-    if (rc == RC_OK) rc = tune_run(plan.space, plan.n, seeds, nseed, &ops, o, sum, e);
+    if (rc == RC_OK) rc = tune_run(plan->space, plan->n, seeds, nseed, &ops, o, sum, e);
     tune_bind_quiet(&t->bind);
-    plan_fini(&plan);
     return rc;
 }
 
@@ -190,6 +187,11 @@ static enum rc tune_task(void *ctx, const char *token, struct err *e)
     rc = work_open(&w, s, token, true, e);
     if (rc == RC_OK) rc = session_can_time(s, e);
     if (rc == RC_OK) rc = session_db(s, DB_WRITE, e);
+    if (rc == RC_OK) rc = compile_plan(w.task, s->target, w.threads, s->schedules, &t.plan, e);
+    if (rc == RC_OK) { /* another .sched text is another search */
+        size_t used = strlen(options_text);
+        snprintf(options_text + used, sizeof options_text - used, " spaces=%.16s", t.plan.id);
+    }
     if (rc == RC_OK) rc = db_claim(s->db, &w.key, 60000, &claim, e);
     if (rc == RC_OK && !claim.mine) {
         claimed_elsewhere(&w, &claim);
@@ -199,6 +201,7 @@ static enum rc tune_task(void *ctx, const char *token, struct err *e)
             rc = t.run.state == DB_RUN_FINISHED ? already_done(&t, e) : tune_claimed(&t, &o, e);
         db_release(s->db, &w.key, NULL);
     }
+    plan_fini(&t.plan);
     arena_free(t.a);
     work_close(&w);
     return rc;

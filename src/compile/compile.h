@@ -80,6 +80,7 @@ enum { PLAN_SPACES = 16 };
 struct plan {
     int n;
     struct space *space[PLAN_SPACES];
+    char id[HASH_ID_LEN + 1]; /* of their texts: what a search can propose */
 };
 /* Every .sched file beside the operator whose `when` holds, for each algorithm that fits; an
  * algorithm without one gets a derived space. Never empty. dir: the schedules folder, NULL =

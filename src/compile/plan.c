@@ -33,6 +33,17 @@ void compile_facts(const struct task *task, const struct target *t, int threads,
     facts_put(f, "threads", threads);
 }
 
+static void add_space(struct plan *p, struct space *s, const char *text, size_t n)
+{
+    struct buf b;
+    p->space[p->n++] = s;
+    buf_init(&b, n + sizeof p->id + 1);
+    buf_printf(&b, "%s\n", p->id);
+    buf_put(&b, text, n);
+    hash_id(p->id, b.p, b.n);
+    buf_fini(&b);
+}
+
 static enum rc add_file(const struct facts *f, const char *path, const char *label,
                         struct plan *out, struct err *e)
 {
@@ -42,8 +53,8 @@ static enum rc add_file(const struct facts *f, const char *path, const char *lab
     enum rc rc = fs_read(path, SCHED_FILE_MAX, &text, &n, e);
     if (rc != RC_OK) return rc;
     rc = space_parse(label, text, n, f, &s, e);
+    if (rc == RC_OK && s) add_space(out, s, text, n);
     mem_free(text);
-    if (rc == RC_OK && s) out->space[out->n++] = s;
     return rc;
 }
 
@@ -80,7 +91,7 @@ static enum rc add_derived(const struct task *task, const struct facts *f, const
     struct space *s = NULL;
     enum rc rc = dsl_lower(ir, task, algorithm, "", &n, e);
     if (rc == RC_OK) rc = space_derive(n, algorithm, f, &s, e);
-    if (rc == RC_OK && s) out->space[out->n++] = s;
+    if (rc == RC_OK && s) add_space(out, s, space_text(s), strlen(space_text(s)));
     ir_free(ir);
     return rc;
 }

@@ -79,6 +79,8 @@ void derive_lane_loops(const struct derive *d, const struct dstage *s, int index
 /* Does the guest follow a dynamic axis that its host reduces over? Then it has room for a block of that axis only:
  * the host reduces in turns. */
 bool derive_reduces_dynamic(const struct dstage *s);
+/* ... and nothing else: one result, which has no tile. */
+bool derive_reduces_all(const struct dstage *s);
 bool derive_follows_reduction(const struct dstage *guest, const struct dstage *host);
 bool derive_in_turns(const struct derive *d, int host);
 /* derive_blocks.c: runs of hosts; their knob and the split of one of them */

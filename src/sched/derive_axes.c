@@ -254,6 +254,13 @@ bool derive_reduces_dynamic(const struct dstage *s)
     return s->last_reduce >= 0 && s->axis[s->last_reduce].dynamic;
 }
 
+bool derive_reduces_all(const struct dstage *s)
+{
+    for (int i = 0; i < s->nloop; i++)
+        if (!s->axis[i].reduce && s->axis[i].extent > 1) return false;
+    return derive_reduces_dynamic(s);
+}
+
 bool derive_follows_reduction(const struct dstage *guest, const struct dstage *host)
 {
     for (int i = 0; i < guest->nloop && derive_reduces_dynamic(host); i++)

@@ -544,6 +544,20 @@ static void write_side_by_side(struct writer *w, const struct dstage *s)
                row->name, row->name);
 }
 
+static void write_guest_knobs(struct writer *w, int host)
+{
+    for (int i = 0; i < w->d->n; i++)
+        if (w->d->stage[i].role == ROLE_GUEST && w->d->stage[i].host == host)
+            write_unroll_knob(w, &w->d->stage[i], i);
+}
+
+static void write_guests(struct writer *w, int host)
+{
+    for (int i = w->d->n - 1; i >= 0; i--)
+        if (w->d->stage[i].role == ROLE_GUEST && w->d->stage[i].host == host)
+            write_guest(w, &w->d->stage[i], &w->d->stage[host], i);
+}
+
 static void write_host(struct writer *w, int index)
 {
     const struct derive *d = w->d;
@@ -560,20 +574,19 @@ static void write_host(struct writer *w, int index)
             derive_lane_loops(d, s, index, false, b);
         }
         write_side_by_side(w, s);
+        write_guest_knobs(w, index);
+        write_turns(w, s, index);
+        write_guests(w, index);
         write_parallel(w, index);
         return;
     }
     pick_orders(w, index);
     write_knobs(w, s, index);
     write_unroll_knob(w, s, index);
-    for (int i = 0; i < d->n; i++)
-        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == index)
-            write_unroll_knob(w, &d->stage[i], i);
+    write_guest_knobs(w, index);
     write_tile(w, s);
     write_turns(w, s, index);
-    for (int i = d->n - 1; i >= 0; i--)
-        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == index)
-            write_guest(w, &d->stage[i], s, i);
+    write_guests(w, index);
     write_unroll(w, s, index);
     write_inside(w, s);
     for (int i = 0; i < d->ncopy; i++)

@@ -206,6 +206,8 @@ static void map_guest(struct derive *d, struct dstage *s)
     s->plain = r.plain && s->reader == s->host;
     for (int i = 0; i < s->nloop && s->plain; i++)
         s->axis[i].host = s->axis[i].reduce || s->axis[i].dim < 0 ? -1 : r.map[s->axis[i].dim];
+    s->place = -1;
+    if (derive_reduces_all(host) && derive_follows_reduction(s, host)) return;
     /* points that share what they read, and what is the same for many tiles: computed once */
     if (!host->tile || r.divides || r.used == 0 || computed_again(s, host, r.used)) {
         s->role = ROLE_HOST;
@@ -213,7 +215,6 @@ static void map_guest(struct derive *d, struct dstage *s)
     }
     s->uses_vec = host->vec >= 0 && (r.used >> host->vec & 1);
     s->uses_row = host->row >= 0 && (r.used >> host->row & 1);
-    s->place = -1;
     for (int i = 0; i < host->nloop; i++)
         if (r.used >> i & 1) s->place = i;
 }
@@ -422,6 +423,13 @@ static void enter_blocks(struct derive *d, struct arena *a)
     }
 }
 
+/* Into a tile, or into the turns of a reduction that has none. */
+static bool takes_guest(const struct derive *d, const struct dstage *guest)
+{
+    const struct dstage *host = &d->stage[guest->host];
+    return host->tile || (derive_reduces_all(host) && derive_follows_reduction(guest, host));
+}
+
 static void plan_roles(struct derive *d)
 {
     d->n = d->real;
@@ -429,11 +437,11 @@ static void plan_roles(struct derive *d)
         derive_axes(d, &d->stage[i]);
         d->stage[i].tile = d->stage[i].tile && d->stage[i].may_tile && !derive_thin(d, i);
     }
-    find_hosts(d);
-    for (int i = 0; i < d->n; i++)
-        if (d->stage[i].role == ROLE_GUEST || d->stage[i].role == ROLE_INLINE)
-            if (!d->stage[d->stage[i].host].tile && d->stage[i].role == ROLE_GUEST)
-                d->stage[i].role = ROLE_HOST;
+    for (int i = d->n - 1; i >= 0; i--) { /* a guest of a guest may find a host nearer by */
+        find_hosts(d);
+        if (d->stage[i].role == ROLE_GUEST && !takes_guest(d, &d->stage[i]))
+            d->stage[i].role = ROLE_HOST;
+    }
     for (int i = 0; i < d->n; i++) { /* only a host reduces in turns */
         struct dstage *reader = &d->stage[d->stage[i].reader];
         if (d->stage[i].role == ROLE_GUEST && reader->role == ROLE_GUEST &&

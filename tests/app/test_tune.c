@@ -47,6 +47,7 @@ static void search(const char *task)
         app_sql("SELECT count(*) FROM record WHERE phase = 'race' AND verdict = 'ok' AND tier = 3"),
         1);
     ck_assert_int_eq(app_sql("SELECT count(*) FROM run WHERE state = 'finished'"), 1);
+    ck_assert_int_eq(app_sql("SELECT count(*) FROM run WHERE options LIKE '% spaces=%'"), 1);
 
     char *record = strdup(app_text(o, "record"));
     int64_t rows = app_sql("SELECT count(*) FROM record");

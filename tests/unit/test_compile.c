@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -372,6 +373,44 @@ START_TEST(a_plan_is_never_empty)
 }
 END_TEST
 
+/* A search is another one where a space's text is: a run that was stopped does not go on with it. */
+START_TEST(a_plan_is_named_by_its_spaces)
+{
+    static const char *const texts[] = {
+        "space s for matmul\nalgorithm direct\nknob A in 2 4\nsplit y.n {A} guard a b\n",
+        "space s for matmul\nalgorithm direct\nknob A in 2 8\nsplit y.n {A} guard a b\n"};
+    char dir[] = "plan_XXXXXX", folder[40], file[64], id[4][HASH_ID_LEN + 1];
+    struct op_lib *lib;
+    struct target *t;
+    struct task *task;
+    struct err e = {0};
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(folder, sizeof folder, "%s/matmul", dir);
+    snprintf(file, sizeof file, "%s/s.sched", folder);
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    ck_assert_int_eq(op_lib_new(QN_SOURCE_DIR "/schedules", false, &lib, &e), RC_OK);
+    ck_assert_int_eq(target_load("x86-64-v3", &t, &e), RC_OK);
+    ck_assert_int_eq(task_parse("matmul:M=7,N=13,K=5", lib, NULL, &task, &e), RC_OK);
+    for (int i = 0; i < 4; i++) { /* two texts, the first again, the operator's own structure */
+        struct plan p;
+        const char *text = texts[i % 2];
+        ck_assert_int_eq(fs_write(file, text, strlen(text), &e), RC_OK);
+        ck_assert_msg(compile_plan(task, t, 1, i < 3 ? dir : NULL, &p, &e) == RC_OK, "%s", e.msg);
+        memcpy(id[i], p.id, sizeof id[i]);
+        plan_fini(&p);
+    }
+    ck_assert_str_eq(id[0], id[2]);
+    ck_assert_str_ne(id[0], id[1]);
+    ck_assert_str_ne(id[0], id[3]);
+    task_free(task);
+    target_free(t);
+    op_lib_free(lib);
+    unlink(file);
+    rmdir(folder);
+    rmdir(dir);
+}
+END_TEST
+
 /* A user's operator is his, whatever its name: softmax.op in this folder gets no schedule of the
  * shipped softmax; the shipped file itself, named by its path, does. */
 START_TEST(a_plan_of_an_own_operator)
@@ -461,6 +500,7 @@ int main(void)
     tcase_add_test(t, sizes_to_check_at);
     tcase_add_test(t, rows_of_an_emitted_test);
     tcase_add_test(t, a_plan_is_never_empty);
+    tcase_add_test(t, a_plan_is_named_by_its_spaces);
     tcase_add_test(t, a_plan_of_an_own_operator);
     tcase_add_test(t, a_plan_of_many_stages);
     suite_add_tcase(s, t);
