@@ -131,6 +131,8 @@ LLVMTypeRef cg_dtype(struct cg *c, enum dtype d);
 LLVMTypeRef cg_type(struct cg *c, struct type t);     /* in registers */
 LLVMTypeRef cg_mem_type(struct cg *c, struct type t); /* in memory */
 LLVMTypeRef cg_wide(LLVMTypeRef scalar, int lanes);
+/* Lanes first .. first + n of v. */
+LLVMValueRef cg_some_lanes(struct cg *c, LLVMValueRef v, int first, int n);
 LLVMTypeRef cg_element(LLVMTypeRef t); /* of a vector; a scalar is its own */
 int cg_lanes(LLVMTypeRef t);
 LLVMValueRef cg_int(struct cg *c, LLVMTypeRef type, int64_t v); /* splat if a vector */
@@ -138,8 +140,6 @@ LLVMValueRef cg_real(struct cg *c, LLVMTypeRef type, double v);
 LLVMValueRef cg_splat(struct cg *c, LLVMValueRef v, int lanes);
 /* An AVX-512 operation on all lanes of `type`, as LLVM spells it: args[0..n), which has room for three more, then
  * nothing to merge with, a full mask and, where it takes one, the rounding at hand. */
-/* Lanes first .. first + n of v. */
-LLVMValueRef cg_some_lanes(struct cg *c, LLVMValueRef v, int first, int n);
 LLVMValueRef cg_call_avx512(struct cg *c, const char *intrinsic, LLVMTypeRef type,
                             LLVMValueRef *args, int n, bool rounds);
 LLVMValueRef cg_call1(struct cg *c, const char *intrinsic,

@@ -363,13 +363,15 @@ static bool chosen(const struct expr *e, bool number_right, const struct expr **
     return true;
 }
 
-/* t < a ? t : a with t = -a < x ? x : -a, the same clamp, which makes a number of NaN, either will do. */
+/* t < a ? t : a with t = -a < x ? x : -a: the same clamp, except that it makes -a of NaN. Only where any number
+ * will do, which the bounds say. */
 static LLVMValueRef clamp_number(struct cg *c, const struct expr *e)
 {
     const struct expr *inner, *x;
     double most = 0, least = 0;
     if (!chosen(e, true, &inner, &most) || !chosen(inner, false, &x, &least)) return NULL;
-    return most > 0 && least == -most ? least_magnitude(c, x, most) : NULL;
+    bool any = most == lower_number_most(e->type.dtype == TYPE_F64) && least == -most;
+    return any ? least_magnitude(c, x, most) : NULL;
 }
 
 static LLVMValueRef arithmetic(struct cg *c, const struct expr *e)

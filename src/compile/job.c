@@ -36,13 +36,19 @@ void job_blob(struct wire_blob *out, const struct compile_result *r, const struc
     memcpy(out->packed.p, r->packed_bytes, sizeof r->packed_bytes[0] * (size_t)r->npacked);
 }
 
+/* An output of so few elements may be near 0 as a whole, where its terms cancel: an error relative to its
+ * norm says nothing then. */
+enum { FEW_ELEMENTS = 64 };
+
 static enum check check_of(const struct task_tensor *t, int place, const struct data_recipe *r)
 {
     bool undecided = place < 64 && r->undecided >> place & 1;
     if (!dtype_is_float(t->dtype)) return undecided ? CHECK_STEEP : CHECK_BITS;
     if (t->dtype == TYPE_F32 && r->sum_of_products && !r->fractional && !r->transcendental)
         return CHECK_SUMPROD;
-    if (r->steep && (t->dtype == TYPE_F32 || t->dtype == TYPE_F64)) return CHECK_STEEP;
+    bool cancels = r->depth > 1 && t->elements <= FEW_ELEMENTS;
+    bool whole = t->dtype == TYPE_F32 || t->dtype == TYPE_F64;
+    if (whole && (r->steep || cancels)) return CHECK_STEEP;
     return r->bent ? CHECK_MILD_L2 : CHECK_REL_L2;
 }
 

@@ -42,6 +42,13 @@ enum lower_phases { PHASES_ONE, PHASES_TWO, PHASES_OVERLAP };
 /* Iterations of a loop of unknown length that run as one block of two phases (phases.c). */
 enum { LOWER_PHASE_BLOCK = 16 };
 
+/* The bounds of the clamp that makes a number of NaN (quotients.c): codegen knows it by them, and a
+ * user's own clamp has others. */
+static inline double lower_number_most(bool wide)
+{
+    return wide ? 0x1.ffffffffffffep1023 : 0x1.fffffcp127;
+}
+
 struct lower_options {
     lower_dump_fn *dump;
     void *dump_ctx;

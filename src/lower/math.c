@@ -474,6 +474,7 @@ static E ratio(struct ir *ir, int k, E e, E below)
     struct m m = {.ir = ir, .t = e->type};
     double c = 1;
     if (k == 1) return quo(&m, e, below);
+    if (real_of(e, &c)) return quo(&m, num(&m, c * k), below);
     if (e->op != OP_MUL || !real_of(e->a[1], &c) || fabs(c * k) > 1)
         return quo(&m, e, mul(&m, below, num(&m, 1.0 / k)));
     return quo(&m, c * k == 1 ? e->a[0] : mul(&m, e->a[0], num(&m, c * k)), below);

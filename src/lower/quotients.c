@@ -84,7 +84,7 @@ static const struct expr *scale_of(struct ir *ir, const struct expr *d)
  * what MIN and MAX make of NaN is open. */
 static const struct expr *number_of(struct ir *ir, const struct expr *x)
 {
-    double far = x->type.dtype == TYPE_F64 ? 0x1.fffffffffffffp1023 : 0x1.fffffep127;
+    double far = lower_number_most(x->type.dtype == TYPE_F64);
     const struct expr *least = real_like(ir, x, -far), *most = real_like(ir, x, far);
     x = expr_select(ir, expr_binary(ir, OP_LT, least, x), x, least);
     return expr_select(ir, expr_binary(ir, OP_LT, x, most), x, most);
@@ -98,6 +98,8 @@ static const struct expr *corrected(struct ir *ir, const struct expr *x, const s
     const struct expr *q = expr_binary(ir, OP_MUL, x, r);
     const struct expr *rest = expr_binary(ir, OP_SUB, x, expr_binary(ir, OP_MUL, q, d));
     if (any_zero) rest = number_of(ir, rest);
+    if (any_zero) /* of d = 0, q is right and r is infinite */
+        r = expr_to_lanes(ir, number_of(ir, r->op == OP_SPLAT ? r->a[0] : r), x->type.lanes);
     const struct expr *better = expr_binary(ir, OP_ADD, q, expr_binary(ir, OP_MUL, rest, r));
     if (any_zero) return better;
     const struct expr *size = expr_unary(ir, OP_ABS, better);

@@ -126,8 +126,8 @@ static void fill_float(uint8_t *dst, const struct wire_buffer *b, struct source 
 {
     struct rng moves;
     int nudge = twist >= DATA_NUDGED ? (int)twist - DATA_NUDGED : 0;
-    double unit = (b->dtype == DTYPE_F64 ? 0x1p-53 : 0x1p-24) * (nudge % 2 ? -1 : 1);
-    rng_seed(&moves, seed * 4 + (uint64_t)(DATA_NUDGED + nudge / 2));
+    double unit = (b->dtype == DTYPE_F64 ? 0x1p-53 : 0x1p-24) * (nudge < DATA_WAYS ? 1 : -1);
+    rng_seed(&moves, seed * 8 + (uint64_t)(nudge % DATA_WAYS));
     for (uint64_t i = 0; i < b->count; i++) {
         double v = next_real(s, i);
         if (twist == DATA_SQUARED) v = (double)(float)v * (double)(float)v;

@@ -6,8 +6,9 @@
 
 /* What is done to every float element: squares, for the bound of CHECK_SUMPROD; moved up or down by 4
  * to 8 units of the last place inside the buffer's range, for CHECK_STEEP: DATA_NUDGED, DATA_NUDGED +
- * 1 and so on, each even one in a way of its own and the next the opposite way. */
+ * 1 and DATA_NUDGED + 2 each in a way of its own, the three behind them each the opposite way of one. */
 enum data_twist { DATA_PLAIN, DATA_SQUARED, DATA_NUDGED };
+enum { DATA_WAYS = 3 };
 
 /* Fills b->bytes at dst. */
 void data_fill(void *dst, const struct wire_buffer *b, enum recipe recipe, uint64_t seed,

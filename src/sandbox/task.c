@@ -260,7 +260,7 @@ static bool store_bounds(struct task *t, struct expect *x, const struct stage *g
         double *bound = pile_ptr(t, at);
         const float *square = (const float *)(const void *)(g->places[i].mine + g->places[i].off);
         for (uint64_t k = 0; k < b->count; k++)
-            bound[k] = c * sqrt(b->reduce_k) * sqrt(fmax(square[k], 0));
+            bound[k] = c * sqrt(b->reduce_k) * sqrt(fabs(square[k]));
         x->bound[i] = at;
     }
     return true;
@@ -279,8 +279,8 @@ static bool store_wants(struct task *t, struct expect *x, const struct stage *g)
 }
 
 /* A real moves with every nudge. An integer near the edge of the next crosses it in one of two that are
- * opposite, unless they hardly move it: so for those there are more. */
-enum { NUDGES_OF_REALS = 2, NUDGES_OF_INTEGERS = 6 };
+ * opposite, unless they hardly move it. */
+enum { NUDGES_OF_REALS = 2, NUDGES_OF_INTEGERS = 2 * DATA_WAYS };
 
 static int nudges_of(const struct wire_buffer *b)
 {

@@ -458,7 +458,8 @@ static bool has_band(const struct derive *d, int host, int *outer, int *inner)
     *outer = *inner = -1;
     for (int i = s->nloop - 1; i >= 0; i--) {
         if (!is_other(s, i)) continue;
-        if (s->axis[i].leads || s->axis[i].dynamic || s->axis[i].blocks) return false;
+        const struct daxis *a = &s->axis[i];
+        if (a->leads || a->dynamic || a->blocks || a->ordered) return false;
         if (*inner < 0) *inner = i;
         *outer = i;
     }
@@ -468,7 +469,7 @@ static bool has_band(const struct derive *d, int host, int *outer, int *inner)
             return false;
     for (int i = 0; i < d->ncopy; i++)
         if (d->copy[i].on && d->copy[i].host == host && d->copy[i].turned >= 0) return false;
-    return d->far && s->run < 0 && *outer != *inner && s->axis[*inner].extent > 4 &&
+    return d->bands && d->far && s->run < 0 && *outer != *inner && s->axis[*inner].extent > 4 &&
            windows_along(d, host, *outer);
 }
 

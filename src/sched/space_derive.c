@@ -349,6 +349,16 @@ static bool in_blocks(const struct derive *d, const struct step *s)
     return false;
 }
 
+/* The reorder that puts bands outside: half of a split before a whole loop, which no other does. */
+static bool in_band(const struct derive *d, const struct step *s)
+{
+    size_t n = s->n ? strlen(s->arg[0]) : 0;
+    if (!d->bands || s->prim != PRIM_REORDER || n < 3 || strcmp(s->arg[0] + n - 2, "_o") != 0)
+        return false;
+    size_t m = strlen(s->arg[s->n - 1]);
+    return s->n > 2 && m == n && memcmp(s->arg[0], s->arg[s->n - 1], n - 1) == 0;
+}
+
 /* Takes away what asked for the refused step; false if nothing is left to take. */
 static bool weaken(struct derive *d, const struct trace *t, const struct rejection *r)
 {
@@ -371,6 +381,7 @@ static bool weaken(struct derive *d, const struct trace *t, const struct rejecti
         return true;
     }
     if (in_blocks(d, s)) return d->blocks_ok = false, true;
+    if (in_band(d, s)) return d->bands = false, true;
     if (s->prim == PRIM_ACCUMULATE && st->acc) return st->acc = false, true;
     if (s->prim == PRIM_PARALLEL && st->parallel) return st->parallel = false, true;
     if (s->prim == PRIM_INLINE && st->role == ROLE_INLINE) return st->role = ROLE_GUEST, true;
@@ -514,7 +525,7 @@ static void derive_init(struct derive *d, const struct nest *naive, const struct
     d->vregs = facts_get(f, "target.vregs", &v) && v >= 4 ? v : 16;
     d->threads = facts_get(f, "threads", &v) ? v : 1;
     d->dynamic = 1024;
-    d->unrolls = d->blocks_ok = true;
+    d->unrolls = d->blocks_ok = d->bands = true;
     weigh(d, naive, f);
     for (int i = 0; i < naive->body->u.block.n && d->n < DERIVE_STAGES; i++) {
         struct stmt *s = naive->body->u.block.p[i];

@@ -79,6 +79,7 @@ static const struct row {
     {"nearest", "N=d M=d D=1..9"},
     {"thin", "N=d M=d E=1..5"},
     {"farthest", "M=d D=1..9"},
+    {"signs", "M=z N=c"},
     {"fixed", "N=d K=c"},
     {"bestrow", "N=d D=c K=c"},
     {"halfnorm", "N=d C=c dtype=f16|bf16"},

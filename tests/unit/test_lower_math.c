@@ -468,7 +468,12 @@ START_TEST(cast_quotient)
           *over = divided("cast(f32, cast_sat_even(s32, 1.0 / (x[i, j] / (max(d[i], 1e-20) / "
                           "127.0))))",
                           ROWS, x, d);
+    float *zero = divided("cast(f32, cast_sat_even(s32, x[i, j] / sqrt(max(d[i], 0.0))))", ROWS, x, d);
     for (int i = 0; i < ROWS * 8; i++) {
+        if (d[i / 8] < 0) { /* by zero */
+            float want = x[i] > 0 ? 0x1p31f : x[i] < 0 ? -0x1p31f : 0;
+            ck_assert_msg(zero[i] == want, "%a / 0: %a", (double)x[i], (double)zero[i]);
+        }
         float s = fmaxf(d[i / 8], 1e-20f) / 127, q = rintf(x[i] / s), o = rintf(1 / (x[i] / s));
         float top = 0x1p31f, want = isnan(q) ? 0 : fmaxf(fminf(q, top), -top),
               want_over = isnan(o) ? 0 : fmaxf(fminf(o, top), -top);
@@ -477,6 +482,7 @@ START_TEST(cast_quotient)
         ck_assert_msg(over[i] == want_over, "1 / (%a / %a): %a, not %a", (double)x[i], (double)s,
                       (double)over[i], (double)want_over);
     }
+    mem_free(zero);
     mem_free(y);
     mem_free(over);
     mem_free(x);

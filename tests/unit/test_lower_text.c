@@ -279,6 +279,23 @@ START_TEST(golden_partials)
                  "          y.part0[(part.p7 * 3 + part.i8) * 8 + part.l9] = y.part0[(part.p7 * 3 + part.i8) * 8 + part.l9] + y.part0[(part.p7 * 3 + part.i8 + 1) * 8 + part.l9]\n"
                  "    for part.l1 in 0..8 vector reduce\n"
                  "      y[m] = y[m] + y.part0[part.l1]\n");
+    /* terms that are subtracted, too */
+    struct lower_case c = {.target = lower_target(true), .dump_pass = "partials"};
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    c.dump = &b;
+    lower_same("nest row\n"
+               "in     x: f32[5, 24]\n"
+               "out    y: f32[5]\n"
+               "stage y\n"
+               "  for m in 0..5\n"
+               "    for u in 0..3 reduce\n"
+               "      for v in 0..8 vector reduce\n"
+               "        y[m] += neg(x[m, u * 8 + v])\n",
+               &c);
+    ck_assert_msg(strstr(b.p, "y.part0[v] = y.part0[v] + neg(x[m, u * 8 + v])") != NULL, "%s", b.p);
+    lower_case_free(&c);
+    buf_fini(&b);
     /* one iteration of the reduce loop: nothing to fold later */
     lower_golden("partials",
                  "nest row\n"
@@ -527,8 +544,8 @@ START_TEST(golden_repeats_blocks)
                  "16) % splat(2, 16) + ramp(0, 1, 16) / splat(2, 16) % splat(2, 16) * splat(16, "
                  "16) + ramp(0, 1, 16) / splat(4, 16) * splat(4, 16))])\n"
                  "      alloc stack y.part2: f32[32]\n"
-                 "        y.part2[ramp(0, 1, 16)] = y.once0[ramp(0, 1, 16)] - y.once1[ramp(0, "
-                 "1, 16)]\n"
+                 "        y.part2[ramp(0, 1, 16)] = y.once0[ramp(0, 1, 16)] + "
+                 "neg(y.once1[ramp(0, 1, 16)])\n"
                  "        y.part2[ramp(16, 1, 16)] = y.once0[ramp(0, 1, 16)] + y.once1[ramp(0, "
                  "1, 16)]\n"
                  "        y[ramp(no * 32, 1, 32)] = y.part2[ramp(0, 1, 32) % splat(2, 32) + "

@@ -543,20 +543,20 @@ START_TEST(data_has_the_promised_ranges)
     ck_assert_int_ge(ones, 2000 / 61);
     data_fill(v, &b, RECIPE_RANDOM, 9, DATA_PLAIN);
     data_fill(again, &b, RECIPE_RANDOM, 9, DATA_SQUARED);
-    float moved[4][2000];
-    for (int k = 0; k < 4; k++) {
+    float moved[2 * DATA_WAYS][2000];
+    for (int k = 0; k < 2 * DATA_WAYS; k++) {
         int up = 0, opposite = 0, other = 0;
         data_fill(moved[k], &b, RECIPE_RANDOM, 9, (enum data_twist)(DATA_NUDGED + k));
         for (int i = 0; i < 2000; i++) {
             double by = ((double)moved[k][i] - v[i]) / fabs((double)v[i]) * 0x1p24;
             ck_assert(fabs(by) > 1.9 && fabs(by) < 10.1);
             up += by > 0;
-            opposite += k % 2 && (moved[k - 1][i] > v[i]) != (by > 0);
-            other += k == 2 && (moved[0][i] > v[i]) != (by > 0);
+            opposite += k >= DATA_WAYS && (moved[k - DATA_WAYS][i] > v[i]) != (by > 0);
+            other += k == 1 && (moved[0][i] > v[i]) != (by > 0);
         }
         ck_assert(up > 900 && up < 1100);
-        ck_assert(k % 2 == 0 || opposite == 2000);
-        ck_assert(k != 2 || (other > 900 && other < 1100));
+        ck_assert(k < DATA_WAYS || opposite == 2000);
+        ck_assert(k != 1 || (other > 900 && other < 1100));
     }
     b.real_lo = 0, b.real_hi = 0x1p-100; /* what the caller promises is kept */
     float inside[2000];

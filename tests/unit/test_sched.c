@@ -471,6 +471,12 @@ static const char *const shapes[] = {
     " for s.k in 0..3 reduce\n                s[s.d, s.h, s.w, s.c] max= x[s.d + s.i, s.h + s.j, s.w "
     "+ s.k, s.c]\nstage y\n  for y.d in 0..18\n    for y.h in 0..58\n      for y.w in 0..58\n        "
     "for y.c in 0..64\n          y[y.d, y.h, y.w, y.c] = s[y.d, y.h, y.w, y.c]\n",
+    /* windows along a recurrence, which no loop may leave */
+    "nest n\nin     x: f32[20, 60, 60, 64]\nout    y: f32[18, 60, 60, 64]\ntemp   s: f32[18, 60, 60, "
+    "64]\nstage s\n  for s.t in 0..18\n    for s.h in 0..60\n      for s.w in 0..60\n        for s.c in "
+    "0..64\n          for s.i in 0..3 reduce\n            s[s.t, s.h, s.w, s.c] += x[s.t + s.i, s.h, s.w, "
+    "s.c]\nstage y\n  for y.t in 0..18 ordered\n    for y.h in 0..60\n      for y.w in 0..60\n        for "
+    "y.c in 0..64\n          y[y.t, y.h, y.w, y.c] = s[y.t, y.h, y.w, y.c]\n",
     /* short rows and a sum of each */
     "nest n\nin     x: f32[40, 100]\nout    y: f32[40, 100]\ntemp   s: f32[40]\nstage s\n  for s.i in "
     "0..40\n    for s.k in 0..100 reduce\n      s[s.i] += x[s.i, s.k] * x[s.i, s.k]\nstage y\n  for y.i "
@@ -500,8 +506,9 @@ static const struct {
     {10, "knob Z in 0 4 8 16 where Z < 58\n", NULL},
     {10, "  reorder y.h_o y.d y.h_i\n", NULL},
     /* seven vectors a row: all of it at once, too */
-    {11, "knob V in 1 2 3 4 7 where (V - 1)*16 < 100\n", NULL},
-    {11, "knob W0 in 1 2 4 8 7 where (W0 - 1)*16 < 100\n", NULL},
+    {11, "stage y\n", "knob Z"},
+    {12, "knob V in 1 2 3 4 7 where (V - 1)*16 < 100\n", NULL},
+    {12, "knob W0 in 1 2 4 8 7 where (W0 - 1)*16 < 100\n", NULL},
     {10, "knob V in 1 2 3 4 where", NULL},
 };
 
