@@ -4,8 +4,9 @@
  * Requires: nothing. (After unroll, so that masks and lanes are final; before fma, which improves
  * it.)
  * Provides: no EXP..COS; of c ? f(a) : f(b), with f or a part of it one of these, one f(c ? a : b);
- * of 1 + tanh(u) a logistic function, a * sigmoid(x) one division. Values used several times are LETs in front of the statement. Bounds:
- * math.def. On the reference path f32 is computed in f64 and rounded once.
+ * of 1 + tanh(u) a logistic function, a * sigmoid(x) one division. Values used several times are
+ * LETs in front of the statement. Bounds: math.def. On the reference path f32 is computed in f64 and
+ * rounded once.
  *
  *     y[i] = exp(x[i])   -->   let y.m0 = x[i] * 1.442695 + 12582912.0
  *                                let y.m1 = x[i] - (y.m0 - 12582912.0) * 0.693145 - ..
@@ -261,8 +262,8 @@ static E one_plus_power(const struct m *m, E x)
     return one_plus_scaled(m, p, t);
 }
 
-/* 1 + e^-2u, of which 2 / (1 + e^-2u) = 1 + tanh(u) is within 1.5 * 2^-24 and (1 + |u|) units of the
- * last place: 2^z with z rounded once. */
+/* 1 + e^-2u, so that 2 / (1 + e^-2u) = 1 + tanh(u) is within 2.5 units of the last place, of small results
+ * within 2.5 (1 + |u|): 2^z with z rounded once. */
 static E one_plus_square(const struct m *m, E u)
 {
     double by = 1;

@@ -3,8 +3,8 @@
  * Requires: updates as stores, guards moved (peel, tighten); before flatten.
  * Provides: for the outermost reduce loop of such a chain a register tile of partial results: one
  * vector for each unrolled iteration (so that several chains of additions run side by side, and their
- * results are added in pairs), for each element of the unrolled pure loops inside. Only the last loop, over the finished tile, is
- * still a reduction over lanes, which vectorise makes one HSUM, HMAX or HMIN.
+ * results are added in pairs), for each element of the unrolled pure loops inside. Only the last loop,
+ * over the finished tile, is still a reduction over lanes, which vectorise makes one HSUM, HMAX or HMIN.
  *
  *     for c in 0..9 reduce                          alloc reg y.part: f32[8]
  *       for v in 0..8 reduce vector                   for l in 0..8 vector

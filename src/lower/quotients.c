@@ -16,7 +16,9 @@
  *                                    for large ones, else 1 (f64: 512)
  *     q = x * r; q + (x - q*d) * r   rounded as the quotient itself (Markstein 1990; it needs fma); q
  *                                    where that is NaN, for infinities, or a zero, which would lose
- *                                    its sign. Used where the last digit
+ *                                    its sign. Below a cast to an integer or a comparison nobody sees
+ *                                    that sign, and both corrections are clamped to numbers instead,
+ *                                    which costs less. Used where the last digit
  *                                    may count: a step decides (below casts to integers, floor ..
  *                                    trunc and comparisons), a temporary holds the result (a mean
  *                                    that is subtracted from what it is the mean of), or d is a
