@@ -40,7 +40,8 @@ static bool open_hand(struct bench_task *t, const char *name, const char *cc, co
     if (!t->hand) return snprintf(why, 200, "no --hand FILE.c"), false;
     snprintf(so, sizeof so, "%s/%s.so", t->dir, name);
     const char *argv[FIXED + TASK_KEYS + 1] = {
-        cc, "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", flag, "-o", so, t->hand, "-lm"};
+        cc,   "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", flag,
+        "-o", so,    t->hand,         "-lm"};
     for (int i = 0, n = FIXED; i < task->nkey; i++) {
         int64_t v;
         if (!task_int(task, task->key[i].name, &v)) continue;

@@ -131,8 +131,10 @@ LLVMTypeRef cg_dtype(struct cg *c, enum dtype d);
 LLVMTypeRef cg_type(struct cg *c, struct type t);     /* in registers */
 LLVMTypeRef cg_mem_type(struct cg *c, struct type t); /* in memory */
 LLVMTypeRef cg_wide(LLVMTypeRef scalar, int lanes);
-/* Lanes first .. first + n of v. */
-LLVMValueRef cg_some_lanes(struct cg *c, LLVMValueRef v, int first, int n);
+/* Lane i of the result is lane sel[i] of a and, behind it, b (NULL: of a alone); any if sel[i] < 0. */
+LLVMValueRef cg_shuffle(struct cg *c, LLVMValueRef a, LLVMValueRef b, const int *sel, int lanes);
+/* Lanes first .. first + n, likewise. */
+LLVMValueRef cg_some_lanes(struct cg *c, LLVMValueRef a, LLVMValueRef b, int first, int n);
 LLVMTypeRef cg_element(LLVMTypeRef t); /* of a vector; a scalar is its own */
 int cg_lanes(LLVMTypeRef t);
 LLVMValueRef cg_int(struct cg *c, LLVMTypeRef type, int64_t v); /* splat if a vector */

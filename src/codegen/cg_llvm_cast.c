@@ -254,7 +254,8 @@ static LLVMValueRef pack_lanes(struct cg *c, const struct packs *p, LLVMValueRef
     int in = p->bits / 32, n = 32 / dtype_bits(to), blocks = p->bits / 128;
     bool s = dtype_is_signed(to);
     LLVMValueRef part[4], order[64];
-    for (int i = 0; i < n; i++) part[i] = to_nearest_s32(c, p, cg_some_lanes(c, v, i * in, in));
+    for (int i = 0; i < n; i++)
+        part[i] = to_nearest_s32(c, p, cg_some_lanes(c, v, NULL, i * in, in));
     const char *first = n == 2 && !s ? p->words_unsigned : p->words;
     for (int i = 0; i < n; i += 2) part[i / 2] = cg_call(c, first, NULL, 0, part + i, 2);
     if (n == 4) part[0] = cg_call(c, s ? p->bytes : p->bytes_unsigned, NULL, 0, part, 2);

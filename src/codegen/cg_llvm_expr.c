@@ -96,6 +96,26 @@ LLVMValueRef cg_call(struct cg *c, const char *intrinsic, LLVMTypeRef *types, in
                           args, (unsigned)n, "");
 }
 
+enum { SHUFFLED_MAX = 1024 };
+
+LLVMValueRef cg_shuffle(struct cg *c, LLVMValueRef a, LLVMValueRef b, const int *sel, int lanes)
+{
+    LLVMValueRef mask[SHUFFLED_MAX];
+    QN_CHECK(lanes <= SHUFFLED_MAX, "a shuffle of %d lanes", lanes);
+    for (int i = 0; i < lanes; i++)
+        mask[i] = sel[i] < 0 ? LLVMGetPoison(c->i32) : LLVMConstInt(c->i32, (unsigned)sel[i], 0);
+    if (!b) b = LLVMGetPoison(LLVMTypeOf(a));
+    return LLVMBuildShuffleVector(c->b, a, b, LLVMConstVector(mask, (unsigned)lanes), "");
+}
+
+LLVMValueRef cg_some_lanes(struct cg *c, LLVMValueRef a, LLVMValueRef b, int first, int n)
+{
+    int sel[SHUFFLED_MAX];
+    QN_CHECK(n <= SHUFFLED_MAX, "a shuffle of %d lanes", n);
+    for (int i = 0; i < n; i++) sel[i] = first + i;
+    return cg_shuffle(c, a, b, sel, n);
+}
+
 LLVMValueRef cg_call_avx512(struct cg *c, const char *intrinsic, LLVMTypeRef type,
                             LLVMValueRef *args, int n, bool rounds)
 {
@@ -297,30 +317,14 @@ static bool limited(const struct expr *e, const struct expr **x, double *a)
     return false;
 }
 
-LLVMValueRef cg_some_lanes(struct cg *c, LLVMValueRef v, int first, int n)
-{
-    LLVMValueRef sel[CG_LANES_MAX];
-    for (int i = 0; i < n; i++) sel[i] = LLVMConstInt(c->i32, (unsigned)(first + i), 0);
-    return LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
-                                  LLVMConstVector(sel, (unsigned)n), "");
-}
-
-static LLVMValueRef concat(struct cg *c, LLVMValueRef a, LLVMValueRef b)
-{
-    LLVMValueRef sel[CG_LANES_MAX];
-    unsigned n = 2 * LLVMGetVectorSize(LLVMTypeOf(a));
-    for (unsigned i = 0; i < n; i++) sel[i] = LLVMConstInt(c->i32, i, 0);
-    return LLVMBuildShuffleVector(c->b, a, b, LLVMConstVector(sel, n), "");
-}
-
 static LLVMValueRef range_of(struct cg *c, LLVMValueRef v, double a, bool wide)
 {
     enum { LEAST_MAGNITUDE_SIGN_OF_FIRST = 2, BITS = 512 };
     LLVMTypeRef type = LLVMTypeOf(v);
     int n = (int)LLVMGetVectorSize(type), bits = n * (wide ? 64 : 32);
     if (bits > BITS) /* register by register */
-        return concat(c, range_of(c, cg_some_lanes(c, v, 0, n / 2), a, wide),
-                      range_of(c, cg_some_lanes(c, v, n / 2, n / 2), a, wide));
+        return cg_some_lanes(c, range_of(c, cg_some_lanes(c, v, NULL, 0, n / 2), a, wide),
+                             range_of(c, cg_some_lanes(c, v, NULL, n / 2, n / 2), a, wide), 0, n);
     LLVMValueRef args[6] = {v, cg_real(c, type, a),
                             cg_int(c, c->i32, LEAST_MAGNITUDE_SIGN_OF_FIRST)};
     char name[48];
@@ -416,15 +420,7 @@ static LLVMValueRef horizontal(struct cg *c, const struct expr *e)
     enum dtype d = (enum dtype)e->type.dtype;
     bool real = dtype_is_float(d);
     for (int n = e->a[0]->type.lanes / 2; n >= 1; n /= 2) {
-        LLVMValueRef lo[1024], hi[1024], undef = LLVMGetPoison(LLVMTypeOf(v));
-        for (int i = 0; i < n; i++) {
-            lo[i] = LLVMConstInt(c->i32, (unsigned)i, 0);
-            hi[i] = LLVMConstInt(c->i32, (unsigned)(i + n), 0);
-        }
-        LLVMValueRef a =
-            LLVMBuildShuffleVector(c->b, v, undef, LLVMConstVector(lo, (unsigned)n), "");
-        LLVMValueRef b =
-            LLVMBuildShuffleVector(c->b, v, undef, LLVMConstVector(hi, (unsigned)n), "");
+        LLVMValueRef a = cg_some_lanes(c, v, NULL, 0, n), b = cg_some_lanes(c, v, NULL, n, n);
         if (e->op != OP_HSUM)
             v = min_max(c, e->op == OP_HMAX, d, a, b);
         else

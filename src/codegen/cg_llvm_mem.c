@@ -141,15 +141,6 @@ static LLVMValueRef load_short(struct cg *c, const struct tensor *t, LLVMValueRe
     return cg_call(c, "llvm.masked.load", types, 2, args, 4);
 }
 
-static LLVMValueRef shuffle(struct cg *c, LLVMValueRef a, LLVMValueRef b, const int *sel, int lanes)
-{
-    LLVMValueRef mask[LANES_MAX];
-    for (int i = 0; i < lanes; i++)
-        mask[i] = sel[i] < 0 ? LLVMGetPoison(c->i32) : LLVMConstInt(c->i32, (unsigned)sel[i], 0);
-    if (!b) b = LLVMGetPoison(LLVMTypeOf(a));
-    return LLVMBuildShuffleVector(c->b, a, b, LLVMConstVector(mask, (unsigned)lanes), "");
-}
-
 /* One vector of the window, with `lanes` lanes if that is more. */
 static LLVMValueRef load_part(struct cg *c, const struct tensor *t, LLVMValueRef p, int width,
                               int lanes)
@@ -162,7 +153,7 @@ static LLVMValueRef load_part(struct cg *c, const struct tensor *t, LLVMValueRef
     if (width == lanes) return v;
     int longer[LANES_MAX];
     for (int i = 0; i < lanes; i++) longer[i] = i < width ? i : -1;
-    return shuffle(c, v, NULL, longer, lanes);
+    return cg_shuffle(c, v, NULL, longer, lanes);
 }
 
 /* The first two vectors are shuffled at once, each further one into what they gave. */
@@ -180,10 +171,10 @@ static LLVMValueRef load_whole(struct cg *c, const struct tensor *t, LLVMValueRe
                 sel[i] = -1;
             else if (out)
                 sel[i] = i;
-        if (one) out = shuffle(c, out ? out : one, v, sel, lanes);
+        if (one) out = cg_shuffle(c, out ? out : one, v, sel, lanes);
         one = v;
     }
-    return out || !one ? out : shuffle(c, one, NULL, sel, lanes);
+    return out || !one ? out : cg_shuffle(c, one, NULL, sel, lanes);
 }
 
 /* Loads are of powers of two: others would be taken apart. */
@@ -198,8 +189,8 @@ static LLVMValueRef load_window(struct cg *c, const struct tensor *t, const stru
     if (!p) return NULL;
     if (fit == WINDOW_SHORT && (w.span & (w.span - 1)) && c->t->masks &&
         dtype_bytes((enum dtype)t->type.dtype) >= 4)
-        return shuffle(c, load_short(c, t, cg_element_at(c, t, p, w.first), w.span, lanes), NULL,
-                       w.sel, lanes);
+        return cg_shuffle(c, load_short(c, t, cg_element_at(c, t, p, w.first), w.span, lanes), NULL,
+                          w.sel, lanes);
     if (fit == WINDOW_SHORT) {
         for (width = w.span; width & (width - 1);) width &= width - 1;
         fit = window_plan(&c->reach, c->at, t, a, lanes, width, &w);
@@ -327,7 +318,7 @@ static LLVMValueRef load_masked_window(struct cg *c, const struct expr *e,
     LLVMValueRef args[4] = {cg_element_at(c, t, p, w.first), LLVMConstInt(c->i32, cg_align(t), 0),
                             window_mask(c, mask, w.sel, lanes), LLVMConstNull(types[0])};
     LLVMValueRef v = cg_call(c, "llvm.masked.load", types, 2, args, 4);
-    return cg_select(c, mask, shuffle(c, v, NULL, w.sel, lanes), other);
+    return cg_select(c, mask, cg_shuffle(c, v, NULL, w.sel, lanes), other);
 }
 
 static LLVMValueRef load_masked(struct cg *c, const struct expr *e, const struct expr *at)

@@ -89,12 +89,7 @@ static void store_vector(struct cg *c, const struct tensor *t, const struct expr
         store_lanes(c, t, at, v, lanes);
         return;
     }
-    if (whole) {
-        LLVMValueRef mask[LANES_MAX];
-        for (int i = 0; i < lanes; i++) mask[i] = LLVMConstInt(c->i32, (unsigned)inverse[i], 0);
-        v = LLVMBuildShuffleVector(c->b, v, LLVMGetPoison(LLVMTypeOf(v)),
-                                   LLVMConstVector(mask, (unsigned)lanes), "");
-    }
+    if (whole) v = cg_shuffle(c, v, NULL, inverse, lanes);
     LLVMValueRef p = cg_address(c, t, a.base);
     if (!c->failed) store_result(c, t, a.base, v, p, lanes);
 }

@@ -80,7 +80,8 @@ static const struct expr *fold_add(struct ir *ir, enum op op, const struct expr 
     bool sub = op == OP_SUB;
     if (is_number(uniform(y), 0)) return x;
     if (!sub && is_number(uniform(x), 0)) return y;
-    if (dtype_is_float(x->type.dtype)) { /* sums of negated terms stay sums: passes look for those */
+    if (dtype_is_float(
+            x->type.dtype)) { /* sums of negated terms stay sums: passes look for those */
         bool turned = !sub && x->op == OP_NEG && uniform(y);
         return turned ? expr_binary(ir, OP_SUB, y, x->a[0]) : NULL;
     }

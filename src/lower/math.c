@@ -353,16 +353,23 @@ static E expand(const struct m *m, enum op op, E x)
     }
 }
 
+static struct m maker(const struct low *l, bool wide, int lanes)
+{
+    return (struct m){.ir = l->ir,
+                      .t = type_vec(wide ? TYPE_F64 : TYPE_F32, lanes),
+                      .i = type_vec(wide ? TYPE_S64 : TYPE_S32, lanes),
+                      .wide = wide,
+                      .fma = l->t->fma && !l->naive};
+}
+
 static E math_expand(const struct low *l, E e)
 {
     struct ir *ir = l->ir;
     int lanes = e->type.lanes;
     bool narrow = e->type.dtype == TYPE_F16 || e->type.dtype == TYPE_BF16;
-    bool fma = l->t->fma && !l->naive, turns = e->op == OP_SIN || e->op == OP_COS;
-    bool wide = e->type.dtype == TYPE_F64 || l->naive || (turns && !fma);
-    struct m m = {.ir = ir, .wide = wide, .fma = fma};
-    m.t = type_vec(wide ? TYPE_F64 : TYPE_F32, lanes);
-    m.i = type_vec(wide ? TYPE_S64 : TYPE_S32, lanes);
+    bool turns = e->op == OP_SIN || e->op == OP_COS;
+    bool wide = e->type.dtype == TYPE_F64 || l->naive || (turns && !l->t->fma);
+    struct m m = maker(l, wide, lanes);
     E x = expr_cast(ir, m.t, CAST_PLAIN, e->a[0]);
     E y = expand(&m, (enum op)e->op, x);
     if (narrow && wide) y = expr_cast(ir, type_vec(TYPE_F32, lanes), CAST_PLAIN, y);
@@ -462,8 +469,7 @@ static int logistic(struct low *l, E e, E *below)
     bool shifted = e->op == OP_ADD && e->a[0]->op == OP_TANH && real_of(e->a[1], &one) && one == 1;
     bool real = e->type.dtype == TYPE_F32 || e->type.dtype == TYPE_F64;
     if (!real || (e->op != OP_SIGMOID && !shifted)) return 0;
-    struct m m = {.ir = l->ir, .t = e->type, .wide = e->type.dtype == TYPE_F64, .fma = l->t->fma};
-    m.i = type_vec(m.wide ? TYPE_S64 : TYPE_S32, e->type.lanes);
+    struct m m = maker(l, e->type.dtype == TYPE_F64, e->type.lanes);
     *below = shifted ? one_plus_square(&m, e->a[0]->a[0]) : one_plus_power(&m, e->a[0]);
     return shifted ? 2 : 1;
 }

@@ -99,9 +99,10 @@ static const struct expr *corrected(struct ir *ir, const struct expr *x, const s
 {
     const struct expr *q = expr_binary(ir, OP_MUL, x, r);
     const struct expr *rest = expr_binary(ir, OP_SUB, x, expr_binary(ir, OP_MUL, q, d));
-    if (any_zero) rest = number_of(ir, rest);
-    if (any_zero) /* of d = 0, q is right and r is infinite */
+    if (any_zero) { /* of infinities, and of d = 0, where r is one */
+        rest = number_of(ir, rest);
         r = expr_to_lanes(ir, number_of(ir, r->op == OP_SPLAT ? r->a[0] : r), x->type.lanes);
+    }
     const struct expr *better = expr_binary(ir, OP_ADD, q, expr_binary(ir, OP_MUL, rest, r));
     if (any_zero) return better;
     const struct expr *size = expr_unary(ir, OP_ABS, better);
@@ -165,27 +166,20 @@ static bool again(const struct quotients *q, const struct expr *d)
 
 /* ---- one loop body at a time ----------------------------------------------------------------- */
 
-static bool is_step(const struct expr *e)
-{
-    bool from_real = e->n && dtype_is_float((enum dtype)e->a[0]->type.dtype);
-    bool to_int =
-        (e->op == OP_CAST || e->op == OP_BITCAST) && !dtype_is_float((enum dtype)e->type.dtype);
-    return from_real &&
-           (to_int || (e->op >= OP_FLOOR && e->op <= OP_TRUNC) || op_is_predicate((enum op)e->op));
-}
-
-/* What counts of e's operands, if `digits` do of e. */
+/* What counts of e's operands, if `digits` do of e: all where a step decides. */
 static enum digits digits_below(const struct expr *e, enum digits digits)
 {
-    bool from_real = e->n && dtype_is_float((enum dtype)e->a[0]->type.dtype);
-    bool to_int = e->op == OP_CAST && !dtype_is_float((enum dtype)e->type.dtype);
-    bool compares = op_is_predicate((enum op)e->op);
-    if (from_real && (to_int || compares)) return DIGITS_ANY_ZERO;
-    bool keeps = e->op == OP_CAST || (e->op >= OP_FLOOR && e->op <= OP_TRUNC) || e->op == OP_ADD ||
-                 e->op == OP_SUB || e->op == OP_MUL || e->op == OP_NEG || e->op == OP_ABS ||
-                 e->op == OP_MIN || e->op == OP_MAX || e->op == OP_SELECT;
-    if (digits == DIGITS_ANY_ZERO && !keeps) return DIGITS_ALL;
-    return digits == DIGITS_BUT_LAST && is_step(e) ? DIGITS_ALL : digits;
+    bool from_real = e->n && dtype_is_float((enum dtype)e->a[0]->type.dtype),
+         to_real = dtype_is_float((enum dtype)e->type.dtype),
+         rounds = e->op >= OP_FLOOR && e->op <= OP_TRUNC;
+    if (from_real && ((e->op == OP_CAST && !to_real) || op_is_predicate((enum op)e->op)))
+        return DIGITS_ANY_ZERO;
+    if (digits == DIGITS_BUT_LAST)
+        return from_real && (rounds || (e->op == OP_BITCAST && !to_real)) ? DIGITS_ALL : digits;
+    bool keeps = rounds || e->op == OP_CAST || e->op == OP_ADD || e->op == OP_SUB ||
+                 e->op == OP_MUL || e->op == OP_NEG || e->op == OP_ABS || e->op == OP_MIN ||
+                 e->op == OP_MAX || e->op == OP_SELECT; /* zeros of both signs alike */
+    return keeps ? digits : DIGITS_ALL;
 }
 
 static const struct expr *take(struct quotients *q, const struct expr *e, enum digits digits)

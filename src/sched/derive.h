@@ -65,10 +65,15 @@ struct derive {
     int64_t vector_bits, vregs, threads, dynamic;
     bool unrolls, blocks_ok;
     bool bands; /* of windows (derive_text.c) */
-    bool far;  /* operands and results together are more than L2 */
-    bool deep; /* some result is far from its operands: exp and its kin */
-    bool past; /* results alone are several times L2: the next operator will not find them near */
+    bool far;   /* operands and results together are more than L2 */
+    bool deep;  /* some result is far from its operands: exp and its kin */
+    bool past;  /* results alone are several times L2: the next operator will not find them near */
 };
+
+static inline bool derive_is_guest(const struct derive *d, int stage, int host)
+{
+    return d->stage[stage].role == ROLE_GUEST && d->stage[stage].host == host;
+}
 
 /* derive_axes.c */
 void derive_axes(const struct derive *d, struct dstage *s);
@@ -91,6 +96,8 @@ void derive_block_knob(const struct dstage *s, struct buf *b);
 void derive_block_condition(const struct dstage *s, struct buf *b);
 void derive_block_split(const struct dstage *s, struct buf *b);
 /* derive_text.c */
+/* The axis of the host that is taken in bands; -1: none. */
+int derive_band(const struct derive *d, int host);
 void derive_text(const struct derive *d, const char *algorithm, struct buf *b);
 void space_set_text(struct space *s, const char *text, size_t n);
 

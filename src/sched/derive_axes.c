@@ -272,8 +272,7 @@ bool derive_follows_reduction(const struct dstage *guest, const struct dstage *h
 bool derive_in_turns(const struct derive *d, int host)
 {
     for (int i = 0; i < d->n; i++)
-        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == host &&
-            derive_follows_reduction(&d->stage[i], &d->stage[host]))
+        if (derive_is_guest(d, i, host) && derive_follows_reduction(&d->stage[i], &d->stage[host]))
             return true;
     return false;
 }

@@ -33,7 +33,7 @@ static bool has_tile_guest(const struct derive *d, int host)
 {
     for (int i = 0; i < d->n; i++) {
         const struct dstage *g = &d->stage[i];
-        if (g->role == ROLE_GUEST && g->host == host && g->plain && g->uses_vec) return true;
+        if (derive_is_guest(d, i, host) && g->plain && g->uses_vec) return true;
     }
     return false;
 }
@@ -57,7 +57,7 @@ static bool has_half_guest(const struct derive *d, int host, bool vec)
 {
     for (int i = 0; i < d->n; i++) {
         const struct dstage *g = &d->stage[i];
-        if (g->role != ROLE_GUEST || g->host != host) continue;
+        if (!derive_is_guest(d, i, host)) continue;
         if (vec ? g->uses_vec && !g->uses_row : g->uses_row && !g->uses_vec) return true;
     }
     return false;
@@ -434,7 +434,7 @@ static bool windows_along(const struct derive *d, int host, int axis)
     struct window w = {0};
     for (int i = 0; i < d->n; i++) {
         const struct dstage *s = &d->stage[i];
-        bool guest = s->role == ROLE_GUEST && s->host == host;
+        bool guest = derive_is_guest(d, i, host);
         if (i != host && !guest) continue;
         w.s = s;
         for (int k = 0; k < s->nloop; k++) {
@@ -452,33 +452,32 @@ static bool windows_along(const struct derive *d, int host, int axis)
  *     knob Z in 0 4 8 16
  *     split y.h {Z} peel y.h_o y.h_i
  *     reorder y.h_o y.d y.h_i               planes d of a volume, Z lines of each */
-static bool has_band(const struct derive *d, int host, int *outer, int *inner)
+int derive_band(const struct derive *d, int host)
 {
     const struct dstage *s = &d->stage[host];
-    *outer = *inner = -1;
+    int outer = -1, inner = -1;
     for (int i = s->nloop - 1; i >= 0; i--) {
         if (!is_other(s, i)) continue;
         const struct daxis *a = &s->axis[i];
-        if (a->leads || a->dynamic || a->blocks || a->ordered) return false;
-        if (*inner < 0) *inner = i;
-        *outer = i;
+        if (a->leads || a->dynamic || a->blocks || a->ordered) return -1;
+        if (inner < 0) inner = i;
+        outer = i;
     }
     for (int i = 0; i < d->n; i++) /* nothing is computed between these loops */
-        if (d->stage[i].role == ROLE_GUEST && d->stage[i].host == host && !d->stage[i].uses_vec &&
-            !d->stage[i].uses_row)
-            return false;
+        if (derive_is_guest(d, i, host) && !d->stage[i].uses_vec && !d->stage[i].uses_row)
+            return -1;
     for (int i = 0; i < d->ncopy; i++)
-        if (d->copy[i].on && d->copy[i].host == host && d->copy[i].turned >= 0) return false;
-    return d->bands && d->far && s->run < 0 && *outer != *inner && s->axis[*inner].extent > 4 &&
-           windows_along(d, host, *outer);
+        if (d->copy[i].on && d->copy[i].host == host && d->copy[i].turned >= 0) return -1;
+    bool worth = s->tile && s->run < 0 && d->far && outer != inner && s->axis[inner].extent > 4;
+    return d->bands && worth && windows_along(d, host, outer) ? inner : -1;
 }
 
 static void write_band(struct writer *w, int host)
 {
     const struct dstage *s = &w->d->stage[host];
-    int outer, inner;
+    int inner = derive_band(w->d, host);
     char factor[40];
-    if (!has_band(w->d, host, &outer, &inner)) return;
+    if (inner < 0) return;
     const char *name = s->axis[inner].name;
     snprintf(factor, sizeof factor, "Z%s", w->id);
     buf_printf(w->b, "knob %s in 0 4 8 16 where %s < %" PRId64 "\nif %s > 0\n", factor, factor,
@@ -509,8 +508,8 @@ static void write_parallel(struct writer *w, int host)
     bool halves = !s->tile && s->lane >= 0 && s->vec == 0; /* elements side by side */
     if (!s->tile)
         first = s->nloop && !s->axis[0].reduce && s->axis[0].extent > 1 ? s->axis[0].name : NULL;
-    int outer, inner;
-    if (s->tile && has_band(w->d, host, &outer, &inner))
+    int inner = derive_band(w->d, host);
+    if (inner >= 0)
         buf_printf(w->b, "if Z%s > 0\n  parallel %s_o\nelse\n  parallel %s\nend\n", w->id,
                    s->axis[inner].name, first);
     else if (first)
@@ -548,15 +547,13 @@ static void write_side_by_side(struct writer *w, const struct dstage *s)
 static void write_guest_knobs(struct writer *w, int host)
 {
     for (int i = 0; i < w->d->n; i++)
-        if (w->d->stage[i].role == ROLE_GUEST && w->d->stage[i].host == host)
-            write_unroll_knob(w, &w->d->stage[i], i);
+        if (derive_is_guest(w->d, i, host)) write_unroll_knob(w, &w->d->stage[i], i);
 }
 
 static void write_guests(struct writer *w, int host)
 {
     for (int i = w->d->n - 1; i >= 0; i--)
-        if (w->d->stage[i].role == ROLE_GUEST && w->d->stage[i].host == host)
-            write_guest(w, &w->d->stage[i], &w->d->stage[host], i);
+        if (derive_is_guest(w->d, i, host)) write_guest(w, &w->d->stage[i], &w->d->stage[host], i);
 }
 
 static void write_host(struct writer *w, int index)

@@ -349,14 +349,14 @@ static bool in_blocks(const struct derive *d, const struct step *s)
     return false;
 }
 
-/* The reorder that puts bands outside: half of a split before a whole loop, which no other does. */
-static bool in_band(const struct derive *d, const struct step *s)
+/* The reorder that puts bands outside. */
+static bool in_band(const struct derive *d, const struct dstage *st, const struct step *s)
 {
-    size_t n = s->n ? strlen(s->arg[0]) : 0;
-    if (!d->bands || s->prim != PRIM_REORDER || n < 3 || strcmp(s->arg[0] + n - 2, "_o") != 0)
-        return false;
-    size_t m = strlen(s->arg[s->n - 1]);
-    return s->n > 2 && m == n && memcmp(s->arg[0], s->arg[s->n - 1], n - 1) == 0;
+    int axis = s->prim == PRIM_REORDER ? derive_band(d, (int)(st - d->stage)) : -1;
+    if (axis < 0) return false;
+    const char *name = st->axis[axis].name;
+    size_t n = strlen(name);
+    return strncmp(s->arg[0], name, n) == 0 && strcmp(s->arg[0] + n, "_o") == 0;
 }
 
 /* Takes away what asked for the refused step; false if nothing is left to take. */
@@ -381,7 +381,7 @@ static bool weaken(struct derive *d, const struct trace *t, const struct rejecti
         return true;
     }
     if (in_blocks(d, s)) return d->blocks_ok = false, true;
-    if (in_band(d, s)) return d->bands = false, true;
+    if (in_band(d, st, s)) return d->bands = false, true;
     if (s->prim == PRIM_ACCUMULATE && st->acc) return st->acc = false, true;
     if (s->prim == PRIM_PARALLEL && st->parallel) return st->parallel = false, true;
     if (s->prim == PRIM_INLINE && st->role == ROLE_INLINE) return st->role = ROLE_GUEST, true;

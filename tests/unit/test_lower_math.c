@@ -380,8 +380,7 @@ START_TEST(scaled_sigmoid)
                       (double)y[7]);
         for (int i = 8; i < ROWS * 8; i++) {
             long double u = (long double)x[i],
-                        w = forms[f].tanh ? 2 / (1 + expl(half ? -u : -2 * u))
-                                          : 1 / (1 + expl(-u));
+                        w = forms[f].tanh ? 2 / (1 + expl(half ? -u : -2 * u)) : 1 / (1 + expl(-u));
             double wide = forms[f].tanh && u < 0 ? 1 - (half ? 0.5 : 1) * (double)u : 1;
             if (w < 0x1p-125L) continue; /* as 0 */
             w *= u * (long double)forms[f].scale;
@@ -468,7 +467,8 @@ START_TEST(cast_quotient)
           *over = divided("cast(f32, cast_sat_even(s32, 1.0 / (x[i, j] / (max(d[i], 1e-20) / "
                           "127.0))))",
                           ROWS, x, d);
-    float *zero = divided("cast(f32, cast_sat_even(s32, x[i, j] / sqrt(max(d[i], 0.0))))", ROWS, x, d);
+    float *zero =
+        divided("cast(f32, cast_sat_even(s32, x[i, j] / sqrt(max(d[i], 0.0))))", ROWS, x, d);
     for (int i = 0; i < ROWS * 8; i++) {
         if (d[i / 8] < 0) { /* by zero */
             float want = x[i] > 0 ? 0x1p31f : x[i] < 0 ? -0x1p31f : 0;

@@ -460,26 +460,37 @@ static const char *const shapes[] = {
     "0..1\n    for s.k in 0..1000 reduce\n      s[s.i] += x[s.k]\nstage y\n  for y.i in 0..1\n   "
     " y[y.i] = s[y.i]\n",
     /* a sum into three columns: every third element along k is near, along i a row apart */
-    "nest n\nin     x: f32[40, 100]\nin     w: f32[100, 3]\nout    y: f32[40, 3]\ntemp   s: f32[40, "
+    "nest n\nin     x: f32[40, 100]\nin     w: f32[100, 3]\nout    y: f32[40, 3]\ntemp   s: "
+    "f32[40, "
     "3]\nstage s\n  for s.i in 0..40\n    for s.j in 0..3\n      for s.k in 0..100 reduce\n"
     "        s[s.i, s.j] += x[s.i, s.k] * w[s.k, s.j]\nstage y\n  for y.i in 0..40\n    for y.j in "
     "0..3\n      y[y.i, y.j] = s[y.i, y.j]\n",
     /* windows that overlap along three axes */
-    "nest n\nin     x: f32[20, 60, 60, 64]\nout    y: f32[18, 58, 58, 64]\ntemp   s: f32[18, 58, 58, "
+    "nest n\nin     x: f32[20, 60, 60, 64]\nout    y: f32[18, 58, 58, 64]\ntemp   s: f32[18, 58, "
+    "58, "
     "64]\nstage s\n  for s.d in 0..18\n    for s.h in 0..58\n      for s.w in 0..58\n        for "
-    "s.c in 0..64\n          for s.i in 0..3 reduce\n            for s.j in 0..3 reduce\n             "
-    " for s.k in 0..3 reduce\n                s[s.d, s.h, s.w, s.c] max= x[s.d + s.i, s.h + s.j, s.w "
-    "+ s.k, s.c]\nstage y\n  for y.d in 0..18\n    for y.h in 0..58\n      for y.w in 0..58\n        "
+    "s.c in 0..64\n          for s.i in 0..3 reduce\n            for s.j in 0..3 reduce\n          "
+    "   "
+    " for s.k in 0..3 reduce\n                s[s.d, s.h, s.w, s.c] max= x[s.d + s.i, s.h + s.j, "
+    "s.w "
+    "+ s.k, s.c]\nstage y\n  for y.d in 0..18\n    for y.h in 0..58\n      for y.w in 0..58\n      "
+    "  "
     "for y.c in 0..64\n          y[y.d, y.h, y.w, y.c] = s[y.d, y.h, y.w, y.c]\n",
     /* windows along a recurrence, which no loop may leave */
-    "nest n\nin     x: f32[20, 60, 60, 64]\nout    y: f32[18, 60, 60, 64]\ntemp   s: f32[18, 60, 60, "
-    "64]\nstage s\n  for s.t in 0..18\n    for s.h in 0..60\n      for s.w in 0..60\n        for s.c in "
-    "0..64\n          for s.i in 0..3 reduce\n            s[s.t, s.h, s.w, s.c] += x[s.t + s.i, s.h, s.w, "
-    "s.c]\nstage y\n  for y.t in 0..18 ordered\n    for y.h in 0..60\n      for y.w in 0..60\n        for "
+    "nest n\nin     x: f32[20, 60, 60, 64]\nout    y: f32[18, 60, 60, 64]\ntemp   s: f32[18, 60, "
+    "60, "
+    "64]\nstage s\n  for s.t in 0..18\n    for s.h in 0..60\n      for s.w in 0..60\n        for "
+    "s.c in "
+    "0..64\n          for s.i in 0..3 reduce\n            s[s.t, s.h, s.w, s.c] += x[s.t + s.i, "
+    "s.h, s.w, "
+    "s.c]\nstage y\n  for y.t in 0..18 ordered\n    for y.h in 0..60\n      for y.w in 0..60\n     "
+    "   for "
     "y.c in 0..64\n          y[y.t, y.h, y.w, y.c] = s[y.t, y.h, y.w, y.c]\n",
     /* short rows and a sum of each */
-    "nest n\nin     x: f32[40, 100]\nout    y: f32[40, 100]\ntemp   s: f32[40]\nstage s\n  for s.i in "
-    "0..40\n    for s.k in 0..100 reduce\n      s[s.i] += x[s.i, s.k] * x[s.i, s.k]\nstage y\n  for y.i "
+    "nest n\nin     x: f32[40, 100]\nout    y: f32[40, 100]\ntemp   s: f32[40]\nstage s\n  for s.i "
+    "in "
+    "0..40\n    for s.k in 0..100 reduce\n      s[s.i] += x[s.i, s.k] * x[s.i, s.k]\nstage y\n  "
+    "for y.i "
     "in 0..40\n    for y.k in 0..100\n      y[y.i, y.k] = x[y.i, y.k] / s[y.i]\n",
 };
 
