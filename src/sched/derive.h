@@ -64,10 +64,11 @@ struct derive {
     int ncopy;
     int64_t vector_bits, vregs, threads, dynamic;
     bool unrolls, blocks_ok;
-    bool bands; /* of windows (derive_text.c) */
-    bool far;   /* operands and results together are more than L2 */
-    bool deep;  /* some result is far from its operands: exp and its kin */
-    bool past;  /* results alone are several times L2: the next operator will not find them near */
+    bool bands;  /* of windows (derive_text.c) */
+    bool spills; /* operands and results together are more than L1 */
+    bool far;    /* ... than L2 */
+    bool deep;   /* some result is far from its operands: exp and its kin */
+    bool past;   /* results alone are several times L2: the next operator will not find them near */
 };
 
 static inline bool derive_is_guest(const struct derive *d, int stage, int host)

@@ -447,11 +447,16 @@ static bool windows_along(const struct derive *d, int host, int axis)
 }
 
 /* Windows that overlap along the outermost loop read again what a whole turn of the loops inside has put
- * out of the cache: bands of the innermost of these, each with all turns of the outermost.
+ * out of the cache: bands of the innermost of these, each with all turns of the outermost. Columns of bands
+ * are a tile wide, and so small that windows find even in L1 what they share.
  *
  *     knob Z in 0 4 8 16
+ *     knob X in bands columns
  *     split y.h {Z} peel y.h_o y.h_i
- *     reorder y.h_o y.d y.h_i               planes d of a volume, Z lines of each */
+ *     if X == columns
+ *       reorder y.h_o y.w_o y.d y.h_i       a tile of columns, Z lines of each, of all planes
+ *     else
+ *       reorder y.h_o y.d y.h_i             planes d of a volume, Z lines of each */
 int derive_band(const struct derive *d, int host)
 {
     const struct dstage *s = &d->stage[host];
@@ -468,25 +473,47 @@ int derive_band(const struct derive *d, int host)
             return -1;
     for (int i = 0; i < d->ncopy; i++)
         if (d->copy[i].on && d->copy[i].host == host && d->copy[i].turned >= 0) return -1;
-    bool worth = s->tile && s->run < 0 && d->far && outer != inner && s->axis[inner].extent > 4;
+    bool worth = s->tile && s->run < 0 && d->spills && outer != inner && s->axis[inner].extent > 4;
     return d->bands && worth && windows_along(d, host, outer) ? inner : -1;
+}
+
+static void write_band_order(const struct dstage *s, int inner, const struct daxis *column,
+                             struct buf *b)
+{
+    buf_printf(b, "reorder %s_o", s->axis[inner].name);
+    if (column) buf_printf(b, " %s_o", column->name);
+    for (int i = 0; i < inner; i++)
+        if (is_other(s, i)) buf_printf(b, " %s", s->axis[i].name);
+    buf_printf(b, " %s_i", s->axis[inner].name);
 }
 
 static void write_band(struct writer *w, int host)
 {
     const struct dstage *s = &w->d->stage[host];
+    const struct daxis *v = axis_or_null(s, s->vec), *r = axis_or_null(s, s->row);
     int inner = derive_band(w->d, host);
     char factor[40];
     if (inner < 0) return;
-    const char *name = s->axis[inner].name;
     snprintf(factor, sizeof factor, "Z%s", w->id);
-    buf_printf(w->b, "knob %s in 0 4 8 16 where %s < %" PRId64 "\nif %s > 0\n", factor, factor,
-               s->axis[inner].extent, factor);
+    buf_printf(w->b,
+               "knob %s in 0 4 8 16 where %s < %" PRId64 "\nknob X%s in bands columns\nif %s > 0\n",
+               factor, factor, s->axis[inner].extent, w->id, factor);
     write_even_split(w->b, &s->axis[inner], factor);
-    buf_printf(w->b, "  reorder %s_o", name);
-    for (int i = 0; i < inner; i++)
-        if (is_other(s, i)) buf_printf(w->b, " %s", s->axis[i].name);
-    buf_printf(w->b, " %s_i\nend\n", name);
+    struct buf mv, vm;
+    buf_init(&mv, 4096);
+    buf_init(&vm, 4096);
+    write_band_order(s, inner, r ? r : v, &mv);
+    write_band_order(s, inner, v, &vm);
+    buf_printf(w->b, "if X%s == columns\n", w->id);
+    if (r)
+        write_ordered(w, mv.p, vm.p);
+    else
+        buf_printf(w->b, "%s\n", vm.p);
+    buf_reset(&mv);
+    write_band_order(s, inner, NULL, &mv);
+    buf_printf(w->b, "else\n  %s\nend\nend\n", mv.p);
+    buf_fini(&mv);
+    buf_fini(&vm);
 }
 
 /* The outermost loop: one that leads, the blocks, or one of the stage alone. */

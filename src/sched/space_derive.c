@@ -497,13 +497,15 @@ static double tensor_bytes(const struct derive *d, const struct tensor *t, const
 static void weigh(struct derive *d, const struct nest *naive, const struct facts *f)
 {
     double in = 0, out = 0;
-    int64_t l2 = 256 << 10;
+    int64_t l1 = 32 << 10, l2 = 256 << 10;
+    facts_get(f, "target.l1", &l1);
     facts_get(f, "target.l2", &l2);
     for (int i = 0; i < naive->ntensor; i++) {
         const struct tensor *t = naive->tensor[i];
         if (t->scope == SCOPE_IN || t->scope == SCOPE_CONST) in += tensor_bytes(d, t, f);
         if (t->scope == SCOPE_OUT) out += tensor_bytes(d, t, f);
     }
+    d->spills = in + out > (double)l1;
     d->far = in + out > (double)l2;
     d->past = out > 4 * (double)l2;
 }

@@ -516,6 +516,8 @@ static const struct {
     /* bands of lines of all planes */
     {10, "knob Z in 0 4 8 16 where Z < 58\n", NULL},
     {10, "  reorder y.h_o y.d y.h_i\n", NULL},
+    {10, "knob X in bands columns\n", NULL},
+    {10, "reorder y.h_o y.w_o y.d y.h_i\n", NULL},
     /* seven vectors a row: all of it at once, too */
     {11, "stage y\n", "knob Z"},
     {12, "knob V in 1 2 3 4 7 where (V - 1)*16 < 100\n", NULL},
