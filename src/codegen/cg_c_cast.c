@@ -21,8 +21,7 @@ static int64_t most_of(enum dtype d)
 
 static const char *float_to_int(struct cc *c, enum dtype to, int mode, const char *x, bool f64)
 {
-    bool even = mode == CAST_ROUND_EVEN || mode == CAST_SAT_ROUND_EVEN,
-         away = mode == CAST_ROUND_AWAY || mode == CAST_SAT_ROUND_AWAY;
+    bool even = cast_rounds_even(mode), away = cast_rounds_away(mode);
     if (!f64 && to == TYPE_S32 && !away) {
         cc_need(c, "qn_to_s32");
         return cc_fmt(c, "qn_to_s32(%s)",
@@ -56,10 +55,9 @@ static const char *float_to_int(struct cc *c, enum dtype to, int mode, const cha
 
 static const char *int_to_int(struct cc *c, enum dtype to, enum dtype from, int mode, const char *x)
 {
-    bool sat = mode == CAST_SAT || mode == CAST_SAT_ROUND_EVEN || mode == CAST_SAT_ROUND_AWAY;
     if (to == TYPE_B1) return cc_fmt(c, "(%s != 0)", x);
     if (to == from) return x;
-    if (sat && from != TYPE_B1) {
+    if (cast_saturates(mode) && from != TYPE_B1) {
         if (from == TYPE_U64) {
             cc_need(c, "qn_clamp_u64");
             return cc_fmt(c, "((%s)qn_clamp_u64(%s, %s))", cc_value_type(to), cc_bare(c, x),

@@ -225,8 +225,7 @@ static const char *convert(struct cc *c, const struct expr *e)
     bool real_from = dtype_is_float((enum dtype)from.dtype),
          real_to = dtype_is_float((enum dtype)e->type.dtype);
     bool saturates = e->u.i != CAST_PLAIN && !real_to;
-    bool even = e->u.i == CAST_ROUND_EVEN || e->u.i == CAST_SAT_ROUND_EVEN,
-         cut = e->u.i == CAST_PLAIN || e->u.i == CAST_SAT;
+    bool even = cast_rounds_even((int)e->u.i), cut = e->u.i == CAST_PLAIN || e->u.i == CAST_SAT;
     if (from.dtype == TYPE_F32 && e->type.dtype == TYPE_S32 && (even || cut) &&
         cc_is_vector_type(c, from) && cc_fits_register(c, from)) {
         const char *x = cc_vector(c, e->a[0]);

@@ -156,6 +156,7 @@ static void cg_facts_of_target(struct cg *c, const struct target *t)
     bool avx2 = c->x86 && (has_feature(t, "avx2") || has_feature(t, "avx512f"));
     c->pack_bits = c->x86 && has_feature(t, "avx512bw") ? 512 : avx2 ? 256 : 0;
     c->range = c->x86 && has_feature(t, "avx512dq") && has_feature(t, "avx512vl");
+    c->bytes = c->x86 && has_feature(t, "avx512vbmi") && has_feature(t, "avx512vl");
     c->native_half = a64 || (c->x86 && has_feature(t, "f16c"));
 }
 

@@ -79,6 +79,7 @@ struct cg {
     bool native_round, native_half, x86;
     int pack_bits; /* of the widest registers that x86 packs words and bytes in; 0: not known to */
     bool range;    /* x86 has vrangeps, which clamps magnitudes */
+    bool bytes;    /* x86 takes any bytes of two registers in one operation (vpermt2b) */
     struct cg_fn *fn;
     struct cg_memo *memo;   /* by expression id */
     struct cg_facts *facts; /* by expression id */

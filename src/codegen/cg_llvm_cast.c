@@ -194,11 +194,6 @@ static LLVMValueRef round_away(struct cg *c, LLVMValueRef v)
 
 /* ---- casts ----------------------------------------------------------------------------------- */
 
-static bool mode_saturates(int mode)
-{
-    return mode == CAST_SAT || mode == CAST_SAT_ROUND_EVEN || mode == CAST_SAT_ROUND_AWAY;
-}
-
 /* llvm.fptosi.sat of f32 lanes to s32 takes them apart one by one on x86: 2^31 - 1 is no f32. */
 static LLVMValueRef lanes_to_s32(struct cg *c, LLVMValueRef v)
 {
@@ -249,6 +244,24 @@ static LLVMValueRef to_nearest_s32(struct cg *c, const struct packs *p, LLVMValu
                          : cg_call_avx512(c, p->convert, like(c->i32, v), args, 1, true);
 }
 
+/* The low bytes of n integers that fit or are INT32_MIN, of which they make 0: words by pairs (-32768 of that),
+ * then the low bytes of words, all in order. */
+static LLVMValueRef low_bytes(struct cg *c, const struct packs *p, LLVMValueRef *part,
+                              enum dtype to)
+{
+    int in = p->bits / 32, n = 32 / dtype_bits(to), sel[64];
+    for (int i = 0; i < n && n == 4; i += 2)
+        part[i / 2] = cg_call(c, p->words, NULL, 0, part + i, 2);
+    LLVMTypeRef pieces = cg_wide(cg_dtype(c, to), n * in);
+    for (int i = 0; i < n * in;
+         i++) { /* lane i is j of register r; block b of words has four of each */
+        int r = i / in, j = i % in, b = j / 4;
+        sel[i] = n == 2 ? 2 * i : (r / 2) * 4 * in + (b * 8 + r % 2 * 4 + j % 4) * 2;
+    }
+    return cg_shuffle(c, LLVMBuildBitCast(c->b, part[0], pieces, ""),
+                      LLVMBuildBitCast(c->b, part[1], pieces, ""), sel, n * in);
+}
+
 static LLVMValueRef pack_lanes(struct cg *c, const struct packs *p, LLVMValueRef v, enum dtype to)
 {
     int in = p->bits / 32, n = 32 / dtype_bits(to), blocks = p->bits / 128;
@@ -256,6 +269,7 @@ static LLVMValueRef pack_lanes(struct cg *c, const struct packs *p, LLVMValueRef
     LLVMValueRef part[4], order[64];
     for (int i = 0; i < n; i++)
         part[i] = to_nearest_s32(c, p, cg_some_lanes(c, v, NULL, i * in, in));
+    if (c->bytes) return low_bytes(c, p, part, to);
     const char *first = n == 2 && !s ? p->words_unsigned : p->words;
     for (int i = 0; i < n; i += 2) part[i / 2] = cg_call(c, first, NULL, 0, part + i, 2);
     if (n == 4) part[0] = cg_call(c, s ? p->bytes : p->bytes_unsigned, NULL, 0, part, 2);
@@ -270,19 +284,26 @@ static LLVMValueRef pack_lanes(struct cg *c, const struct packs *p, LLVMValueRef
     return LLVMBuildBitCast(c->b, all, like(cg_dtype(c, to), v), "");
 }
 
-/* Likewise of f32 lanes to 8 and 16 bits: those bounds are f32, so it is a clamp and a conversion;
- * or, to the nearest, a sum whose last bits are the integer. */
-static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to, bool nearest)
+static LLVMValueRef clamp_to(struct cg *c, LLVMValueRef v, double bound, LLVMRealPredicate beyond)
+{
+    LLVMValueRef to = cg_real(c, LLVMTypeOf(v), bound);
+    return cg_select(c, LLVMBuildFCmp(c->b, beyond, v, to, ""), to, v);
+}
+
+/* Likewise of f32 lanes to 8 and 16 bits: those bounds are f32, so it is a clamp, which passes NaN, and a
+ * conversion; or, to the nearest, a sum whose last bits are the integer. */
+static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to, int mode)
 {
     LLVMTypeRef f = LLVMTypeOf(v);
     int bits = dtype_bits(to), sign = dtype_is_signed(to);
-    LLVMValueRef lo = cg_real(c, f, sign ? -ldexp(1, bits - 1) : 0),
-                 hi = cg_real(c, f, ldexp(1, bits - sign) - 1);
-    LLVMValueRef nan = LLVMBuildFCmp(c->b, LLVMRealUNO, v, v, "");
+    bool nearest = cast_rounds_even(mode), fits = mode == CAST_FITS_ROUND_EVEN;
     const struct packs *packs = nearest ? packs_for(c, lanes_of(v), to) : NULL;
-    v = cg_select(c, LLVMBuildFCmp(c->b, LLVMRealOGT, v, hi, ""), hi, v);
-    if (!packs) v = cg_select(c, LLVMBuildFCmp(c->b, LLVMRealOLT, v, lo, ""), lo, v);
-    v = cg_select(c, nan, cg_real(c, f, 0), v);
+    bool low =
+        packs && c->bytes; /* NaN becomes 0 by itself, what is too small does not clamp itself */
+    LLVMValueRef nan = low ? NULL : LLVMBuildFCmp(c->b, LLVMRealUNO, v, v, "");
+    if (!fits) v = clamp_to(c, v, ldexp(1, bits - sign) - 1, LLVMRealOGT);
+    if (!fits && (!packs || low)) v = clamp_to(c, v, sign ? -ldexp(1, bits - 1) : 0, LLVMRealOLT);
+    if (nan) v = cg_select(c, nan, cg_real(c, f, 0), v);
     if (packs) return pack_lanes(c, packs, v, to);
     LLVMTypeRef i = like(c->i32, v);
     LLVMValueRef sum = nearest ? LLVMBuildFAdd(c->b, v, cg_real(c, f, 0x1.8p23), "") : NULL;
@@ -294,20 +315,20 @@ static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to,
 static LLVMValueRef float_to_int(struct cg *c, LLVMValueRef v, enum dtype to, int mode)
 {
     LLVMTypeRef from = LLVMTypeOf(v), dest = like(cg_dtype(c, to), v);
-    bool even = mode == CAST_ROUND_EVEN || mode == CAST_SAT_ROUND_EVEN,
-         narrow = c->x86 && from == like(c->f32, v) && lanes_of(v) > 1 &&
-                  (dtype_bits(to) == 8 || dtype_bits(to) == 16);
-    if (narrow && even) return lanes_to_narrow(c, v, to, true);
+    bool even = cast_rounds_even(mode), narrow = c->x86 && from == like(c->f32, v) &&
+                                                 lanes_of(v) > 1 &&
+                                                 (dtype_bits(to) == 8 || dtype_bits(to) == 16);
+    if (narrow && even) return lanes_to_narrow(c, v, to, mode);
     if (even)
         v = cg_round(c, OP_ROUND, v);
-    else if (mode == CAST_ROUND_AWAY || mode == CAST_SAT_ROUND_AWAY)
+    else if (cast_rounds_away(mode))
         v = round_away(c, v);
     else if (mode == CAST_SAT && to == TYPE_B1)
         v = cg_round(c, OP_TRUNC, v);
     if (to == TYPE_B1)
         return LLVMBuildFCmp(c->b, mode == CAST_PLAIN ? LLVMRealUNE : LLVMRealONE, v,
                              cg_real(c, from, 0), "");
-    if (narrow) return lanes_to_narrow(c, v, to, false);
+    if (narrow) return lanes_to_narrow(c, v, to, mode);
     if (c->x86 && from == like(c->f32, v) && lanes_of(v) > 1 && to == TYPE_S32)
         return lanes_to_s32(c, v);
     LLVMTypeRef types[2] = {dest, from};
@@ -373,7 +394,7 @@ static LLVMValueRef int_to_int(struct cg *c, LLVMValueRef v, enum dtype to, enum
                                int mode)
 {
     if (to == TYPE_B1) return cmp(c, LLVMIntNE, v, 0);
-    if (mode_saturates(mode)) v = clamp(c, v, to, from);
+    if (cast_saturates(mode)) v = clamp(c, v, to, from);
     LLVMTypeRef dest = like(cg_dtype(c, to), v);
     int a = dtype_bits(from), b = dtype_bits(to);
     if (a == b) return v;

@@ -86,7 +86,7 @@ static const char *convert_type_error(enum op op, struct type type, struct type 
 {
     switch (op) {
     case OP_CAST:
-        if (!leaf || *(const int64_t *)leaf < 0 || *(const int64_t *)leaf > CAST_SAT_ROUND_AWAY)
+        if (!leaf || *(const int64_t *)leaf < 0 || *(const int64_t *)leaf > CAST_FITS_ROUND_EVEN)
             return "a cast names its mode";
         return a.lanes == type.lanes ? NULL : "a cast keeps the lanes";
     case OP_BITCAST:

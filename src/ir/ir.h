@@ -96,10 +96,23 @@ enum cast_mode {
     CAST_ROUND_EVEN,
     CAST_ROUND_AWAY,
     CAST_SAT_ROUND_EVEN,
-    CAST_SAT_ROUND_AWAY
+    CAST_SAT_ROUND_AWAY,
+    CAST_FITS_ROUND_EVEN
 };
 /* CAST_PLAIN: int->int wraps, float->int truncates (out of range: saturates, NaN: 0), int->float
- * rounds to even. */
+ * rounds to even. CAST_FITS_ROUND_EVEN: a float that, rounded, fits, or NaN: lowering knows it. */
+static inline bool cast_rounds_even(int mode)
+{
+    return mode == CAST_ROUND_EVEN || mode == CAST_SAT_ROUND_EVEN || mode == CAST_FITS_ROUND_EVEN;
+}
+static inline bool cast_rounds_away(int mode)
+{
+    return mode == CAST_ROUND_AWAY || mode == CAST_SAT_ROUND_AWAY;
+}
+static inline bool cast_saturates(int mode)
+{
+    return mode == CAST_SAT || mode == CAST_SAT_ROUND_EVEN || mode == CAST_SAT_ROUND_AWAY;
+}
 
 struct var {
     const char *name;

@@ -162,7 +162,7 @@ int parse_args(struct parser *p, const struct expr **a, int most, const char *cl
 
 static int parse_cast_mode(const struct tok *t)
 {
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i <= CAST_FITS_ROUND_EVEN; i++)
         if (tok_is(t, cast_names[i])) return i;
     return -1;
 }

@@ -12,8 +12,10 @@
 
 #include "ir/private.h"
 
-const char *const cast_names[6] = {"cast",      "cast_sat",      "cast_even",
-                                   "cast_away", "cast_sat_even", "cast_sat_away"};
+const char *const cast_names[CAST_FITS_ROUND_EVEN + 1] = {"cast",          "cast_sat",
+                                                          "cast_even",     "cast_away",
+                                                          "cast_sat_even", "cast_sat_away",
+                                                          "cast_fits_even"};
 const char *const reduce_names[8] = {"+", "*", "max", "min", "|", "argmax", "argmin", "user"};
 const char *const loop_kind_names[4] = {"", "parallel", "vector", "unroll"};
 const char *const tail_names[5] = {"", "guard", "peel", "mask", "pad"};

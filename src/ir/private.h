@@ -106,7 +106,8 @@ void env_let(struct env *env, const struct var *v, const struct expr *value);
 /* Text of one statement line and declarations, shared by print.c and error messages. */
 void name_print(struct buf *b, const char *name);
 void type_print(struct buf *b, struct type t);
-extern const char *const cast_names[6];   /* cast, cast_sat, ... by enum cast_mode */
+extern const char
+    *const cast_names[CAST_FITS_ROUND_EVEN + 1]; /* cast, cast_sat, ... by enum cast_mode */
 extern const char *const reduce_names[8]; /* spelled before '=': + * max min | argmax argmin user */
 extern const char *const loop_kind_names[4], *const tail_names[5];
 

@@ -289,10 +289,8 @@ static bool eval_int(enum op op, enum dtype d, const union scalar *a, int64_t *r
 
 static int64_t round_to_int(enum dtype to, int mode, double v)
 {
-    bool even = mode == CAST_ROUND_EVEN || mode == CAST_SAT_ROUND_EVEN;
-    bool away = mode == CAST_ROUND_AWAY || mode == CAST_SAT_ROUND_AWAY;
     if (isnan(v)) return 0;
-    v = even ? nearbyint(v) : away ? round(v) : trunc(v);
+    v = cast_rounds_even(mode) ? nearbyint(v) : cast_rounds_away(mode) ? round(v) : trunc(v);
     if (to == TYPE_B1) return v != 0;
     if (to == TYPE_U64) {
         if (v <= 0) return 0;
@@ -305,7 +303,6 @@ static int64_t round_to_int(enum dtype to, int mode, double v)
 
 static void eval_cast(enum dtype to, enum dtype from, int mode, union scalar a, union scalar *out)
 {
-    bool sat = mode == CAST_SAT || mode == CAST_SAT_ROUND_EVEN || mode == CAST_SAT_ROUND_AWAY;
     if (dtype_is_float(from)) {
         if (dtype_is_float(to))
             out->f = real_round(to, a.f);
@@ -318,7 +315,7 @@ static void eval_cast(enum dtype to, enum dtype from, int mode, union scalar a, 
             out->f = real_round(to, from == TYPE_U64 ? (double)(uint64_t)a.i : (double)a.i);
     } else if (to == TYPE_B1) {
         out->i = a.i != 0;
-    } else if (sat) {
+    } else if (cast_saturates(mode)) {
         bool huge = from == TYPE_U64 && a.i < 0; /* above INT64_MAX */
         if (huge)
             out->i = to == TYPE_U64 ? a.i : dtype_int_max(to);

@@ -115,6 +115,7 @@ bool box_clip(const struct nest *n, struct stmt *body, const struct tensor *t, b
 /* The real number is 0, not finite, or its magnitude within [least, most]. */
 struct span {
     double least, most;
+    bool positive; /* above zero, or NaN */
 };
 struct span_of_tensor {
     const struct tensor *t;

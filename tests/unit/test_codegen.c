@@ -153,29 +153,46 @@ START_TEST(clamp_of_a_magnitude)
 }
 END_TEST
 
-/* A whole register of 8 or 16 bit results is packed: NaN, infinities, halves and what is out of range too. */
+/* A whole register of 8 or 16 bit results is packed: NaN, infinities, halves and what is out of range too; in
+ * one way where there are permutes of bytes, in another where there are none. */
 START_TEST(packed_casts)
 {
-    static const char *const to[] = {"s8", "u8", "s16", "u16"};
-    for (int lanes = 8; lanes <= 64; lanes *= 2) {
-        for (size_t i = 0; i < QN_COUNT(to); i++) {
-            struct buf b;
-            struct cgrun r;
-            buf_init(&b, 1 << 16);
-            buf_printf(&b,
-                       "nest t\nin     x: f32[960]\nout    y: %s[960]\nfor i in 0..%d\n"
-                       "  y[ramp(i * %d, 1, %d)] = cast_sat_even(%s, x[ramp(i * %d, 1, %d)] * "
-                       "splat(0.25, %d))\n",
-                       to[i], 960 / lanes, lanes, lanes, to[i], lanes, lanes, lanes);
-            cgrun_open(&r, b.p);
-            ck_assert_msg(cgrun_compile(&r, NULL) == RC_OK, "%s: %s", r.e.msg, b.p);
-            for (int fill = 0; fill < 20; fill++) {
-                cgrun_fill(&r, fill % 2 ? CGRUN_WILD : CGRUN_SMALL, (uint64_t)fill);
-                ck_assert_msg(cgrun_check(&r, NULL) == 0, "%s", b.p);
-            }
-            cgrun_close(&r);
-            buf_fini(&b);
+    static const struct {
+        const char *type;
+        double least, most;
+    } to[] = {{"s8", -128, 127}, {"u8", 0, 255}, {"s16", -32768, 32767}, {"u16", 0, 65535}};
+    bool has_bytes = __builtin_cpu_supports("avx512vbmi");
+    for (int way = 0; way < 4 * (int)QN_COUNT(to) * 4; way++) {
+        int lanes = 8 << way % 4, bytes = way / 8 & 1, fits = way / 4 & 1;
+        size_t i = (size_t)way / 16;
+        if (bytes && !has_bytes) continue;
+        struct buf b;
+        struct cgrun r;
+        char features[4096];
+        buf_init(&b, 1 << 16);
+        buf_printf(&b,
+                   "nest t\nin     x: f32[960]\nout    y: %s[960]\nfor i in 0..%d\n  let a = "
+                   "x[ramp(i * %d, 1, %d)] * splat(0.25, %d)\n",
+                   to[i].type, 960 / lanes, lanes, lanes, lanes);
+        buf_printf(&b,
+                   "    let c = select(splat(%.1f, %d) < a, splat(%.1f, %d), a)\n      y[ramp(i * "
+                   "%d, 1, %d)] = ",
+                   to[i].most, lanes, to[i].most, lanes, lanes, lanes);
+        if (fits)
+            buf_printf(&b, "cast_fits_even(%s, select(c < splat(%.1f, %d), splat(%.1f, %d), c))\n",
+                       to[i].type, to[i].least, lanes, to[i].least, lanes);
+        else
+            buf_printf(&b, "cast_sat_even(%s, a)\n", to[i].type);
+        cgrun_open(&r, b.p);
+        snprintf(features, sizeof features, "%s%s", r.t.features, bytes ? ",+avx512vbmi" : "");
+        r.t.features = features;
+        ck_assert_msg(cgrun_compile(&r, NULL) == RC_OK, "%s: %s", r.e.msg, b.p);
+        for (int fill = 0; fill < 20; fill++) {
+            cgrun_fill(&r, fill % 2 ? CGRUN_WILD : CGRUN_SMALL, (uint64_t)fill);
+            ck_assert_msg(cgrun_check(&r, NULL) == 0, "%s", b.p);
         }
+        cgrun_close(&r);
+        buf_fini(&b);
     }
 }
 END_TEST

@@ -490,6 +490,87 @@ START_TEST(cast_quotient)
 }
 END_TEST
 
+/* The nearest byte to a quotient: next to the steps, on them, beyond the ends; of a divisor that may be zero or
+ * below, too. */
+START_TEST(byte_of_quotient)
+{
+    static const float ends[8] = {INFINITY, -INFINITY, 0.0f, -0.0f, 3e38f, -3e38f, 1e-45f, NAN};
+    static const struct {
+        const char *to, *divisor;
+        float least, most;
+        bool any; /* the divisor may be zero */
+    } rows[] = {{"s8", "(max(d[i], 1e-20) / 127.0)", -128, 127, false},
+                {"u8", "(max(d[i], 1e-20) / 127.0)", 0, 255, false},
+                {"s8", "max(d[i], 0.0)", -128, 127, true},
+                {"u8", "sqrt(max(d[i], 0.0))", 0, 255, true},
+                {"s8", "max(1e-20, sqrt(abs(d[i])))", -128, 127, false}};
+    float *x = mem_new(ROWS * 8 * sizeof *x), *d = mem_new(ROWS * sizeof *d);
+    float *s = mem_new(ROWS * sizeof *s);
+    for (size_t k = 0; k < QN_COUNT(rows); k++) {
+        struct rng r;
+        char value[200];
+        divisors(x, d, 8);
+        rng_seed(&r, 33 + k);
+        d[5] = INFINITY;
+        d[10] = 0x1.fffffep127f;
+        d[15] = NAN;
+        d[16] = 0x1.fffffcp1f;
+        for (int i = 0; i < ROWS; i++) {
+            if (i % 5) d[i] = fabsf(d[i]) > 1e19f || fabsf(d[i]) < 1e-20f ? 0.75f : d[i];
+            float lower = fmaxf(d[i], k == 4 ? -INFINITY : k < 2 ? 1e-20f : 0.0f);
+            s[i] = isnan(d[i]) ? NAN : k < 2 ? lower / 127 : k == 2 ? lower : sqrtf(fabsf(lower));
+            if (k == 4) s[i] = fmaxf(1e-20f, s[i]);
+        }
+        for (int i = 0; i < ROWS * 8; i++) {
+            if (i % 2 == 0) x[i] = s[i / 8] * ((float)rng_range(&r, -260, 260) + 0.5f);
+            if (i % 8 == 4) x[i] = nextafterf(x[i], 0);
+            if (i / 8 % 5 == 0) x[i] = ends[i % 8];
+        }
+        x[16 * 8] = 1; /* the one quotient that (1 - d*r) * r gets wrong: see quotients.c */
+        snprintf(value, sizeof value, "cast(f32, cast_sat_even(%s, x[i, j] / %s))", rows[k].to,
+                 rows[k].divisor);
+        float *y = divided(value, ROWS, x, d);
+        for (int i = 0; i < ROWS * 8; i++) {
+            float q = rintf(x[i] / s[i / 8]),
+                  want = isnan(q) ? 0 : fmaxf(fminf(q, rows[k].most), rows[k].least);
+            if (isnan(d[i / 8])) continue; /* what max makes of NaN is open */
+            if (s[i / 8] > 0x1p121f && isinf(x[i]) && x[i] < 0) continue; /* -127 or -128 */
+            ck_assert_msg(y[i] == want, "%s: %a / %a: %a, not %a", value, (double)x[i],
+                          (double)s[i / 8], (double)y[i], (double)want);
+        }
+        mem_free(y);
+    }
+    mem_free(s);
+    mem_free(x);
+    mem_free(d);
+}
+END_TEST
+
+/* What quotients.c says of it: x * r + x * rest, rounded to a byte, is the quotient so rounded, for divisors of
+ * all significands (every 509th; QUERN_LONG=1: every one) around all steps. */
+START_TEST(bytes_of_all_significands)
+{
+    uint32_t by = getenv("QUERN_LONG") ? 1 : 509;
+    for (uint32_t m = 0; m < 1u << 23; m += by) {
+        union {
+            uint32_t u;
+            float f;
+        } d = {.u = 0x3f800000 + m}, x, step;
+        float r = 1 / d.f, rest = fmaf(-d.f, r, 1) / d.f;
+        for (int n = 0; n < 256; n++) {
+            step.f = d.f * ((float)n + 0.5f);
+            for (int k = -1; k <= 1; k++) {
+                x.u = step.u + (uint32_t)k;
+                float sum = fmaf(x.f, r, x.f * rest);
+                if (lrintf(sum) == lrintf(x.f / d.f)) continue;
+                ck_abort_msg("%a / %a is %a, not %a", (double)x.f, (double)d.f, (double)(x.f / d.f),
+                             (double)sum);
+            }
+        }
+    }
+}
+END_TEST
+
 /* Bounds that cross leave one value. */
 START_TEST(crossed_bounds)
 {
@@ -514,7 +595,7 @@ int main(void)
 {
     Suite *s = suite_create("lower_math");
     TCase *t = tcase_create("math");
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, getenv("QUERN_LONG") ? 900 : 60);
     tcase_add_loop_test(t, bounds, 0, (int)QN_COUNT(promises));
     tcase_add_test(t, clamped_exp);
     tcase_add_test(t, clamped_log);
@@ -528,6 +609,8 @@ int main(void)
     tcase_add_test(t, numbers_divide_exactly);
     tcase_add_test(t, stepped_divisor);
     tcase_add_test(t, cast_quotient);
+    tcase_add_test(t, byte_of_quotient);
+    tcase_add_test(t, bytes_of_all_significands);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
