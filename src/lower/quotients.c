@@ -209,12 +209,16 @@ static const struct expr *byte_of_products(struct quotients *q, const struct exp
     q->spans->steps = 0;
     struct span span = span_of(q->spans, d);
     double far = lower_number_most(false), least = cast->type.dtype == TYPE_S8 ? -128 : 0;
-    if (!span.positive || span.most * (least + 255) > far) return NULL;
+    bool finite =
+        span.most <= far / (least + 255) * (1 + 0x1p-20); /* far / 127 may be rounded up */
+    if (!span.positive || !finite) return NULL;
     const struct expr *bound[2];
     for (int i = 0; i < 2; i++) {
         const struct expr *v = real_like(ir, one, least + i * 255);
         bound[i] = expr_binary(ir, OP_MUL, one, v);
-        if (i == 0) bound[i] = expr_binary(ir, OP_MAX, bound[i], real_like(ir, one, -far));
+        if (v->u.f != 0)
+            bound[i] =
+                expr_binary(ir, i ? OP_MIN : OP_MAX, bound[i], real_like(ir, one, i ? far : -far));
         bound[i] = expr_to_lanes(ir, bound[i], lanes);
     }
     x = expr_select(ir, expr_binary(ir, OP_LT, x, bound[0]), bound[0], x); /* NaN passes */

@@ -158,6 +158,46 @@ START_TEST(golden_quotients)
 }
 END_TEST
 
+/* Which bytes are known to be the nearest to a sum of products: of positive divisors, none too large. */
+START_TEST(golden_quotients_of_bytes)
+{
+    static const struct {
+        const char *value;
+        bool sum;
+    } rows[] = {
+        {"cast_sat_even(s8, x[i, j] / (max(d[i], 1e-20) / 127.0))", true},
+        {"cast_even(s8, x[i, j] / sqrt(max(d[i], 1e-20)))", true},
+        {"cast_sat_even(u8, x[i, j] / (max(d[i], 1e-20) / 255.0))", true},
+        {"cast_sat_even(u8, x[i, j] / (max(d[i], 1e-20) / 127.0))",
+         false}, /* 255 * d is too large */
+        {"cast_sat_even(s8, x[i, j] / max(d[i], 1e-20))", false},
+        {"cast_sat_even(s8, x[i, j] / sqrt(d[i]))", false}, /* may be zero */
+        {"cast_sat_even(s8, x[i, j] / neg(sqrt(max(d[i], 1e-20))))", false},
+        {"cast_sat_even(s16, x[i, j] / (max(d[i], 1e-20) / 127.0))", false},
+        {"cast_sat_away(s8, x[i, j] / (max(d[i], 1e-20) / 127.0))", false},
+        {"cast_sat(s8, x[i, j] / (max(d[i], 1e-20) / 127.0))", false},
+    };
+    for (size_t k = 0; k < QN_COUNT(rows); k++) {
+        char nest[600];
+        snprintf(nest, sizeof nest,
+                 "nest b\nin     x: f32[8, 4]\nin     d: f32[8]\nout    y: s32[8, 4]\nstage y\n"
+                 "  for i in 0..8\n    for j in 0..4 vector\n      y[i, j] = cast(s32, %s)\n",
+                 rows[k].value);
+        struct buf b;
+        struct lower_case c = {.target = lower_target(true), .tol = 1e-6};
+        c.target.fma = 1;
+        buf_init(&b, 1 << 20);
+        c.dump = &b;
+        c.dump_pass = "quotients";
+        lower_same(nest, &c);
+        bool sum = b.n && strstr(b.p, "cast_fits_even") != NULL;
+        ck_assert_msg(sum == rows[k].sum, "%s: %s", rows[k].value, b.n ? b.p : "");
+        buf_fini(&b);
+        lower_case_free(&c);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lower_arith");
@@ -166,6 +206,7 @@ int main(void)
     tcase_add_test(t, golden_compares);
     tcase_add_test(t, golden_compares_bytes);
     tcase_add_test(t, golden_quotients);
+    tcase_add_test(t, golden_quotients_of_bytes);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
