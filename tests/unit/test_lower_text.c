@@ -594,28 +594,45 @@ START_TEST(golden_cut)
 }
 END_TEST
 
-/* Of four parts the last two hold no lane that runs. */
+/* Of four parts the last two hold no lane that runs, the second only five. */
 START_TEST(golden_cut_mask)
 {
     const char *text = "nest long\n"
-                       "in     x: f32[20]\n"
-                       "out    y: f32[20]\n"
+                       "in     x: f32[21]\n"
+                       "out    y: f32[21]\n"
                        "stage y\n"
                        "  for l in 0..64 vector mask\n"
-                       "    if l < 20\n"
+                       "    if l < 21\n"
                        "      y[l] = x[l]\n";
-    lower_golden(
-        "cut", text,
-        "nest long\n"
-        "in     x: f32[20]\n"
-        "out    y: f32[20]\n"
-        "if true\n"
-        "  if ramp(0, 1, 16) < splat(20, 16)\n"
-        "    y[ramp(0, 1, 16)] = (x[ramp(0, 1, 16)] if ramp(0, 1, 16) < splat(20, 16) else "
-        "splat(0.0, 16))\n"
-        "  if ramp(16, 1, 16) < splat(20, 16)\n"
-        "    y[ramp(16, 1, 16)] = (x[ramp(16, 1, 16)] if ramp(16, 1, 16) < splat(20, 16) else "
-        "splat(0.0, 16))\n");
+    lower_golden("cut", text,
+                 "nest long\n"
+                 "in     x: f32[21]\n"
+                 "out    y: f32[21]\n"
+                 "if true\n"
+                 "  y[ramp(0, 1, 16)] = x[ramp(0, 1, 16)]\n"
+                 "  if ramp(16, 1, 8) < splat(21, 8)\n"
+                 "    y[ramp(16, 1, 8)] = (x[ramp(16, 1, 8)] if ramp(16, 1, 8) < splat(21, 8) else "
+                 "splat(0.0, 8))\n");
+}
+END_TEST
+
+/* Two lanes run: four stay; four of four: no mask is left. */
+START_TEST(golden_cut_short)
+{
+    for (int n = 2; n <= 4; n += 2) {
+        char text[400], want[600];
+        snprintf(text, sizeof text,
+                 "nest short\nin     x: f32[%d]\nout    y: f32[%d]\nstage y\n"
+                 "  for l in 0..16 vector mask\n    if l < %d\n      y[l] = x[l]\n",
+                 n, n, n);
+        snprintf(want, sizeof want, "nest short\nin     x: f32[%d]\nout    y: f32[%d]\nif true\n%s",
+                 n, n,
+                 n == 4 ? "  y[ramp(0, 1, 4)] = x[ramp(0, 1, 4)]\n"
+                        : "  if ramp(0, 1, 4) < splat(2, 4)\n"
+                          "    y[ramp(0, 1, 4)] = (x[ramp(0, 1, 4)] if ramp(0, 1, 4) < splat(2, 4) "
+                          "else splat(0.0, 4))\n");
+        lower_golden("cut", text, want);
+    }
 }
 END_TEST
 
@@ -684,6 +701,7 @@ int main(void)
     tcase_add_test(t, golden_repeats_not);
     tcase_add_test(t, golden_cut);
     tcase_add_test(t, golden_cut_mask);
+    tcase_add_test(t, golden_cut_short);
     tcase_add_test(t, golden_hoist);
     tcase_add_test(t, golden_hoist_not);
     suite_add_tcase(s, t);
