@@ -36,13 +36,19 @@ static int leading(struct low *l, const struct expr *cond)
     return n;
 }
 
-/* A load all lanes of which run has no condition. */
+/* A load without the conditions that hold for all its lanes. */
 static const struct expr *drop_condition(struct ir *ir, const struct expr *e, void *ctx)
 {
     struct low *l = ctx;
-    if (e->op != OP_LOADC || e->type.lanes == 1 || leading(l, e->a[0]) != e->type.lanes)
-        return NULL;
-    return expr_load(ir, e->u.tensor, e->a + expr_load_first(e), e->n - expr_load_first(e));
+    const struct expr *conj[CONJ_MAX];
+    if (e->op != OP_LOADC || e->type.lanes == 1) return NULL;
+    int n = expr_conjuncts(e->a[0], conj), kept = 0, first = expr_load_first(e);
+    for (int i = 0; i < n; i++)
+        if (leading(l, conj[i]) != e->type.lanes) conj[kept++] = conj[i];
+    if (kept == n) return NULL;
+    if (!kept) return expr_load(ir, e->u.tensor, e->a + first, e->n - first);
+    return expr_loadc(ir, e->u.tensor, expr_all(ir, conj, kept), e->a[1], e->a + first,
+                      e->n - first);
 }
 
 /* The lanes [first, first + n) of the store and its mask, or as many as run; NULL: cannot be said. */

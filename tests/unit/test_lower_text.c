@@ -616,6 +616,19 @@ START_TEST(golden_cut_mask)
 }
 END_TEST
 
+/* A load keeps its own condition. */
+START_TEST(golden_cut_keeps)
+{
+    lower_golden("cut",
+                 "nest keeps\nin     x: f32[8]\nout    y: f32[8]\nstage y\n"
+                 "  for l in 0..16 vector mask\n    if l < 8\n"
+                 "      y[l] = (x[l - 1] if 1 <= l else 0.0)\n",
+                 "nest keeps\nin     x: f32[8]\nout    y: f32[8]\nif true\n"
+                 "  y[ramp(0, 1, 8)] = (x[ramp(-1, 1, 8)] if splat(1, 8) <= ramp(0, 1, 8) else "
+                 "splat(0.0, 8))\n");
+}
+END_TEST
+
 /* Two lanes run: four stay; four of four: no mask is left. */
 START_TEST(golden_cut_short)
 {
@@ -702,6 +715,7 @@ int main(void)
     tcase_add_test(t, golden_cut);
     tcase_add_test(t, golden_cut_mask);
     tcase_add_test(t, golden_cut_short);
+    tcase_add_test(t, golden_cut_keeps);
     tcase_add_test(t, golden_hoist);
     tcase_add_test(t, golden_hoist_not);
     suite_add_tcase(s, t);
