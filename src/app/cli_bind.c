@@ -204,6 +204,7 @@ static bool bind_recorded(void *ctx, enum tune_phase phase, const char *trace_ha
     m->fma = NAN;
     m->max_err = r->max_err;
     m->bound = r->bound;
+    m->flops = isfinite(r->executed_gflops) ? r->executed_gflops * r->median : 0;
     m->worst = NAN;
     m->crc = r->out_crc;
     snprintf(blob_hash, 33, "%s", r->blob_hash);

@@ -140,6 +140,7 @@ static enum rc tune_claimed(struct tuning *t, struct tune_options *o, struct err
         /* The FMA peak is a limit; a cache level's bandwidth, measured by one stream, is not. */
         double ideal = work_roof_ns(w, w->flops, &roof);
         o->roof_ns = strcmp(roof, "fma") == 0 ? ideal : 0;
+        o->roof_flops = w->flops;
         rc = search(t, o, &sum, e);
     }
     if (rc == RC_INTERRUPTED && db_commit(s->db, NULL) == RC_OK) tune_say_resume(w);

@@ -378,12 +378,37 @@ static void write_turned(struct writer *w, const struct dcopy *c, const struct d
     buf_fini(&order);
 }
 
+/* Vectors along what is innermost in the copy. That of a turned copy is far apart in the tensor: it may as well
+ * be written an element at a time, read in the order of the tensor.
+ *
+ *     reorder k.cache.1 k.cache.2
+ *     split k.cache.2 8 guard k.cache.2o k.cache.2i
+ *     unroll k.cache.2i */
+static void write_copy_loops(struct writer *w, const struct dcopy *c, int index)
+{
+    const char *name = c->t->name;
+    int64_t lanes = i64_max(2, w->d->vector_bits / (8 * dtype_bytes((enum dtype)c->t->type.dtype)));
+    int last = c->t->rank - 1, along = c->turned >= 0 ? c->turned : last;
+    bool either = along != last && w->d->unrolls;
+    if (either) {
+        buf_printf(w->b, "knob D%d in vectors elements\nif D%d == elements\n", index, index);
+        buf_printf(w->b, "  reorder %s.cache.%d %s.cache.%d\n", name, along, name, last);
+        buf_printf(w->b, "  split %s.cache.%d 8 guard %s.cache.%do %s.cache.%di\n", name, last,
+                   name, last, name, last);
+        buf_printf(w->b, "  unroll %s.cache.%di\nelse\n", name, last);
+    }
+    buf_printf(w->b,
+               "  split %s.cache.%d %" PRId64 " mask %s.cache.%do %s.cache.%di\n"
+               "  vectorize %s.cache.%di\n",
+               name, along, lanes, name, along, name, along, name, along);
+    if (either) buf_puts(w->b, "end\n");
+}
+
 static void write_copy(struct writer *w, const struct dcopy *c, const struct dstage *host,
                        int index)
 {
     const struct tensor *t = c->t;
     struct buf verb;
-    int along = c->turned >= 0 ? c->turned : t->rank - 1;
     buf_init(&verb, 200);
     buf_printf(w->b, "knob C%d in %s\nif C%d == %s\n", index,
                c->constant || c->turned >= 0 ? "copy none" : "none copy", index, "copy");
@@ -392,14 +417,7 @@ static void write_copy(struct writer *w, const struct dcopy *c, const struct dst
         write_turned(w, c, host);
     else
         write_at(w, host, verb.p, c->constant ? "" : " scratch", c->constant);
-    if (!c->constant && host->detail) {
-        int64_t lanes =
-            i64_max(2, w->d->vector_bits / (8 * dtype_bytes((enum dtype)t->type.dtype)));
-        buf_printf(w->b,
-                   "  split %s.cache.%d %" PRId64
-                   " mask %s.cache.%do %s.cache.%di\n  vectorize %s.cache.%di\n",
-                   t->name, along, lanes, t->name, along, t->name, along, t->name, along);
-    }
+    if (!c->constant && host->detail) write_copy_loops(w, c, index);
     buf_puts(w->b, "end\n");
     buf_fini(&verb);
 }

@@ -64,7 +64,7 @@ struct loop {
     struct search search;
     struct map *blobs; /* blob hash -> the point that was measured with it */
     struct tune_summary *out;
-    double incumbent_ns;
+    double incumbent_ns, roof_ns; /* roof_ns: of what the incumbent executes */
     int64_t start_ns;
     struct flight { /* candidates on their way, a ring, oldest first */
         struct point *p;
@@ -127,7 +127,10 @@ static void account(struct loop *l, struct point *p, const char *blob_hash,
     if (!isnan(m->ns)) l->out->measurements++;
     l->out->steps++;
     search_result(&l->search, p, ns);
-    if (is(m, "ok") && (l->incumbent_ns == 0 || ns < l->incumbent_ns)) l->incumbent_ns = ns;
+    if (!is(m, "ok") || (l->incumbent_ns > 0 && ns >= l->incumbent_ns)) return;
+    l->incumbent_ns = ns;
+    bool skips = m->flops > 0 && m->flops < l->o->roof_flops;
+    l->roof_ns = l->o->roof_ns * (skips ? m->flops / l->o->roof_flops : 1);
 }
 
 static void refusal(struct tune_measured *m, const struct tune_built *b)
@@ -206,6 +209,7 @@ static enum rc take_built(struct loop *l, struct point *p, const struct tune_bui
         return rc;
     }
     if (!b->ok) refusal(&m, b);
+    m.flops = b->flops;
     if (rc == RC_OK)
         rc = l->ops->record(l->ops->ctx, l->out->steps, b->ok ? TUNE_SCREEN : TUNE_BUILD, p->trace,
                             b, &m, e);
@@ -247,8 +251,7 @@ static bool out_of_budget(struct loop *l)
         l->out->why = "trials";
     else if (l->o->time_s > 0 && elapsed_s(l) >= l->o->time_s)
         l->out->why = "time";
-    else if (l->o->roof_ns > 0 && l->incumbent_ns > 0 &&
-             l->o->roof_ns / l->incumbent_ns * 100 >= l->o->good_pct)
+    else if (l->roof_ns > 0 && l->roof_ns / l->incumbent_ns * 100 >= l->o->good_pct)
         l->out->why = "roofline";
     else
         return false;

@@ -45,6 +45,7 @@ struct tune_measured {
     double fma;        /* race: time / FMA loop's time in the same rounds; NaN otherwise */
     double samples[TUNE_SAMPLES];
     int nsample;
+    double flops; /* executed per call; 0: not known */
     double max_err, bound, worst;
     int64_t crc;
     int64_t verify_ns, run_ns;
@@ -93,14 +94,15 @@ struct tune_ops {
 struct tune_options {
     const char *effort;
     uint64_t seed;
-    int64_t trials;  /* screened candidates */
-    double time_s;   /* 0 = no limit */
-    int draft;       /* sampled points estimated */
-    int first;       /* of those, screened first */
-    int starts;      /* descents */
-    int finalists;   /* in the race, <= 16 */
-    double good_pct; /* stop descending at this share of the roof */
-    double roof_ns;  /* no kernel can be faster; 0 = unknown */
+    int64_t trials;    /* screened candidates */
+    double time_s;     /* 0 = no limit */
+    int draft;         /* sampled points estimated */
+    int first;         /* of those, screened first */
+    int starts;        /* descents */
+    int finalists;     /* in the race, <= 16 */
+    double good_pct;   /* stop descending at this share of the roof */
+    double roof_ns;    /* no kernel of so many operations can be faster; 0 = unknown */
+    double roof_flops; /* a kernel may skip some, as masked triangles do: its roof is lower */
 };
 /* estimate, quick, default, full; false for another word. */
 bool tune_effort(const char *word, struct tune_options *out);

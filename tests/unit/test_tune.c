@@ -246,7 +246,8 @@ static void bench_free(struct bench *b)
     vec_free(&b->log);
 }
 
-static enum rc tune(struct bench *b, uint64_t seed, int64_t trials, struct tune_summary *out)
+static enum rc tune_below(struct bench *b, uint64_t seed, int64_t trials, double roof_ns,
+                          double roof_flops, struct tune_summary *out)
 {
     struct space *s = bowl();
     struct tune_options o;
@@ -255,10 +256,17 @@ static enum rc tune(struct bench *b, uint64_t seed, int64_t trials, struct tune_
     o.seed = seed;
     o.trials = trials;
     o.draft = 60;
+    o.roof_ns = roof_ns;
+    o.roof_flops = roof_flops;
     struct tune_ops ops = ops_of(b);
     enum rc rc = tune_run(&s, 1, NULL, 0, &ops, &o, out, &e);
     space_free(s);
     return rc;
+}
+
+static enum rc tune(struct bench *b, uint64_t seed, int64_t trials, struct tune_summary *out)
+{
+    return tune_below(b, seed, trials, 0, 0, out);
 }
 
 START_TEST(finds_the_bottom)
@@ -284,6 +292,21 @@ START_TEST(descends_without_a_model)
     ck_assert_double_le(sum.best.ns, 1017);
     tune_summary_fini(&sum);
     bench_free(&b);
+}
+END_TEST
+
+/* A kernel near the roof is good enough; one that skips half of the operations has half the roof. */
+START_TEST(a_roof_is_of_what_is_executed)
+{
+    for (int half = 0; half < 2; half++) {
+        struct bench b = {.stop_after = -1};
+        struct tune_summary sum;
+        ck_assert_int_eq(tune_below(&b, 1, 60, 1000, half ? 2e6 : 1e6, &sum), RC_OK);
+        ck_assert_str_eq(sum.why, half ? "trials" : "roofline");
+        ck_assert(half ? b.measured == 60 : b.measured < 60);
+        tune_summary_fini(&sum);
+        bench_free(&b);
+    }
 }
 END_TEST
 
@@ -395,6 +418,7 @@ int main(void)
     tcase_add_test(t, finds_the_bottom);
     tcase_add_test(t, descends_without_a_model);
     tcase_add_test(t, trials_are_a_limit);
+    tcase_add_test(t, a_roof_is_of_what_is_executed);
     tcase_add_test(t, the_world_is_not_the_candidate);
     tcase_add_test(t, wrong_results_never_win);
     tcase_add_test(t, a_stopped_run_goes_on);
