@@ -101,6 +101,7 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
         {"vectorize", pass_vectorize, NEST_SCHEDULED},
         {"unroll", pass_unroll, NEST_SCHEDULED},
         {"regs", pass_regs, NEST_SCHEDULED},
+        {"share", pass_share, NEST_SCHEDULED},
         {"carry", pass_carry, NEST_SCHEDULED},
         {"repeats", pass_repeats, NEST_SCHEDULED},
         {"cut", pass_cut, NEST_SCHEDULED},

@@ -39,6 +39,7 @@ enum rc pass_rows(struct low *l);
 enum rc pass_vectorize(struct low *l);
 enum rc pass_unroll(struct low *l);
 enum rc pass_regs(struct low *l);
+enum rc pass_share(struct low *l);
 enum rc pass_carry(struct low *l);
 enum rc pass_repeats(struct low *l);
 enum rc pass_cut(struct low *l);

@@ -135,7 +135,7 @@ static void write_unroll_knob(struct writer *w, const struct dstage *s, int inde
     if (s->lane >= 0) derive_lane_knobs(w->d, s, index, w->b);
     if (!k || !w->d->unrolls || !s->detail || (s->lane >= 0 && !s->either)) return;
     if (derive_in_turns(w->d, index)) return;
-    buf_printf(w->b, "knob U%d in 1 2 3 4 8 where U%d == 1 or U%d < %" PRId64 "\n", index, index,
+    buf_printf(w->b, "knob U%d in 1 2 3 4 8 where U%d == 1 or U%d <= %" PRId64 "\n", index, index,
                index, k->extent);
 }
 

@@ -142,8 +142,12 @@ bool lower_agrees(const struct nest *n, struct lower_case *c, struct err *why)
 {
     c->ir = ir_new();
     struct nest *k = nest_clone(c->ir, n);
-    struct lower_options o = {
-        .verify_each = true, .dump = keep_dump, .dump_ctx = c, .dyn = c->dyn, .phases = c->phases};
+    struct lower_options o = {.verify_each = true,
+                              .dump = keep_dump,
+                              .dump_ctx = c,
+                              .dyn = c->dyn,
+                              .phases = c->phases,
+                              .reproducible = c->reproducible};
     if (lower(k, &c->target, &o, &c->kernel, why) != RC_OK) return false;
     if (c->dump && c->dump_pass && strcmp(c->dump_pass, "kernel") == 0) nest_print(c->dump, k);
     int64_t *bytes = mem_new((size_t)(n->ntensor + 1) * sizeof *bytes);

@@ -14,6 +14,7 @@ struct lower_case {
     const char *dump_pass;    /* keep the text after this pass (or "kernel") ... */
     struct buf *dump;         /* ... here */
     enum lower_phases phases; /* lower_options.phases */
+    bool reproducible;        /* lower_options.reproducible */
     double tol;               /* 0: equal bits; else relative to the largest value */
     uint64_t seed;
     struct kernel kernel; /* result; its nest lives in `ir` */
