@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""orders: the twelve plain operators of bench/plain in their fastest loop orders, for any shape.
+"""orders: twelve operators as plain C, each in its fastest loop orders, for any shape.
 
     bench/orders.py tests/ops/qdq.op:M=64,N=256 > /tmp/qdq.c
     build/bin/compare tests/ops/qdq.op:M=64,N=256 --hand /tmp/qdq.c
+
+    bench/orders.py all DIR        DIR/qdq.small.c, DIR/qdq.large.c, ...: the shapes of SHAPES (10 minutes)
 
 A baseline is only as good as its loop orders, and the best one depends on the shape and the machine. An
 operator is a list of nests (NESTS), one an equation; every order of a nest's loops is tried with gcc and with
@@ -164,6 +166,22 @@ OPERATORS = {
               "rs")]),
 }
 
+# Of each operator one that stays in L2 and one (but of those that compute much) that does not.
+SHAPES = {
+    "attention": ("D=32,H=4,T=100", "D=64,H=8,T=256"),
+    "conv1d": ("C=32,K=48,R=5,T=500,dilation=3", "C=64,K=64,R=3,T=1000,dilation=2"),
+    "focal": ("C=21,N=1000", "C=80,N=5000"),
+    "gelu": ("N=10000", "N=151296"),
+    "groupnorm": ("C=32,N=1,P=784,groups=8", "C=64,N=2,P=3136,groups=8"),
+    "l2norm": ("M=100,N=128", "M=1000,N=256"),
+    "pool3d": ("C=16,D=16,H=28,R=3,W=28", "C=32,D=32,H=56,R=3,W=56"),
+    "qdq": ("M=64,N=256", "M=384,N=1000"),
+    "rmsnorm": ("M=32,N=512", "M=384,N=768"),
+    "rope": ("D=64,H=8,T=64", "D=64,H=12,T=512"),
+    "swiglu": ("K=128,M=32,N=320", "K=256,M=64,N=512"),
+    "xcorr": ("C=96,H=25,R=5,S=5,W=25", "C=256,H=31,R=7,S=7,W=31"),
+}
+
 TIMER = r"""
 #include <time.h>
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1e6 + t.tv_nsec / 1e3; }
@@ -261,12 +279,26 @@ def search(bench):
     return source(bench.name, bench.task, order, note)
 
 
-def main():
-    if len(sys.argv) != 2 or not (m := re.fullmatch(r".*?(\w+)\.op:(.*)", sys.argv[1])) or m[1] not in OPERATORS:
-        sys.exit(f"usage: bench/orders.py tests/ops/OP.op:KEY=N,..    OP is one of {', '.join(OPERATORS)}")
+def plain(task):
+    m = re.fullmatch(r".*?(\w+)\.op:(.*)", task)
+    if not m or m[1] not in OPERATORS:
+        sys.exit(f"orders: {task}: not tests/ops/OP.op:KEY=N,.. with OP one of {', '.join(OPERATORS)}")
     keys = dict(k.split("=") for k in m[2].split(","))
     with tempfile.TemporaryDirectory() as folder:
-        sys.stdout.write(search(Bench(m[1], sys.argv[1], keys, folder)))
+        return search(Bench(m[1], task, keys, folder))
+
+
+def main():
+    if len(sys.argv) == 2:
+        sys.stdout.write(plain(sys.argv[1]))
+    elif len(sys.argv) == 3 and sys.argv[1] == "all":
+        os.makedirs(sys.argv[2], exist_ok=True)
+        for name, shapes in SHAPES.items():
+            for size, keys in zip(("small", "large"), shapes):
+                with open(os.path.join(sys.argv[2], f"{name}.{size}.c"), "w") as f:
+                    f.write(plain(f"tests/ops/{name}.op:{keys}"))
+    else:
+        sys.exit("usage: bench/orders.py TASK, or bench/orders.py all DIR")
 
 
 main()
