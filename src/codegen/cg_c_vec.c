@@ -212,7 +212,8 @@ static const char *select_vector(struct cc *c, const struct expr *e)
     if (e->a[0]->type.lanes == 1) {
         const char *cond = cc_expr(c, e->a[0]), *x = cc_vector(c, e->a[1]),
                    *y = cc_vector(c, e->a[2]);
-        return cc_fmt(c, "(%s ? %s : %s)", cond, x, y);
+        const char *type = cc_vector_type(c, e->type); /* a load has its unaligned cousin */
+        return cc_fmt(c, "(%s ? (%s)%s : (%s)%s)", cond, type, x, type, y);
     }
     const char *m = cc_mask(c, e->a[0], cc_bytes(e->type)), *x = cc_vector(c, e->a[1]),
                *y = cc_vector(c, e->a[2]);

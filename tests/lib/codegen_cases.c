@@ -166,6 +166,13 @@ const char *const case_access[] = {
     "  if ramp(i * 16, 1, 16) < splat(37, 16) & splat(3, 16) <= ramp(i * 16, 1, 16)\n"
     "    y[ramp(i * 16, 1, 16)] = (x[ramp(i * 16, 1, 16)] if ramp(i * 16, 1, 16) < splat(37, 16) "
     "else splat(s8(9), 16))\n",
+    /* one choice for all lanes, of what is loaded and of what is not */
+    "nest t\nin     k: s32[3]\nin     x: f32[48]\nin     z: s32[48]\nout    y: f32[48]\n"
+    "out    w: s32[48]\nfor i in 0..3\n"
+    "  y[ramp(i * 16, 1, 16)] = select(0 < cast(s64, k[i]), x[ramp(i * 16, 1, 16)], splat(0.0, "
+    "16))\n"
+    "  w[ramp(i * 16, 1, 16)] = select(0 < cast(s64, k[i]), z[ramp(i * 16, 1, 16)] + splat(s32(1), "
+    "16), z[ramp(i * 16, 1, 16)])\n",
     /* strides 2, 3, -1, -2 ending at the last element of the buffer */
     "nest t\nin     x: f32[31]\nout    y: f32[16]\ny[ramp(0, 1, 16)] = x[ramp(0, 2, 16)]\n",
     "nest t\nin     x: f32[46]\nout    y: f32[16]\ny[ramp(0, 1, 16)] = x[ramp(0, 3, 16)]\n",

@@ -12,7 +12,7 @@ void case_ops(enum dtype d, int lanes, bool fused, struct buf *out);
 enum { CASE_PARTS = 3 };
 void case_casts(enum dtype d, int lanes, int part, struct buf *out);
 /* Forms of memory access, control flow and storage. */
-enum { CASE_ACCESS = 31 };
+enum { CASE_ACCESS = 32 };
 extern const char *const case_access[CASE_ACCESS];
 
 #endif
