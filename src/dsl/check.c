@@ -213,6 +213,7 @@ static bool check_call(struct checker *c, const struct node *n)
     } words[] = {{"pow", "; write x*x, or exp(a*log(x))"},
                  {"where", "; write select(condition, then, else)"},
                  {"relu", "; write max(x, 0)"},
+                 {"rsqrt", "; write 1 / sqrt(x)"},
                  {"mean", "; write (sum(k:K) x[k]) / K"},
                  {"avg", "; write (sum(k:K) x[k]) / K"}};
     did_you_mean(hint, sizeof hint, n->name, names, (size_t)count);

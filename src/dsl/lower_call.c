@@ -130,10 +130,12 @@ static bool lower_args(struct lower *L, const struct node *n, int from, const st
 {
     enum dtype d = TYPE_COUNT;
     bool real = false;
+    int first = from;
     for (int i = from; i < n->n; i++) {
         if (v[i].kind == LOW_TYPED && d != TYPE_COUNT && d != (enum dtype)v[i].e->type.dtype)
-            return low_fail(L, n, "dsl.type", "%s and %s do not mix; write the cast you mean",
-                            dtype_name(d), dtype_name((enum dtype)v[i].e->type.dtype));
+            return low_mix_fail(L, n, (const struct node *const[]){n->a[first], n->a[i]},
+                                (const struct expr *const[]){v[first].e, v[i].e});
+        if (v[i].kind == LOW_TYPED && d == TYPE_COUNT) first = i;
         if (v[i].kind == LOW_TYPED) d = (enum dtype)v[i].e->type.dtype;
         real |= v[i].kind == LOW_VALUE ? v[i].v.kind == VALUE_REAL
                                        : dtype_is_float((enum dtype)v[i].e->type.dtype);

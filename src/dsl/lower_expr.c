@@ -148,6 +148,33 @@ static bool is_real(const struct low *v)
                                 : dtype_is_float((enum dtype)v->e->type.dtype);
 }
 
+static void find_load(const struct expr *e, void *ctx)
+{
+    if (e->op == OP_LOAD || e->op == OP_LOADC) *(bool *)ctx = true;
+}
+
+/* Operands of two types: the more common slip is an index, which is s64, beside data. */
+bool low_mix_fail(struct lower *L, const struct node *n, const struct node *const at[2],
+                  const struct expr *const e[2])
+{
+    const char *name[2];
+    for (int i = 0; i < 2; i++) name[i] = dtype_name((enum dtype)e[i]->type.dtype);
+    for (int i = 0; i < 2; i++) {
+        bool data = false;
+        expr_walk(e[i], find_load, &data);
+        if (data || e[i]->type.dtype != TYPE_S64) continue;
+        if (at[i]->kind == NODE_NAME)
+            return low_fail(L, n, "dsl.type",
+                            "%s and %s do not mix: '%s' counts, in s64; write %s(%s)", name[0],
+                            name[1], at[i]->name, name[!i], at[i]->name);
+        return low_fail(L, n, "dsl.type",
+                        "%s and %s do not mix: one side is made of indices, s64; write %s(..)",
+                        name[0], name[1], name[!i]);
+    }
+    return low_fail(L, n, "dsl.type", "%s and %s do not mix; write the cast you mean", name[0],
+                    name[1]);
+}
+
 /* Both operands as expressions of one type. */
 static bool unify(struct lower *L, const struct node *n, const struct low *a, const struct low *b,
                   const struct expr **x, const struct expr **y, bool *adapts)
@@ -158,9 +185,8 @@ static bool unify(struct lower *L, const struct node *n, const struct low *a, co
         return free_operand(L, n->a[0], a, real, x) && free_operand(L, n->a[1], b, real, y);
     }
     if (a->kind == LOW_TYPED && b->kind == LOW_TYPED && a->e->type.dtype != b->e->type.dtype)
-        return low_fail(L, n, "dsl.type", "%s and %s do not mix; write the cast you mean",
-                        dtype_name((enum dtype)a->e->type.dtype),
-                        dtype_name((enum dtype)b->e->type.dtype));
+        return low_mix_fail(L, n, (const struct node *const[]){n->a[0], n->a[1]},
+                            (const struct expr *const[]){a->e, b->e});
     enum dtype d = (enum dtype)(a->kind == LOW_TYPED ? a : b)->e->type.dtype;
     return low_to_type(L, n->a[0], a, d, x) && low_to_type(L, n->a[1], b, d, y);
 }
@@ -181,8 +207,9 @@ static bool operand_ok(enum oper op, enum dtype d)
 static bool check_operand(struct lower *L, const struct node *n, enum dtype d)
 {
     if (operand_ok(n->oper, d)) return true;
-    return low_fail(L, n, "dsl.type", "'%s' does not take %s", oper_infos[n->oper].spelling,
-                    dtype_name(d));
+    bool power = n->oper == OPER_BXOR && dtype_is_float(d);
+    return low_fail(L, n, "dsl.type", "'%s' does not take %s%s", oper_infos[n->oper].spelling,
+                    dtype_name(d), power ? "; powers are products, x*x" : "");
 }
 
 static bool divides_by_zero(enum oper op, const struct expr *y)

@@ -98,6 +98,9 @@ struct lower {
 /* All return false after an error in L->e. */
 bool low_fail(struct lower *L, const struct node *n, const char *code, const char *fmt, ...)
     QN_PRINTF(4, 5);
+/* Two operands of different types, e[i] of at[i]. */
+bool low_mix_fail(struct lower *L, const struct node *n, const struct node *const at[2],
+                  const struct expr *const e[2]);
 bool lower_node(struct lower *L, const struct node *n, const struct binding *env,
                 struct low *out); /* lower_expr.c */
 bool lower_index(struct lower *L, const struct node *n, const struct binding *env,

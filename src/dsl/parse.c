@@ -256,6 +256,9 @@ static void parse_ref(struct parser *p, struct ref_item *r)
     r->line = p->s->tok.line;
     r->col = p->s->tok.col;
     r->name = take_name(p);
+    if (scan_is(p->s, "="))
+        scan_error(p->s, &p->s->tok, "dsl.syntax",
+                   "expected '[' but found '='; one number has empty brackets: %s[] =", r->name);
     scan_expect(p->s, "dsl.syntax", "[");
     if (scan_accept(p->s, "]")) return;
     do {

@@ -280,6 +280,8 @@ static const struct node *parse_primary(struct parser *p)
         scan_next(p->s);
         return n;
     }
+    if (t.kind == TOK_IDENT && t.n == 2 && memcmp(t.p, "if", 2) == 0)
+        scan_error(p->s, &t, "dsl.syntax", "there is no 'if'; write select(condition, then, else)");
     if (t.kind == TOK_IDENT) return parse_named(p);
     if (scan_is(p->s, "(")) return parse_paren(p);
     if (scan_is(p->s, "[")) return parse_list(p, &t);
