@@ -227,7 +227,7 @@ enum rc compile_kernel(const struct task *task, const struct target *t, const st
 struct target compile_target_of_c(const struct target *t, enum c_form form)
 {
     struct target c = *t;
-    if (form == C_PORTABLE) c.fma = 0;
+    c.fma = form == C_PORTABLE || !t->fma ? 0 : FMA_PERHAPS;
     return c;
 }
 

@@ -66,8 +66,9 @@ enum rc compile_kernel(const struct task *task, const struct target *t, const st
                        struct ir **ir, struct nest **naive, struct kernel *k, lower_dump_fn *dump,
                        void *dump_ctx, struct err *e);
 
-/* The machine as C of that form has it: plain C rounds a product before it is added, so that what is
- * exact only with a fused operation (a quotient by way of a reciprocal) must not be lowered so. A copy
+/* The machine as C of that form has it: plain C rounds a product before it is added, and of a*b + c*d a
+ * compiler fuses the one or the other, or none, so that what is exact only with a certain fused operation (a
+ * quotient by way of a reciprocal, a sine's argument) must not be lowered so. A copy
  * that lives no longer than t. */
 struct target compile_target_of_c(const struct target *t, enum c_form form);
 

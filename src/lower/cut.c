@@ -15,8 +15,9 @@
  *       y[ramp(i*21 + 16, 1, 16)] = ..           -->     if ramp(16, 1, 8) < splat(21, 8)
  *                                                          y[ramp(i*21 + 16, 1, 8)] = ..
  *
- * Half a register costs half where a processor works in halves, and where it divides. LLVM would take long vectors apart itself; gcc does so through memory, and neither shares masks
- * and shuffles of the parts as well as the simplifier. */
+ * Half a register costs half where a processor works in halves, and where it divides. LLVM would take
+ * long vectors apart itself; gcc does so through memory, and neither shares masks and shuffles of the
+ * parts as well as the simplifier. */
 #include "lower/private.h"
 
 /* How many lanes run if constants say so, and these are the first: 5 of 336..351 < 341; -1: unknown. */
@@ -67,7 +68,7 @@ static struct stmt *part(struct low *l, const struct stmt *s, const struct stmt 
                       *value = lanes_pick(&p, s->u.store.value);
     memo_fini(&p.memo);
     if (!at || !value || (mask && !cond)) return NULL;
-    if (run == n && mask) value = expr_map(l->ir, value, drop_condition, l);
+    if (run == n) value = expr_map(l->ir, value, drop_condition, l);
     struct stmt *store = stmt_store(l->ir, s->u.store.tensor, &at, value);
     return cond && run < n ? stmt_if(l->ir, cond, store) : store;
 }

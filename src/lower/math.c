@@ -368,7 +368,7 @@ static E math_expand(const struct low *l, E e)
     int lanes = e->type.lanes;
     bool narrow = e->type.dtype == TYPE_F16 || e->type.dtype == TYPE_BF16;
     bool turns = e->op == OP_SIN || e->op == OP_COS;
-    bool wide = e->type.dtype == TYPE_F64 || l->naive || (turns && !l->t->fma);
+    bool wide = e->type.dtype == TYPE_F64 || l->naive || (turns && !target_fuses(l->t));
     struct m m = maker(l, wide, lanes);
     E x = expr_cast(ir, m.t, CAST_PLAIN, e->a[0]);
     E y = expand(&m, (enum op)e->op, x);

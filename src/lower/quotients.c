@@ -25,7 +25,8 @@
  *                                    number (the average of ones is one)
  *     x * r + x * rest               rounded to 8 bits, the quotient itself so rounded: rest is what r
  *                                    lacks, (1 - d*r) / d, and the sum is rounded once (fma). Tried for all
- *                                    2^23 significands of d, all steps n + 1/2 < 512 and x around d * step:
+ *                                    2^23 significands of d, all steps n + 1/2 < 512 and x around d * step
+ *                                    (above 2^100 or so the rest loses digits):
  *                                    not one differs (with rest = (1 - d*r) * r one does, for 16 bits 792).
  *                                    Below a cast to the nearest s8 or u8, of a positive d no larger than the
  *                                    largest number by the largest byte; x is clamped between the bounds of
@@ -58,7 +59,7 @@ struct quotients {
     bool result; /* the statement stores what the caller gets and nothing else reads */
 };
 
-/* ---- the three forms ------------------------------------------------------------------------- */
+/* ---- the forms ------------------------------------------------------------------------- */
 
 /* Is 1 / d a normal number for every d but 0? */
 static bool has_reciprocal(struct spans *spans, const struct expr *d)
@@ -127,7 +128,7 @@ static const struct expr *product(struct quotients *q, const struct expr *x, con
     bool plain = has_reciprocal(q->spans, d);
     if (one->op == OP_REAL && digits == DIGITS_BUT_LAST) digits = DIGITS_ALL;
     bool exact = digits != DIGITS_BUT_LAST;
-    if (exact && (!plain || !q->l->t->fma)) return NULL;
+    if (exact && (!plain || !target_fuses(q->l->t))) return NULL;
     const struct expr *k = plain ? NULL : scale_of(ir, one);
     const struct expr *r = reciprocal(ir, k ? expr_binary(ir, OP_MUL, one, k) : one);
     r = expr_to_lanes(ir, r, lanes);
@@ -205,7 +206,7 @@ static const struct expr *byte_of_products(struct quotients *q, const struct exp
     struct ir *ir = q->l->ir;
     int lanes = x->type.lanes;
     const struct expr *one = d->op == OP_SPLAT ? d->a[0] : d;
-    if (!q->l->t->fma || !has_reciprocal(q->spans, d)) return NULL;
+    if (!target_fuses(q->l->t) || !has_reciprocal(q->spans, d)) return NULL;
     q->spans->steps = 0;
     struct span span = span_of(q->spans, d);
     double far = lower_number_most(false), least = cast->type.dtype == TYPE_S8 ? -128 : 0;
@@ -216,7 +217,7 @@ static const struct expr *byte_of_products(struct quotients *q, const struct exp
     for (int i = 0; i < 2; i++) {
         const struct expr *v = real_like(ir, one, least + i * 255);
         bound[i] = expr_binary(ir, OP_MUL, one, v);
-        if (v->u.f != 0)
+        if (least + i * 255 != 0)
             bound[i] =
                 expr_binary(ir, i ? OP_MIN : OP_MAX, bound[i], real_like(ir, one, i ? far : -far));
         bound[i] = expr_to_lanes(ir, bound[i], lanes);

@@ -9,8 +9,8 @@
  *       y[0] = max(y[0], x[i, ramp(0, 1, 16)])     y.share0[0] = splat(f32(-inf), 16)
  *       y[0] = max(y[0], x[i, ramp(16, ..)])  -->  for i in 0..9 reduce
  *       y[0] = max(y[0], x[i, ramp(32, ..)])         y[0] = max(y[0], x[i, ramp(0, 1, 16)])
- *       y[1] = max(y[1], x[i, ramp(32, ..)])         y[0] = max(y[0], x[i, ramp(16, 1, 16)])
- *       y[1] = max(y[1], x[i, ramp(48, ..)])         y.share0[0] = max(y.share0[0], x[i, ramp(32, 1, 16)])
+ *       y[1] = max(y[1], x[i, ramp(32, ..)])         y.share0[0] = max(y.share0[0], x[i, ramp(32, 1, 16)])
+ *       y[1] = max(y[1], x[i, ramp(48, ..)])         y[0] = max(y[0], x[i, ramp(16, 1, 16)])
  *       y[1] = max(y[1], x[i, ramp(64, ..)])         y[1] = max(y[1], x[i, ramp(48, 1, 16)])
  *                                                    y[1] = max(y[1], x[i, ramp(64, 1, 16)])
  *                                                  y[0] = max(y[0], y.share0[0])
@@ -22,7 +22,6 @@
  * Invariants: a result takes each of its terms as often as before. Terms come in another order, which
  * `reproducible` forbids for sums of reals. */
 #include <math.h>
-#include <string.h>
 
 #include "lower/private.h"
 
@@ -51,12 +50,13 @@ static bool take_store(struct sharing *w, const struct stmt *s)
 {
     int64_t k;
     if (s->kind != ST_STORE || s->u.store.tensor->scope != SCOPE_REG) return false;
+    if (s->u.store.tensor->rank != 1) return false;
     const struct expr *v = s->u.store.value, *at = s->u.store.idx[0];
     if (v->n != 2 || (v->op != OP_ADD && v->op != OP_MAX && v->op != OP_MIN)) return false;
     if (w->t && (s->u.store.tensor != w->t || (enum op)v->op != w->op)) return false;
     w->t = s->u.store.tensor;
     w->op = (enum op)v->op;
-    if (w->t->rank != 1 || !expr_is_int(at, &k) || k < 0 || k >= RESULTS) return false;
+    if (!expr_is_int(at, &k) || k < 0 || k >= RESULTS) return false;
     const struct expr *old = expr_load(w->l->ir, w->t, &at, 1);
     int own = v->a[0] == old ? 0 : v->a[1] == old ? 1 : -1;
     if (own < 0 || expr_uses_tensor(v->a[!own], w->t)) return false;
@@ -170,8 +170,8 @@ static struct stmt *share_stmt(struct low *l, struct stmt *s, void *ctx)
     struct sharing w = {.l = l};
     if (!find_window(&w, s)) return s;
     enum dtype d = (enum dtype)w.t->type.dtype;
-    bool real = dtype_is_float(d);
-    if ((real && w.op == OP_ADD && l->o->reproducible) || (!real && dtype_bits(d) > 32)) return s;
+    bool sum = w.op == OP_ADD, real = dtype_is_float(d);
+    if (sum ? real && l->o->reproducible : !real && dtype_bits(d) > 32) return s;
     choose_sets(&w);
     return w.nset ? shared(&w, s) : s;
 }

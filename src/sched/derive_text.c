@@ -517,19 +517,20 @@ static void write_band(struct writer *w, int host)
                "knob %s in 0 4 8 16 where %s < %" PRId64 "\nknob X%s in bands columns\nif %s > 0\n",
                factor, factor, s->axis[inner].extent, w->id, factor);
     write_even_split(w->b, &s->axis[inner], factor);
-    struct buf mv, vm;
+    struct buf bands, mv, vm;
+    buf_init(&bands, 4096);
     buf_init(&mv, 4096);
     buf_init(&vm, 4096);
-    write_band_order(s, inner, r ? r : v, &mv);
+    write_band_order(s, inner, NULL, &bands);
     write_band_order(s, inner, v, &vm);
-    buf_printf(w->b, "if X%s == columns\n", w->id);
+    if (r) write_band_order(s, inner, r, &mv);
+    buf_printf(w->b, "if X%s == bands\n  %s\nelse\n", w->id, bands.p);
     if (r)
         write_ordered(w, mv.p, vm.p);
     else
-        buf_printf(w->b, "%s\n", vm.p);
-    buf_reset(&mv);
-    write_band_order(s, inner, NULL, &mv);
-    buf_printf(w->b, "else\n  %s\nend\nend\n", mv.p);
+        buf_printf(w->b, "  %s\n", vm.p);
+    buf_puts(w->b, "end\nend\n");
+    buf_fini(&bands);
     buf_fini(&mv);
     buf_fini(&vm);
 }

@@ -47,6 +47,10 @@ struct target {
     struct arena *arena;
 };
 
+/* fma of a machine that is a C compiler: it may fuse a product and a sum, or not, as it likes. */
+enum { FMA_PERHAPS = 2 };
+static inline bool target_fuses(const struct target *t) { return t->fma && t->fma != FMA_PERHAPS; }
+
 enum rc target_load(const char *name, struct target **out,
                     struct err *e); /* RC_INPUT: unknown name with did-you-mean, or a bad file */
 void target_free(struct target *t);

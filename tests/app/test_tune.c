@@ -81,8 +81,8 @@ END_TEST
 
 /* One kernel for every N: verify and the emitted test run it at all sizes where tails begin, and one
  * that is wrong at a single one of them is found. */
-/* Equal sums divided by the same length stay equal in plain C, which has no fused multiply-add: a quotient by way
- * of a reciprocal here and a division there would decide between them. */
+/* Equal sums divided by the same length stay equal in C, which has no fused multiply-add, or fuses what it likes: a
+ * quotient by way of a reciprocal here and a division there would decide between them. */
 START_TEST(portable_quotients)
 {
     struct app_result r;
@@ -102,6 +102,11 @@ START_TEST(portable_quotients)
     app_expect(0, &r, "verify d/own_D64_K10_N2000.c");
     app_expect(0, &r, "lower own.op:N=2000,D=64,K=10 --schedule own.sched --stage c99");
     ck_assert_ptr_null(strstr(r.out, "1.0f /")); /* what is shown is what is emitted */
+    app_expect(0, &r, "lower own.op:N=2000,D=64,K=10 --schedule own.sched --stage c");
+    ck_assert_ptr_null(strstr(r.out, "1.0f /"));
+    app_expect(0, &r, "lower own.op:N=2000,D=64,K=10 --schedule own.sched --stage kernel");
+    ck_assert_ptr_nonnull(
+        strstr(r.out, "splat(1.0, 16) /")); /* where the machine fuses what it is told */
 }
 END_TEST
 

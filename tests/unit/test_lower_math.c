@@ -546,6 +546,33 @@ START_TEST(byte_of_quotient)
 }
 END_TEST
 
+/* A divisor for each column: its bounds are numbers, too, and -infinity by the largest is -127. */
+START_TEST(byte_of_columns)
+{
+    float *x = mem_new(ROWS * 8 * sizeof *x), *d = mem_new(ROWS * sizeof *d);
+    struct rng r;
+    divisors(x, d, 8);
+    rng_seed(&r, 37);
+    for (int j = 0; j < 8; j++) d[j] = j % 2 ? 0x1.fffffep127f : 1e19f * (float)(j + 1);
+    for (int i = 0; i < ROWS * 8; i++) {
+        float s = d[i % 8] * 0.007874016f;
+        x[i] = s * ((float)rng_range(&r, -126, 126) + 0.3f);
+        if (i / 8 % 9 == 0) x[i] = i / 8 % 2 ? -INFINITY : INFINITY;
+    }
+    float *y = divided("cast(f32, cast_sat_even(s8, x[i, j] / (max(d[j], 1e-20) * 0.007874016)))",
+                       ROWS, x, d);
+    for (int i = 0; i < ROWS * 8; i++) {
+        float s = d[i % 8] * 0.007874016f, q = rintf(x[i] / s),
+              want = fmaxf(fminf(q, 127), i % 2 ? -127 : -128);
+        ck_assert_msg(y[i] == want, "%a / %a: %a, not %a", (double)x[i], (double)s, (double)y[i],
+                      (double)want);
+    }
+    mem_free(y);
+    mem_free(x);
+    mem_free(d);
+}
+END_TEST
+
 /* What quotients.c says of it: x * r + x * rest, rounded to a byte, is the quotient so rounded, for divisors of
  * all significands (every 509th; QUERN_LONG=1: every one) around all steps. */
 START_TEST(bytes_of_all_significands)
@@ -610,6 +637,7 @@ int main(void)
     tcase_add_test(t, stepped_divisor);
     tcase_add_test(t, cast_quotient);
     tcase_add_test(t, byte_of_quotient);
+    tcase_add_test(t, byte_of_columns);
     tcase_add_test(t, bytes_of_all_significands);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
