@@ -86,7 +86,8 @@ START_TEST(which_windows_share)
         buf_init(&b, 1 << 20);
         lower_same(text, &c);
         const char *at = b.n ? strstr(b.p, ".share") : NULL;
-        int sets = at ? atoi(strchr(at, '[') + 1) : 0;
+        int sets = 0;
+        if (at) sscanf(strchr(at, '['), "[%d]", &sets);
         ck_assert_msg(sets == rows[k].sets, "row %zu: %d partial results\n%s", k, sets,
                       b.n ? b.p : text);
         ck_assert_int_eq(count(b.n ? b.p : "", "alloc reg t.share"), rows[k].sets > 0);
