@@ -46,9 +46,11 @@ uint16_t bf16_from_float(float f)
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-/* Squares and pairwise products of these stay normal f32 numbers. */
-static const double EXTREME[] = {0.0,      -0.0,   1.0,     -1.0,          0x1p-20,
-                                 -0x1p-20, 4096.0, -4096.0, 1.0 + 0x1p-23, -1.0 - 0x1p-23};
+/* Squares and pairwise products of these stay normal f32 numbers; of the second row squares stay numbers of f16. */
+static const double EXTREME[2][10] = {
+    {0.0, -0.0, 1.0, -1.0, 0x1p-20, -0x1p-20, 4096.0, -4096.0, 1.0 + 0x1p-23, -1.0 - 0x1p-23},
+    {0.0, -0.0, 1.0, -1.0, 0x1p-12, -0x1p-12, 128.0, -128.0, 1.0 + 0x1p-10, -1.0 - 0x1p-10},
+};
 
 struct source {
     enum recipe recipe;
@@ -56,6 +58,7 @@ struct source {
     int64_t lo, hi;
     double real_lo, real_hi;
     bool real_given; /* the range of reals is a promise: extremes stay inside it too */
+    bool half;       /* the elements are f16 */
     uint64_t hot;    /* position of the 1 in the present block */
 };
 
@@ -90,7 +93,7 @@ static double next_real(struct source *s, uint64_t i)
     if (s->recipe == RECIPE_RANDOM)
         return s->real_lo + (s->real_hi - s->real_lo) * rng_unit(&s->rng);
     if (s->recipe == RECIPE_EXTREMES && !s->real_given)
-        return EXTREME[rng_range(&s->rng, 0, (int64_t)QN_COUNT(EXTREME) - 1)];
+        return EXTREME[s->half][rng_range(&s->rng, 0, (int64_t)QN_COUNT(EXTREME[0]) - 1)];
     return (double)next_int(s, i);
 }
 
@@ -98,6 +101,7 @@ static double next_real(struct source *s, uint64_t i)
 static void source_range(struct source *s, const struct wire_buffer *b, const struct dtype_info *t)
 {
     s->lo = b->int_lo, s->hi = b->int_hi;
+    s->half = b->dtype == DTYPE_F16;
     s->real_given = b->real_lo != 0 || b->real_hi != 0;
     if (s->lo == 0 && s->hi == 0 && !s->real_given) s->lo = t->kind == 'U' ? 0 : -4, s->hi = 4;
     if (t->kind == 'F' || t->bits == 64) {

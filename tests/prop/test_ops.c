@@ -83,6 +83,7 @@ static const struct row {
     {"fixed", "N=d K=c"},
     {"bestrow", "N=d D=c K=c"},
     {"halfnorm", "N=d C=c dtype=f16|bf16"},
+    {"halfdot", "M=d K=d E=1..40 dtype=f16|bf16"},
     {"pool3d", "D=s H=s W=s C=c R=1..3 stride=1..2 pad=0..1"},
 };
 
