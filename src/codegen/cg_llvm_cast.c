@@ -253,8 +253,8 @@ static LLVMValueRef low_bytes(struct cg *c, const struct packs *p, LLVMValueRef 
     for (int i = 0; i < n && n == 4; i += 2)
         part[i / 2] = cg_call(c, p->words, NULL, 0, part + i, 2);
     LLVMTypeRef pieces = cg_wide(cg_dtype(c, to), n * in);
-    for (int i = 0; i < n * in;
-         i++) { /* lane i is j of register r; block b of words has four of each */
+    for (int i = 0; i < n * in; i++) {
+        /* lane i is j of register r; block b of words has four of each */
         int r = i / in, j = i % in, b = j / 4;
         sel[i] = n == 2 ? 2 * i : (r / 2) * 4 * in + (b * 8 + r % 2 * 4 + j % 4) * 2;
     }
@@ -298,11 +298,11 @@ static LLVMValueRef lanes_to_narrow(struct cg *c, LLVMValueRef v, enum dtype to,
     int bits = dtype_bits(to), sign = dtype_is_signed(to);
     bool nearest = cast_rounds_even(mode), fits = mode == CAST_FITS_ROUND_EVEN;
     const struct packs *packs = nearest ? packs_for(c, lanes_of(v), to) : NULL;
-    bool low =
-        packs && c->bytes; /* NaN becomes 0 by itself, what is too small does not clamp itself */
+    /* Packing saturates below; taking low bytes does not, but makes 0 of NaN. */
+    bool low = packs && c->bytes, saturates = packs && !low;
     LLVMValueRef nan = low ? NULL : LLVMBuildFCmp(c->b, LLVMRealUNO, v, v, "");
     if (!fits) v = clamp_to(c, v, ldexp(1, bits - sign) - 1, LLVMRealOGT);
-    if (!fits && (!packs || low)) v = clamp_to(c, v, sign ? -ldexp(1, bits - 1) : 0, LLVMRealOLT);
+    if (!fits && !saturates) v = clamp_to(c, v, sign ? -ldexp(1, bits - 1) : 0, LLVMRealOLT);
     if (nan) v = cg_select(c, nan, cg_real(c, f, 0), v);
     if (packs) return pack_lanes(c, packs, v, to);
     LLVMTypeRef i = like(c->i32, v);

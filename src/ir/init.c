@@ -26,10 +26,9 @@ static const struct expr *greatest(struct ir *ir, struct type t)
     return expr_int_of(ir, t, t.dtype == TYPE_U64 ? -1 : dtype_int_max((enum dtype)t.dtype));
 }
 
-const struct expr *reduce_identity(struct ir *ir, const struct stmt *update, int i)
+const struct expr *reduce_identity_of(struct ir *ir, enum reduce op, int i, struct type t)
 {
-    struct type t = update->u.update.tensor[i]->type;
-    switch (update->u.update.op) {
+    switch (op) {
     case RED_SUM:
     case RED_ANY:
         return expr_const(ir, t, 0);
@@ -44,9 +43,15 @@ const struct expr *reduce_identity(struct ir *ir, const struct stmt *update, int
     case RED_ARGMIN:
         return greatest(ir, t);
     case RED_USER:
-        return update->u.update.identity[i];
+        break;
     }
-    QN_UNREACHABLE("reduction %d", update->u.update.op);
+    QN_UNREACHABLE("reduction %d", op);
+}
+
+const struct expr *reduce_identity(struct ir *ir, const struct stmt *update, int i)
+{
+    if (update->u.update.op == RED_USER) return update->u.update.identity[i];
+    return reduce_identity_of(ir, update->u.update.op, i, update->u.update.tensor[i]->type);
 }
 
 static const struct expr *combine_arg(struct ir *ir, enum reduce op, int i,

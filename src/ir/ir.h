@@ -410,6 +410,8 @@ enum rc nest_verify(const struct nest *n, enum nest_stage stage,
 void nest_place_inits(struct nest *n);
 /* The identity of an update's target i, as a constant of its element type. */
 const struct expr *reduce_identity(struct ir *ir, const struct stmt *update, int i);
+/* ... of a reduction that is no RED_USER, into elements of the scalar type t. */
+const struct expr *reduce_identity_of(struct ir *ir, enum reduce op, int i, struct type t);
 /* old (+) value for target i: sum -> old + value, argmax -> select(better, value, old), user ->
  * combine[i]. */
 const struct expr *reduce_combine(struct ir *ir, const struct stmt *update, int i,

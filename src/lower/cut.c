@@ -86,6 +86,8 @@ static struct stmt *cut(struct low *l, struct stmt *s, const struct stmt *mask, 
     bool meets = expr_uses_tensor(value, t) || expr_uses_tensor(s->u.store.idx[0], t) ||
                  (mask && expr_uses_tensor(mask->u.cond.cond, t));
     if (t->scope == SCOPE_REG || meets) return whole;
+    int run = mask && lanes == n ? leading(l, mask->u.cond.cond) : n;
+    if (run < 0 || (run > n / 2 && run < n)) return whole; /* as short as it can be */
     struct stmt *all = stmt_block(l->ir);
     for (int first = 0; first < lanes; first += n) {
         struct stmt *some = part(l, s, mask, first, n);

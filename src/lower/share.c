@@ -21,8 +21,6 @@
  *
  * Invariants: a result takes each of its terms as often as before. Terms come in another order, which
  * `reproducible` forbids for sums of reals. */
-#include <math.h>
-
 #include "lower/private.h"
 
 enum { TERMS = 256, RESULTS = 64 };
@@ -107,14 +105,11 @@ static void choose_sets(struct sharing *w)
 
 static const struct expr *identity(const struct sharing *w)
 {
-    enum dtype d = (enum dtype)w->t->type.dtype;
-    bool real = dtype_is_float(d);
-    double far = w->op == OP_MAX ? -INFINITY : INFINITY;
-    if (!real) {
-        int width = dtype_bits(d), sign = dtype_is_signed(d);
-        far = w->op == OP_MIN ? ldexp(1, width - sign) - 1 : sign ? -ldexp(1, width - 1) : 0;
-    }
-    return expr_const(w->l->ir, w->t->type, w->op == OP_ADD ? 0 : far);
+    enum reduce op = w->op == OP_ADD ? RED_SUM : w->op == OP_MAX ? RED_MAX : RED_MIN;
+    struct type t = w->t->type;
+    return expr_to_lanes(w->l->ir,
+                         reduce_identity_of(w->l->ir, op, 0, type_of((enum dtype)t.dtype)),
+                         t.lanes);
 }
 
 static struct stmt *add_to(const struct sharing *w, struct tensor *t, int k,
@@ -169,9 +164,8 @@ static struct stmt *share_stmt(struct low *l, struct stmt *s, void *ctx)
     if (s->kind != ST_FOR || !s->u.loop.reduce || inside_reduction(s)) return s;
     struct sharing w = {.l = l};
     if (!find_window(&w, s)) return s;
-    enum dtype d = (enum dtype)w.t->type.dtype;
-    bool sum = w.op == OP_ADD, real = dtype_is_float(d);
-    if (sum ? real && l->o->reproducible : !real && dtype_bits(d) > 32) return s;
+    bool real = dtype_is_float((enum dtype)w.t->type.dtype);
+    if (real && w.op == OP_ADD && l->o->reproducible) return s;
     choose_sets(&w);
     return w.nset ? shared(&w, s) : s;
 }

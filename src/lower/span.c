@@ -10,8 +10,8 @@
  * A value is looked at SPAN_STEPS deep in all: shared parts of an expression are looked at anew each
  * time, and beyond that nothing is said.
  *
- * Invariant: least and most are said of finite, non-zero values only; a temporary's span holds for every value that is
- * stored to it, and of one whose values depend on itself nothing is known. */
+ * Invariant: least and most are said of finite, non-zero values only; a temporary's span holds for every
+ * value that is stored to it, and of one whose values depend on itself nothing is known. */
 #include <float.h>
 #include <math.h>
 

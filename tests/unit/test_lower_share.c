@@ -69,7 +69,7 @@ START_TEST(which_windows_share)
         {"s32", "max= x[i, w * 2 + k, l]", 5, 3, 2, 9, false, 4},
         {"s32", "min= x[i, w * 2 + k, l]", 5, 3, 2, 9, true, 4},
         {"s32", "+= x[i, w + k, l]", 3, 3, 1, 4, true, 3},
-        {"s64", "min= x[i, w + k, l]", 3, 3, 1, 4, false, 0},
+        {"s64", "min= x[i, w + k, l]", 3, 3, 1, 4, false, 3},
         {"f32", "max= x[i, w * 3 + k, l]", 3, 3, 3, 9, false, 0}, /* nothing in common */
         {"f32", "max= x[i, w * 2 + k, l]", 3, 3, 2, 1, false, 0}, /* would need more */
         {"f32", "max= x[i, k, l]", 3, 3, 1, 2, false, 1},         /* all terms in common */
