@@ -15,6 +15,7 @@ orders MOST, drawn at random with the written one first. What is written is the 
 A nest that reduces keeps its result in a local variable if the reduce loops are innermost; otherwise in memory,
 set before the reduce loops, inside the outer loops that do not reduce.
 """
+import _ctypes
 import ctypes
 import itertools
 import math
@@ -264,6 +265,7 @@ class Bench:
             lib = self.load(source(self.name, self.task, order), COMPILERS[cc] + FLAGS, self.macros)
             us = self.timer.fastest(ctypes.cast(lib.hand, ctypes.c_void_p), self.buf, enough,
                                     max(3000, 10 * min(fastest, best[0])))
+            _ctypes.dlclose(lib._handle)  # with its temporaries, which are large
             best = min(best, (us, cc))
         return best
 

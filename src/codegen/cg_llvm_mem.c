@@ -237,20 +237,27 @@ static LLVMValueRef gather(struct cg *c, const struct expr *e, const struct expr
 }
 
 /* What the straight-line code around reads of an operand in one iteration, a page further on: the
- * machine's own prefetchers stop at a page's end. Addresses past the operand do no harm. */
-static void prefetch(struct cg *c, const struct tensor *t, const struct expr *base)
+ * machine's own prefetchers stop at a page's end. Addresses past the operand do no harm. Where the
+ * reads lie far apart (two images at once), what this one reads. */
+static void prefetch(struct cg *c, const struct tensor *t, const struct access_info *a, int lanes)
 {
-    enum { PAGE = 4096 };
-    struct reach_entry *x = NULL;
-    bool moves = c->fn->depth > 0 && cg_expr_facts(c, base)->depth == c->fn->depth;
+    enum { PAGE = 4096, NEAR_LINES = 64 };
+    bool moves = c->fn->depth > 0 && a->base && cg_expr_facts(c, a->base)->depth == c->fn->depth;
     if (!c->prefetch || !moves || t->scope != SCOPE_IN) return;
-    x = reach_find(&c->reach, c->at, t, base);
+    struct reach_entry *x = reach_find(&c->reach, c->at, t, a->base);
     if (!x || x->seen) return;
-    x->seen = true;
     int64_t bytes = dtype_bytes((enum dtype)t->type.dtype), step = c->t->line / bytes;
-    for (int64_t i = x->lo; i < x->hi; i += step) {
+    const struct expr *from = a->base;
+    int64_t lo = 0, hi = a->kind == ACCESS_CONTIGUOUS ? lanes : a->span;
+    if (x->hi - x->lo <= NEAR_LINES * step) {
+        x->seen = true;
+        from = x->moving;
+        lo = x->lo;
+        hi = x->hi;
+    }
+    for (int64_t i = lo; i < hi; i += step) {
         int64_t ahead = i + PAGE / bytes;
-        LLVMValueRef p = cg_address(c, t, expr_add(c->ir, x->moving, expr_int(c->ir, ahead)));
+        LLVMValueRef p = cg_address(c, t, expr_add(c->ir, from, expr_int(c->ir, ahead)));
         LLVMValueRef args[4] = {p, LLVMConstInt(c->i32, 0, 0), LLVMConstInt(c->i32, 3, 0),
                                 LLVMConstInt(c->i32, 1, 0)}; /* read, keep near, data */
         if (c->failed) return;
@@ -265,7 +272,7 @@ static LLVMValueRef load_vector(struct cg *c, const struct expr *e, const struct
     int lanes = e->type.lanes;
     if (lanes > LANES_MAX) return cg_fail(c, "codegen.form", "a vector of %d lanes", lanes);
     access_classify(c->ir, at, &a);
-    if (a.base) prefetch(c, t, a.base);
+    prefetch(c, t, &a, lanes);
     if (a.kind == ACCESS_CONTIGUOUS) {
         LLVMValueRef p = cg_address(c, t, a.base);
         return c->failed ? NULL : load_raw(c, t, cg_mem_type(c, e->type), p);

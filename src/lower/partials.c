@@ -15,6 +15,17 @@
  *                                                     for l in 0..8 reduce vector
  *                                                       y[m] = y[m] + y.part[l]
  *
+ * A register tile of few vectors, along what is not reduced, waits for the addition before; unrolled terms go to
+ * vectors of their own:
+ *
+ *     for p in 0..196 reduce                        alloc reg acc.part: f32[64]
+ *       for u in 0..4 unroll reduce                   ..
+ *         for v in 0..16 vector          -->          for p in 0..196 reduce
+ *           acc[v] = acc[v] + x[p*4 + u, v]             for u in 0..4 unroll reduce
+ *                                                         for v in 0..16 vector
+ *                                                           acc.part[u*16 + v] = acc.part[u*16 + v] + x[p*4 + u, v]
+ *                                                     .. in pairs; acc[v] = acc[v] + acc.part[v]
+ *
  * A sum's terms come in another order, which `reproducible` forbids: pass_updates has then made
  * the vector loop serial. A guard over a reduce variable keeps its place around the terms and does
  * not hold for the last loop: like a start, it may touch every element the updates may. Invariants:
@@ -22,7 +33,11 @@
  * would not fit the registers, or where the lanes are the whole of it. */
 #include "lower/private.h"
 
-enum { CHAIN = 64 };
+enum {
+    CHAIN = 64,
+    ENOUGH = 8, /* vectors that an addition each keeps every unit busy with, until the first is there */
+    OFTEN = 8   /* terms of each, or the last additions cost more than was gained */
+};
 
 /* One chain of loops and guards down to one store. */
 struct chain {
@@ -30,6 +45,7 @@ struct chain {
     int n;
     int64_t lanes, pure,
         side;   /* elements of the unrolled pure loops; of the unrolled reduce ones */
+    int64_t terms; /* iterations of the serial reduce loops; many, if dynamic */
     bool again; /* does a reduce loop beside that of the lanes run more than once? */
     enum reduce op;
     const struct expr *rest;
@@ -48,7 +64,7 @@ static bool is_link(const struct stmt *s)
     if (s->kind == ST_IF) return true;
     if (is_for(s, LOOP_UNROLL, false)) return loop_constant_extent(s, &n) && n > 0;
     return is_for(s, LOOP_SERIAL, true) || is_for(s, LOOP_UNROLL, true) ||
-           is_for(s, LOOP_VECTOR, true);
+           is_for(s, LOOP_VECTOR, true) || is_for(s, LOOP_VECTOR, false);
 }
 
 /* Is a reduce loop above s part of the same chain? */
@@ -92,10 +108,26 @@ static bool on_reduce(const struct chain *c, const struct expr *e)
     return false;
 }
 
+/* Lanes along what is not reduced. */
+static bool is_wide(const struct chain *c) { return !c->vec->u.loop.reduce; }
+
+/* Are there so few vectors in the register tile that unrolled terms had better go to others? */
+static bool widen(const struct low *l, struct chain *c)
+{
+    const struct tensor *t = c->store->u.store.tensor;
+    bool real = dtype_is_float((enum dtype)t->type.dtype);
+    for (int i = 0; i < c->n; i++)
+        if (c->s[i]->kind == ST_IF) return false;
+    if (t->scope != SCOPE_REG || c->terms < OFTEN) return false;
+    if (real && c->op == RED_SUM && l->o->reproducible) return false;
+    c->side = i64_min(c->side, ENOUGH / c->pure);
+    return c->side > 1;
+}
+
 static bool find_chain(const struct low *l, struct stmt *top, struct chain *c)
 {
     struct stmt *s = top;
-    *c = (struct chain){.pure = 1, .side = 1};
+    *c = (struct chain){.pure = 1, .side = 1, .terms = 1};
     for (; s && s->kind != ST_STORE; s = stmt_only(*stmt_body(s))) {
         int64_t n = 0;
         if (!is_link(s) || c->n == CHAIN) return false;
@@ -108,6 +140,7 @@ static bool find_chain(const struct low *l, struct stmt *top, struct chain *c)
             c->lanes = n;
         } else if (s->u.loop.kind == LOOP_SERIAL) {
             c->again |= !fixed || n > 1;
+            c->terms = i64_min(OFTEN, c->terms * (fixed ? n : OFTEN));
         } else if (!fixed || n < 1 || n > 256) {
             return false;
         } else if (s->u.loop.reduce) {
@@ -128,6 +161,7 @@ static bool find_chain(const struct low *l, struct stmt *top, struct chain *c)
     for (int i = 0; i < c->n; i++) /* the last loop runs after the reduce loops */
         if (c->s[i]->kind == ST_FOR && !c->s[i]->u.loop.reduce && on_reduce(c, c->s[i]->u.loop.lo))
             return false;
+    if (is_wide(c) && !widen(l, c)) return false;
     if (c->pure * c->side > l->t->vregs - 4) c->side = 1;
     return c->pure * c->side <= l->t->vregs;
 }
@@ -213,7 +247,7 @@ static struct stmt *fold(const struct tile *k, const struct chain *c)
     for (int i = 0; i < c->n; i++) {
         struct stmt *s = c->s[i];
         int64_t n = 0;
-        if (s->kind != ST_FOR || s->u.loop.reduce) continue;
+        if (s->kind != ST_FOR || s->u.loop.reduce || s == c->vec) continue;
         loop_constant_extent(s, &n);
         from[nvar] = s->u.loop.var;
         to[nvar++] = fresh_var(l, "p");
@@ -226,7 +260,8 @@ static struct stmt *fold(const struct tile *k, const struct chain *c)
     struct stmt *fold = stmt_store(ir, t, c->store->u.store.idx,
                                    combine(ir, c->op, old, expr_load(ir, k->t, &at, 1)));
     fold = loop_of(l, lane, 0, k->lanes, LOOP_VECTOR, fold);
-    fold->u.loop.reduce = true;
+    fold->u.loop.reduce = c->vec->u.loop.reduce;
+    stmt_subst(ir, fold, c->vec->u.loop.var, expr_add(ir, expr_var(ir, lane), c->vec->u.loop.lo));
     int v = nvar;
     for (int i = c->n - 1; i >= 0; i--) {
         struct stmt *s = c->s[i];
@@ -235,7 +270,7 @@ static struct stmt *fold(const struct tile *k, const struct chain *c)
             int n = expr_conjuncts(s->u.cond.cond, conj);
             for (int j = 0; j < n; j++)
                 if (!on_reduce(c, conj[j])) fold = stmt_if(ir, conj[j], fold);
-        } else if (!s->u.loop.reduce) {
+        } else if (!s->u.loop.reduce && s != c->vec) {
             v--;
             fold = stmt_for(ir, to[v], s->u.loop.lo, s->u.loop.hi, fold);
             fold->u.loop.kind = LOOP_UNROLL;
@@ -260,6 +295,7 @@ static void redirect(const struct tile *k, const struct chain *c)
         *sum = expr_add(ir, expr_mul(ir, *sum, expr_int(ir, n)), step);
     }
     const struct expr *element = expr_mul(ir, pure, expr_int(ir, c->side));
+    if (is_wide(c)) side = expr_binary(ir, OP_MOD, side, expr_int(ir, c->side));
     if (c->side > 1) element = expr_add(ir, element, side);
     const struct expr *lane = expr_sub(ir, expr_var(ir, c->vec->u.loop.var), c->vec->u.loop.lo);
     const struct expr *at = tile_at(k, element, lane);

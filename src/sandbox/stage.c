@@ -60,7 +60,8 @@ bool window_reserve(struct window *w)
 
 size_t place_pages(uint64_t bytes, enum stage_align align, unsigned unit, int index, size_t *off)
 {
-    size_t head = align == ALIGN_TIMED ? (size_t)index * (PAGE / 8 + 64) % PAGE : 0;
+    size_t head = 0;
+    if (align == ALIGN_TIMED) head = bytes >= LARGE ? 64 : (size_t)index * (PAGE / 8 + 64) % PAGE;
     size_t padded = (size_t)(bytes + unit - 1) / unit * unit;
     size_t len = (head + padded + PAGE - 1) & ~(size_t)(PAGE - 1);
     *off = align == ALIGN_RIGHT ? len - padded : head;

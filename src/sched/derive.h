@@ -90,6 +90,9 @@ bool derive_reduces_dynamic(const struct dstage *s);
 bool derive_reduces_all(const struct dstage *s);
 bool derive_follows_reduction(const struct dstage *guest, const struct dstage *host);
 bool derive_in_turns(const struct derive *d, int host);
+/* derive_columns.c: the nest with the steps that come before all others, which are appended to text. */
+struct nest *derive_columns(struct ir *ir, const struct nest *naive, int64_t vector_bits,
+                            struct buf *text);
 /* derive_blocks.c: runs of hosts; their knob and the split of one of them */
 void derive_blocks(struct derive *d);
 bool derive_thin(const struct derive *d, int host);
@@ -99,7 +102,8 @@ void derive_block_split(const struct dstage *s, struct buf *b);
 /* derive_text.c */
 /* The axis of the host that is taken in bands; -1: none. */
 int derive_band(const struct derive *d, int host);
-void derive_text(const struct derive *d, const char *algorithm, struct buf *b);
+/* first: steps before all others */
+void derive_text(const struct derive *d, const char *algorithm, const char *first, struct buf *b);
 void space_set_text(struct space *s, const char *text, size_t n);
 
 #endif

@@ -1,5 +1,5 @@
 /* May this loop be transformed so? Legality of split, fuse, reorder, vectorize, unroll, parallel,
- * rfactor.
+ * rfactor, columns.
  *
  *     reorder y.k y.m        y.k reduce, y.m the outer loop of a shift tail -> reorder_overlap
  *
@@ -313,7 +313,7 @@ bool legal_PARALLEL(struct plan *p)
     return true;
 }
 
-/* ---- rfactor, accumulate --------------------------------------------------------------------- */
+/* ---- rfactor, columns, accumulate --------------------------------------------------------------------- */
 
 /* The loops of the second stage take their names from the first. */
 static bool plan_copy_loops(struct plan *p, struct stmt *const *own, int count)
@@ -378,6 +378,38 @@ bool legal_RFACTOR(struct plan *p)
     if (p->leaf->u.update.tensor[0]->rank + 1 > REGION_RANK)
         return refuse(p, REJECT_TENSOR_RANK, "'%s'", p->name[0]);
     return plan_copy_loops(p, own, count);
+}
+
+/* Is there a reduce loop beside this one? */
+static bool reduces_beside(const struct plan *p, const struct stmt *loop)
+{
+    for (const struct stmt *s = p->leaf->parent; s != p->stage; s = s->parent)
+        if (s->kind == ST_FOR && s->u.loop.reduce && s != loop) return true;
+    return false;
+}
+
+bool legal_COLUMNS(struct plan *p)
+{
+    struct stmt *c, *g, *own[48];
+    int64_t each, groups;
+    if (!plan_loop(p, 0, &c) || !plan_loop(p, 1, &g) || !plan_new_name(p, 2, 0)) return false;
+    p->loop[0] = c;
+    p->loop[1] = g;
+    p->stage = own_stage(c);
+    p->leaf = p->stage->parent == p->n->body ? stage_untouched(p->stage) : NULL;
+    if (!p->leaf || p->leaf->kind != ST_UPDATE || p->leaf->u.update.n != 1)
+        return refuse(p, REJECT_COLUMNS_LOOP, "stage '%s'", p->stage->u.stage.name);
+    if (p->leaf->u.update.op > RED_ANY)
+        return refuse(p, REJECT_RFACTOR_KIND, "stage '%s'", p->stage->u.stage.name);
+    if (!c->u.loop.reduce || !loop_extent(c, &each) || each < 1)
+        return refuse(p, REJECT_COLUMNS_LOOP, "loop '%s'", loop_name(c));
+    if (own_stage(g) != p->stage || g->u.loop.reduce || !loop_extent(g, &groups))
+        return refuse(p, REJECT_COLUMNS_LOOP, "loop '%s'", loop_name(g));
+    if (!reduces_beside(p, c))
+        return refuse(p, REJECT_COLUMNS_LOOP, "'%s' is the only reduce loop", loop_name(c));
+    if (groups > INT32_MAX / each)
+        return refuse(p, REJECT_COPY_SIZE, "%" PRId64 " times %" PRId64 " columns", groups, each);
+    return plan_copy_loops(p, own, own_loops(p->leaf, own, (int)QN_COUNT(own)));
 }
 
 bool legal_ACCUMULATE(struct plan *p)

@@ -161,16 +161,36 @@ bool rfactor_name(const struct stmt *stage, const char *name, const struct stmt 
     return len >= 0 && (size_t)len < size;
 }
 
-/* The stage of partial results: every loop renamed, the factored one (if any) pure, every guard
- * kept. */
+/* columns: loop 0 reduces over `each` elements, loop 1 is pure; both are one loop u in the stage of partial results */
+static const struct stmt *columns_of(const struct plan *p) { return p->loop[1]; }
+
+/* Is dimension d of the result the one whose columns are reduced first? */
+static bool column_dim(const struct plan *p, int d)
+{
+    const struct stmt *g = columns_of(p);
+    return g && expr_uses_var(p->leaf->u.update.idx[d], g->u.loop.var);
+}
+
+/* groups times the elements of each */
+static const struct expr *columns_before(const struct plan *p, const struct expr *groups)
+{
+    return expr_mul(p->n->ir, groups, p->loop[0]->u.loop.hi);
+}
+
+/* Subscripts in full: g*E + c of the loop u is u. */
+static void tidy_slot(const struct expr **slot, void *ctx) { *slot = expr_tidy(ctx, *slot); }
+
+/* The stage of partial results: every loop renamed, the factored one (if any) pure or, of columns, gone into the
+ * pure one; every guard kept. */
 static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
 {
     struct ir *ir = p->n->ir;
     struct stmt *chain[96], *stage = stmt_stage(ir, p->name[0], NULL), *at = stage;
     int n = 0, rank = p->leaf->u.update.tensor[0]->rank;
     for (struct stmt *s = p->leaf->parent; s != p->stage && n < (int)QN_COUNT(chain); s = s->parent)
-        if (s->kind == ST_FOR || s->kind == ST_IF) chain[n++] = s;
-    const struct expr *idx[REGION_RANK], *last = NULL;
+        if ((s->kind == ST_FOR && !(columns_of(p) && s == p->loop[0])) || s->kind == ST_IF)
+            chain[n++] = s;
+    const struct expr *idx[REGION_RANK], *last = NULL, *column = NULL;
     struct stmt *leaf = stmt_update(ir, p->leaf->u.update.op, p->leaf->u.update.tensor[0],
                                     p->leaf->u.update.idx, p->leaf->u.update.value[0]);
     for (int i = n - 1; i >= 0; i--) {
@@ -186,6 +206,7 @@ static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
             copy->u.loop.tail = s->u.loop.tail;
             copy->u.loop.ordered = s->u.loop.ordered;
             if (s == p->loop[0]) last = loop_var(p->n, copy);
+            if (s == columns_of(p)) copy->u.loop.hi = columns_before(p, s->u.loop.hi);
         }
         *stmt_body(at) = copy;
         copy->parent = at;
@@ -196,11 +217,22 @@ static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
     struct stmt *now = stage;
     for (int i = n - 1; i >= 0; i--) { /* rename inside: bounds, guards, subscripts, value */
         now = *stmt_body(now);
-        if (now->kind == ST_FOR) stmt_subst(ir, stage, chain[i]->u.loop.var, loop_var(p->n, now));
+        if (now->kind != ST_FOR) continue;
+        const struct expr *v = loop_var(p->n, now);
+        if (chain[i] == columns_of(p)) {
+            const struct expr *each = p->loop[0]->u.loop.hi;
+            column = v;
+            stmt_subst(ir, stage, p->loop[0]->u.loop.var, expr_binary(ir, OP_MOD, v, each));
+            v = expr_binary(ir, OP_DIV, v, each);
+        }
+        stmt_subst(ir, stage, chain[i]->u.loop.var, v);
     }
-    for (int d = 0; d < rank; d++) idx[d] = leaf->u.update.idx[d];
+    for (int d = 0; d < rank; d++)
+        idx[d] = column_dim(p, d) ? column : leaf->u.update.idx[d];
     if (last) idx[rank] = last;
-    stmt_replace(leaf, stmt_update(ir, leaf->u.update.op, partial, idx, leaf->u.update.value[0]));
+    struct stmt *by = stmt_update(ir, leaf->u.update.op, partial, idx, leaf->u.update.value[0]);
+    stmt_replace(leaf, by);
+    if (column) stmt_exprs(by, tidy_slot, ir);
     return stage;
 }
 
@@ -211,8 +243,12 @@ static void shrink_stage(struct plan *p, struct tensor *partial)
     struct ir *ir = p->n->ir;
     struct tensor *t = p->leaf->u.update.tensor[0];
     const struct expr *idx[REGION_RANK];
-    for (int d = 0; d < t->rank; d++) idx[d] = p->leaf->u.update.idx[d];
-    if (p->loop[0]) idx[t->rank] = loop_var(p->n, p->loop[0]);
+    for (int d = 0; d < t->rank; d++) {
+        idx[d] = p->leaf->u.update.idx[d];
+        if (column_dim(p, d))
+            idx[d] = expr_add(ir, columns_before(p, idx[d]), loop_var(p->n, p->loop[0]));
+    }
+    if (p->loop[0] && !columns_of(p)) idx[t->rank] = loop_var(p->n, p->loop[0]);
     const struct expr *load = expr_load(ir, partial, idx, partial->rank);
     struct stmt *s = p->leaf->parent;
     if (p->loop[0])
@@ -260,6 +296,20 @@ void apply_RFACTOR(struct plan *p)
     for (int d = 0; d < t->rank; d++) extent[d] = t->extent[d];
     extent[t->rank] = p->loop[0]->u.loop.hi;
     insert_partial(p, t->rank + 1, extent);
+}
+
+/* requires: an untouched top-level reduction with one result, with another reduce loop than c.
+ * before: for g in 0..G: for r: for c in 0..E: y[g] += f(g, r, c)
+ * after:  stage NAME: for u in 0..G*E: for r: NAME[u] += f(u / E, r, u % E)
+ *         stage y:    for g: for c: y[g] += NAME[g*E + c]
+ * where f reads x[.., g*E + c], which is now x[.., u]: vectors of whole width, however small E. */
+void apply_COLUMNS(struct plan *p)
+{
+    struct tensor *t = p->leaf->u.update.tensor[0];
+    const struct expr *extent[REGION_RANK];
+    for (int d = 0; d < t->rank; d++)
+        extent[d] = column_dim(p, d) ? columns_before(p, t->extent[d]) : t->extent[d];
+    insert_partial(p, t->rank, extent);
 }
 
 /* requires: an untouched top-level reduction with one result.

@@ -4,7 +4,7 @@
  *     stage y    (output)              ->   tiled: vectors along its contiguous axis,
  *                                           rows along the next
  *
- * How: each stage gets a role (constant: pack phase; host: tiled; guest: computed inside a host's
+ * How: reductions over small groups are prepared (derive_columns.c); each stage gets a role (constant: pack phase; host: tiled; guest: computed inside a host's
  * tile; inlined). The roles are written as a .sched text, read back, and tried: random choices are
  * applied to copies of the nest, and what is refused loses the feature that asked for it. The text
  * that remains is a space like a hand-written one, readable and printable.
@@ -193,6 +193,16 @@ static bool computed_again(const struct dstage *s, const struct dstage *host, ui
     return again && terms > 4;
 }
 
+/* Sums of many terms along vectors want a register tile, which only a guest whose tile is the host's has and a
+ * host of its own: others would add up in memory. */
+static bool wants_tile(const struct dstage *s)
+{
+    int64_t terms = 1;
+    for (int i = 0; i < s->nloop; i++)
+        if (s->axis[i].reduce) terms = i64_min(1 << 20, terms * s->axis[i].extent);
+    return !s->plain && s->tile && s->lane < 0 && terms > 16 && has_const_extents(s);
+}
+
 static void map_guest(struct derive *d, struct dstage *s)
 {
     s->plain = s->uses_vec = s->uses_row = false;
@@ -209,7 +219,7 @@ static void map_guest(struct derive *d, struct dstage *s)
     s->place = -1;
     if (derive_reduces_all(host) && derive_follows_reduction(s, host)) return;
     /* points that share what they read, and what is the same for many tiles: computed once */
-    if (!host->tile || r.divides || r.used == 0 || computed_again(s, host, r.used)) {
+    if (!host->tile || r.divides || r.used == 0 || computed_again(s, host, r.used) || wants_tile(s)) {
         s->role = ROLE_HOST;
         return;
     }
@@ -520,10 +530,16 @@ static void find_deep_slot(const struct expr **slot, void *ctx)
     expr_walk(*slot, find_deep, ctx);
 }
 
+static int64_t vector_bits_of(const struct facts *f)
+{
+    int64_t v;
+    return facts_get(f, "target.vector_bits", &v) && v >= 32 ? v : 128;
+}
+
 static void derive_init(struct derive *d, const struct nest *naive, const struct facts *f)
 {
     int64_t v;
-    d->vector_bits = facts_get(f, "target.vector_bits", &v) && v >= 32 ? v : 128;
+    d->vector_bits = vector_bits_of(f);
     d->vregs = facts_get(f, "target.vregs", &v) && v >= 4 ? v : 16;
     d->threads = facts_get(f, "threads", &v) ? v : 1;
     d->dynamic = 1024;
@@ -557,16 +573,19 @@ enum rc space_derive(const struct nest *naive, const char *algorithm, const stru
 {
     struct derive *d = mem_new(sizeof *d);
     struct facts *none = mem_new(sizeof *none);
-    struct buf text;
+    struct ir *ir = ir_new();
+    struct buf text, first;
     enum rc rc = RC_INTERNAL;
     buf_init(&text, TEXT_MAX);
-    derive_init(d, naive, f);
+    buf_init(&first, TEXT_MAX);
+    const struct nest *prepared = derive_columns(ir, naive, vector_bits_of(f), &first);
+    derive_init(d, prepared, f);
     for (int round = 0; round < ROUNDS; round++) {
         bool weakened = false;
         buf_reset(&text);
         if (round == ROUNDS - 1) d->real = 0; /* the naive nest itself */
-        plan_all(d, naive->ir->arena);
-        derive_text(d, algorithm, &text);
+        plan_all(d, ir->arena);
+        derive_text(d, algorithm, d->real ? first.p : "", &text);
         rc = space_parse("(derived)", text.p, text.n, none, out,
                          e); /* numbers stand in the text: no fact can clash */
         if (rc != RC_OK) break;
@@ -578,6 +597,8 @@ enum rc space_derive(const struct nest *naive, const char *algorithm, const stru
     if (*out) space_set_text(*out, text.p, text.n);
     QN_CHECK(rc == RC_OK, "a derived space does not read: %s\n%s", e ? e->msg : "", text.p);
     buf_fini(&text);
+    buf_fini(&first);
+    ir_free(ir);
     mem_free(d);
     mem_free(none);
     return rc;

@@ -265,12 +265,13 @@ static void propose_vector(struct maker *m)
 }
 
 static void factor_reduction(struct maker *m, const char *stage);
+static void group_columns(struct maker *m, const char *stage);
 
 static void propose_any(struct maker *m)
 {
     struct stmt *loop = any_loop(m), *stage = any_stage(m);
     if (!loop || !stage) return;
-    switch (pick(m, 0, 24)) {
+    switch (pick(m, 0, 25)) {
     case 0:
     case 1:
     case 2:
@@ -324,6 +325,9 @@ static void propose_any(struct maker *m)
             try2(m, PRIM_RFACTOR, name_of(loop), fresh(m, 0));
         break;
     case 23:
+        group_columns(m, stage->u.stage.name);
+        break;
+    case 24:
         try2(m, PRIM_ACCUMULATE, stage->u.stage.name, fresh(m, 0));
         break;
     default:
@@ -449,6 +453,22 @@ static void factor_reduction(struct maker *m, const char *stage)
     }
 }
 
+/* The last reduce loop and any pure one of an untouched stage. */
+static void group_columns(struct maker *m, const char *stage)
+{
+    struct stmt *own[16], *leaf = stage_leaf(nest_stage(m->w, stage)), *pure[16], *last = NULL;
+    int n = leaf ? own_loops(leaf, own, (int)QN_COUNT(own)) : 0, np = 0;
+    for (int i = 0; i < n; i++) {
+        if (own[i]->u.loop.reduce)
+            last = own[i];
+        else
+            pure[np++] = own[i];
+    }
+    if (!last || !np) return;
+    const char *group = name_of(pure[pick(m, 0, np - 1)]);
+    try_step(m, PRIM_COLUMNS, 3, (const char *[]){name_of(last), group, fresh(m, 0)});
+}
+
 static void propose_shape(struct maker *m)
 {
     char outer[NAMES][NAME_MAX_LEN + 4], stage[GEN_STAGES * 2][NAME_MAX_LEN + 4];
@@ -461,6 +481,7 @@ static void propose_shape(struct maker *m)
         const struct stmt *leaf =
             nest_stage(w, stage[i]) ? stage_leaf(nest_stage(w, stage[i])) : NULL;
         if (leaf && chance(m, leaf->kind == ST_STORE ? 0.75 : 0.05)) try1(m, PRIM_INLINE, stage[i]);
+        if (leaf && leaf->kind == ST_UPDATE && chance(m, 0.4)) group_columns(m, stage[i]);
         if (leaf && leaf->kind == ST_UPDATE && chance(m, 0.5)) factor_reduction(m, stage[i]);
         if (chance(m, 0.15)) try2(m, PRIM_ACCUMULATE, stage[i], fresh(m, 0));
     }

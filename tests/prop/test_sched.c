@@ -134,6 +134,7 @@ static int64_t thin_cells(const struct gen_stats *s)
                 thin++, printf("thin: %s, %s: %" PRId64 "\n", gen_row_name(r),
                                dtype_name(dtypes[i]), s->by_dtype[r][dtypes[i]]);
         bool one_result = r == gen_row(&(struct step){.prim = PRIM_RFACTOR}) ||
+                          r == gen_row(&(struct step){.prim = PRIM_COLUMNS}) ||
                           r == gen_row(&(struct step){.prim = PRIM_ACCUMULATE});
         for (int i = 0; i < GEN_REDUCES; i++)
             if (!(one_result && i >= RED_ARGMAX) && s->by_reduce[r][i] < CELL)

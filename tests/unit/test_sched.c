@@ -492,6 +492,11 @@ static const char *const shapes[] = {
     "0..40\n    for s.k in 0..100 reduce\n      s[s.i] += x[s.i, s.k] * x[s.i, s.k]\nstage y\n  "
     "for y.i "
     "in 0..40\n    for y.k in 0..100\n      y[y.i, y.k] = x[y.i, y.k] / s[y.i]\n",
+    /* groups of whole vectors */
+    "nest n\nin     x: f32[50, 96]\nout    y: f32[50, 96]\ntemp   s: f32[3]\n"
+    "stage s\n  for s.g in 0..3\n    for s.p in 0..50 reduce\n      for s.c in 0..32 reduce\n"
+    "        s[s.g] += x[s.p, s.g * 32 + s.c]\nstage y\n  for y.p in 0..50\n    for y.c in "
+    "0..96\n      y[y.p, y.c] = x[y.p, y.c] - s[y.c / 32]\n",
 };
 
 /* What the text of the derived space of a shape must (not) hold. */
@@ -510,7 +515,10 @@ static const struct {
     {1, "  reorder y.i_b y.i_r y.k\n", NULL},
     {6, "knob R0 in rows lanes\n", NULL},
     {6, "cache w y.j_o scratch order 1 0\n", NULL},
-    {7, "accumulate s s.acc\n", "compute_at s y"},
+    /* columns of a group first, whole vectors of them, in registers of their own */
+    {7, "columns s.c s.g s.col\n", "compute_at s y"},
+    {7, "accumulate s.col s.col.acc\n", "compute_at s.col "},
+    {13, "accumulate s s.acc\n", "columns"},
     {8, "split s.k 16 mask s.k_v s.k_l\n", NULL},
     {9, "split s.k 16 mask s.k_v s.k_l\n", NULL},
     /* bands of lines of all planes */
