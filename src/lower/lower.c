@@ -89,6 +89,8 @@ enum rc lower(struct nest *n, const struct target *t, const struct lower_options
          * outwards. */
         {"peel", pass_peel, NEST_SCHEDULED},
         {"tighten", pass_tighten, NEST_SCHEDULED},
+        /* The best of each lane, and of these one. */
+        {"pairs", pass_pairs, NEST_SCHEDULED},
         /* Down to stores into flat memory; parts of one tensor side by side. */
         {"updates", pass_updates, NEST_SCHEDULED},
         {"join", pass_join, NEST_SCHEDULED},

@@ -33,6 +33,7 @@ enum rc pass_tighten(struct low *l);
 enum rc pass_updates(struct low *l);
 enum rc pass_join(struct low *l);
 enum rc pass_contract(struct low *l);
+enum rc pass_pairs(struct low *l);
 enum rc pass_partials(struct low *l);
 enum rc pass_flatten(struct low *l);
 enum rc pass_rows(struct low *l);

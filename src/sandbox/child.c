@@ -266,12 +266,19 @@ static void calibrate_fma(void)
     }
 }
 
+/* Half of L3 may not be ours: neighbours use it, too. Four times L2 is enough to be outside of it. */
+static size_t read_area(int level)
+{
+    size_t bytes = CTL->footprint[level], beyond = level == 2 ? 8 * CTL->footprint[1] : 0;
+    return beyond && beyond < bytes ? beyond : bytes;
+}
+
 static void calibrate_reads(int round)
 {
     uint8_t *area = SPEC->stages[0].places[0].at;
     size_t area_len = SPEC->stages[0].places[0].map_len / SPEC->threads;
     for (int level = 0; level < 4; level++) {
-        size_t bytes = CTL->footprint[level];
+        size_t bytes = read_area(level);
         if (bytes == 0 || bytes > area_len || (bytes > (8u << 20) && round >= BIG_ROUNDS)) continue;
         uint64_t passes = (1u << 20) / bytes + 1;
         calib_read_gbps(calib_isa_at(0), par_or_null(), area, bytes, 1);

@@ -94,15 +94,35 @@ static struct strides strides_along(const struct dstage *s, const struct var *v,
     return n;
 }
 
+static void find_temp(const struct expr *e, void *ctx)
+{
+    bool *temp = ctx;
+    if (e->op == OP_LOAD || e->op == OP_LOADC) *temp |= e->u.tensor->scope == SCOPE_TEMP;
+}
+
+/* Pairs keep lanes or have a register tile, for which what they read is computed: what several rows
+ * share is better read once, and a dynamic row of a temporary is never there at once. */
+static void pick_pairs(struct dstage *s)
+{
+    bool temp = false;
+    expr_walk(s->leaf->u.update.value[0], find_temp, &temp);
+    if (s->either || (temp && s->axis[s->lane].dynamic))
+        s->lane = -1;
+    else
+        s->tile = false;
+    s->either = false;
+}
+
 /* Lanes along a reduce axis: the reads are then contiguous, and the lanes are folded at the end. */
 static void pick_lane(const struct derive *d, struct dstage *s)
 {
     const struct stmt *leaf = s->leaf;
     s->lane = -1;
     s->either = false;
-    if (!s->lane_ok || leaf->kind != ST_UPDATE || leaf->u.update.n != 1) return;
+    if (!s->lane_ok || leaf->kind != ST_UPDATE) return;
     enum reduce op = leaf->u.update.op;
-    if (op != RED_SUM && op != RED_MAX && op != RED_MIN) return;
+    bool pairs = op == RED_ARGMAX || op == RED_ARGMIN;
+    if (op != RED_SUM && op != RED_MAX && op != RED_MIN && !pairs) return;
     const struct var *vec = s->vec >= 0 ? s->axis[s->vec].var : NULL;
     struct strides across = {0};
     if (vec) across = strides_along(s, vec, NULL);
@@ -122,6 +142,7 @@ static void pick_lane(const struct derive *d, struct dstage *s)
     while (s->lane_width > 2 && s->lane_width >= 2 * extent) s->lane_width /= 2;
     s->reused = vec && strides_along(s, vec, s->axis[s->lane].var).reused;
     s->either = vec && (s->reused || extent < s->lane_width);
+    if (pairs) pick_pairs(s);
 }
 
 /* The dimension of the tensor that moves along vec, where the read runs along the lane: with it

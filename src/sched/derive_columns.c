@@ -75,7 +75,8 @@ static bool find_step(struct stmt *stage, int64_t vector_bits, const struct stmt
     struct stmt *own[48], *leaf = stage->kind == ST_STAGE ? stage_untouched(stage) : NULL;
     if (!leaf || leaf->kind != ST_UPDATE || leaf->u.update.n != 1) return false;
     int n = own_loops(leaf, own, (int)QN_COUNT(own));
-    int64_t lanes = vector_bits / (8 * dtype_bytes((enum dtype)leaf->u.update.tensor[0]->type.dtype));
+    int64_t lanes =
+        vector_bits / (8 * dtype_bytes((enum dtype)leaf->u.update.tensor[0]->type.dtype));
     int64_t terms = 1, each, groups;
     for (int i = 0; i < n; i++) {
         int64_t extent;

@@ -643,9 +643,9 @@ void derive_text(const struct derive *d, const char *algorithm, const char *firs
 {
     struct writer w = {.d = d, .b = b};
     int hosts = 0;
-    buf_printf(b,
-               "# derived from the operator's own structure\nspace derived for any\nalgorithm %s\n%s",
-               algorithm, first);
+    buf_printf(
+        b, "# derived from the operator's own structure\nspace derived for any\nalgorithm %s\n%s",
+        algorithm, first);
     for (int i = 0; i < d->n; i++)
         if (d->stage[i].role == ROLE_CONST) buf_printf(b, "pack %s\n", d->stage[i].name);
     for (int i = 0; i < d->n; i++)

@@ -251,7 +251,8 @@ static bool vector_stmt(struct stmt *s, void *ctx)
     }
     if (s->kind == ST_UPDATE && c->loop->u.loop.reduce) {
         enum reduce op = s->u.update.op;
-        if (op != RED_SUM && op != RED_MAX && op != RED_MIN) c->code = REJECT_VECTOR_REDUCE;
+        bool arg = op == RED_ARGMAX || op == RED_ARGMIN;
+        if (op != RED_SUM && op != RED_MAX && op != RED_MIN && !arg) c->code = REJECT_VECTOR_REDUCE;
     }
     return c->code == REJECT_NONE;
 }

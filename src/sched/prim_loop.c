@@ -227,8 +227,7 @@ static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
         }
         stmt_subst(ir, stage, chain[i]->u.loop.var, v);
     }
-    for (int d = 0; d < rank; d++)
-        idx[d] = column_dim(p, d) ? column : leaf->u.update.idx[d];
+    for (int d = 0; d < rank; d++) idx[d] = column_dim(p, d) ? column : leaf->u.update.idx[d];
     if (last) idx[rank] = last;
     struct stmt *by = stmt_update(ir, leaf->u.update.op, partial, idx, leaf->u.update.value[0]);
     stmt_replace(leaf, by);

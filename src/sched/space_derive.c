@@ -219,7 +219,8 @@ static void map_guest(struct derive *d, struct dstage *s)
     s->place = -1;
     if (derive_reduces_all(host) && derive_follows_reduction(s, host)) return;
     /* points that share what they read, and what is the same for many tiles: computed once */
-    if (!host->tile || r.divides || r.used == 0 || computed_again(s, host, r.used) || wants_tile(s)) {
+    if (!host->tile || r.divides || r.used == 0 || computed_again(s, host, r.used) ||
+        wants_tile(s)) {
         s->role = ROLE_HOST;
         return;
     }

@@ -81,6 +81,7 @@ static const struct row {
     {"farthest", "M=d D=1..9"},
     {"signs", "M=z N=c"},
     {"fixed", "N=d K=c"},
+    {"argrow", "M=z N=d"},
     {"bestrow", "N=d D=c K=c"},
     {"halfnorm", "N=d C=c dtype=f16|bf16"},
     {"halfdot", "M=d K=d E=1..40 dtype=f16|bf16"},

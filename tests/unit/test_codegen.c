@@ -314,7 +314,8 @@ START_TEST(prefetch_a_page_ahead)
          "* 64 + 32, 1, 16)] + x[ramp(i * 64 + 48, 1, 16)]\n",
          4},
         /* far apart: not what lies between */
-        {"nest t\nin     x: f32[8192]\nout    y: f32[64]\nfor i in 0..4\n  y[ramp(i * 16, 1, 16)] = "
+        {"nest t\nin     x: f32[8192]\nout    y: f32[64]\nfor i in 0..4\n  y[ramp(i * 16, 1, 16)] "
+         "= "
          "x[ramp(i * 16, 1, 16)] + x[ramp(i * 16 + 8000, 1, 16)]\n",
          2},
         {"nest t\nin     x: f32[64]\nin     w: f32[16]\nout    y: f32[64]\nfor i in 0..4\n  "

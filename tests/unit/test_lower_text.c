@@ -203,6 +203,141 @@ START_TEST(golden_updates)
 }
 END_TEST
 
+START_TEST(golden_columns_apart)
+{
+    /* two vectors of columns wait for the addition before: three rows at a time in vectors apart */
+    lower_golden(
+        "partials",
+        "nest columns\n"
+        "in     x: f32[60, 16]\n"
+        "out    y: f32[16]\n"
+        "alloc reg s: f32[16]\n"
+        "  stage s\n"
+        "    for p in 0..20 reduce\n"
+        "      for u in 0..3 unroll reduce\n"
+        "        for c in 0..2 unroll\n"
+        "          for l in 0..8 vector\n"
+        "            s[c * 8 + l] += x[p * 3 + u, c * 8 + l]\n"
+        "  stage y\n"
+        "    for v in 0..2 unroll\n"
+        "      for w in 0..8 vector\n"
+        "        y[v * 8 + w] = s[v * 8 + w]\n",
+        "nest columns\n"
+        "in     x: f32[60, 16]\n"
+        "out    y: f32[16]\n"
+        "alloc reg s: f32[16]\n"
+        "  for c.init in 0..2 unroll\n"
+        "    for l.init in 0..8 vector\n"
+        "      s[c.init * 8 + l.init] = 0.0\n"
+        "  alloc reg s.part0: f32[48]\n"
+        "    for part.e3 in 0..6 unroll\n"
+        "      for part.l4 in 0..8 vector\n"
+        "        s.part0[part.e3 * 8 + part.l4] = 0.0\n"
+        "    for p in 0..20 reduce\n"
+        "      for u in 0..3 unroll reduce\n"
+        "        for c in 0..2 unroll\n"
+        "          for l in 0..8 vector\n"
+        "            s.part0[(c * 3 + u % 3) * 8 + l] = s.part0[(c * 3 + u % 3) * 8 + l] + "
+        "x[p * 3 + u, c * 8 + l]\n"
+        "    for part.p5 in 0..2 unroll\n"
+        "      for part.i6 in 0..1 unroll\n"
+        "        for part.l7 in 0..8 vector\n"
+        "          s.part0[(part.p5 * 3 + part.i6) * 8 + part.l7] = s.part0[(part.p5 * 3 + "
+        "part.i6) * 8 + part.l7] + s.part0[(part.p5 * 3 + part.i6 + 2) * 8 + part.l7]\n"
+        "    for part.p8 in 0..2 unroll\n"
+        "      for part.i9 in 0..1 unroll\n"
+        "        for part.l10 in 0..8 vector\n"
+        "          s.part0[(part.p8 * 3 + part.i9) * 8 + part.l10] = s.part0[(part.p8 * 3 + "
+        "part.i9) * 8 + part.l10] + s.part0[(part.p8 * 3 + part.i9 + 1) * 8 + part.l10]\n"
+        "    for part.p2 in 0..2 unroll\n"
+        "      for part.l1 in 0..8 vector\n"
+        "        s[part.p2 * 8 + part.l1] = s[part.p2 * 8 + part.l1] + "
+        "s.part0[part.p2 * 24 + part.l1]\n"
+        "  for v in 0..2 unroll\n"
+        "    for w in 0..8 vector\n"
+        "      y[v * 8 + w] = s[v * 8 + w]\n");
+    /* too few rows to gain */
+    lower_golden("partials",
+                 "nest columns\n"
+                 "in     x: f32[12, 8]\n"
+                 "out    y: f32[8]\n"
+                 "alloc reg s: f32[8]\n"
+                 "  stage s\n"
+                 "    for p in 0..4 reduce\n"
+                 "      for u in 0..3 unroll reduce\n"
+                 "        for l in 0..8 vector\n"
+                 "          s[l] += x[p * 3 + u, l]\n"
+                 "  stage y\n"
+                 "    for w in 0..8 vector\n"
+                 "      y[w] = s[w]\n",
+                 "");
+}
+END_TEST
+
+START_TEST(golden_pairs)
+{
+    /* two vectors of a row; the unrolled loop reduces no more */
+    lower_golden(
+        "pairs",
+        "nest arg\n"
+        "in     x: f32[4, 48]\n"
+        "out    v: f32[4]\n"
+        "out    i: s32[4]\n"
+        "stage v\n"
+        "  for m in 0..4\n"
+        "    for c in 0..3 reduce\n"
+        "      for u in 0..2 unroll reduce\n"
+        "        for l in 0..8 vector reduce\n"
+        "          {v, i}[m] argmin= {x[m, c * 16 + u * 8 + l], cast(s32, c * 16 + u * 8 + l)}\n",
+        "nest arg\n"
+        "in     x: f32[4, 48]\n"
+        "out    v: f32[4]\n"
+        "out    i: s32[4]\n"
+        "stage v\n"
+        "  for m in 0..4\n"
+        "    v[m] = f32(inf)\n"
+        "    i[m] = s32(2147483647)\n"
+        "    alloc reg v.pair0: f32[16]\n"
+        "      alloc reg i.pair1: s32[16]\n"
+        "        for part.e6 in 0..2 unroll\n"
+        "          for part.l7 in 0..8 vector\n"
+        "            v.pair0[part.e6 * 8 + part.l7] = f32(inf)\n"
+        "            i.pair1[part.e6 * 8 + part.l7] = s32(2147483647)\n"
+        "        for c in 0..3 reduce\n"
+        "          for u in 0..2 unroll\n"
+        "            for l in 0..8 vector\n"
+        "              {v.pair0, i.pair1}[u * 8 + l] argmin= {x[m, c * 16 + u * "
+        "8 + l], cast(s32, c * 16 + u * 8 + l)}\n"
+        "        for part.p8 in 0..1 unroll\n"
+        "          for part.i9 in 0..1 unroll\n"
+        "            for part.l10 in 0..8 vector\n"
+        "              {v.pair0, i.pair1}[(part.p8 * 2 + part.i9) * 8 + "
+        "part.l10] argmin= {v.pair0[(part.p8 * 2 + part.i9 + 1) * 8 + part.l10], i.pair1[(part.p8 "
+        "* 2 + part.i9 + 1) * 8 + part.l10]}\n"
+        "        alloc reg v.best3: f32[1]\n"
+        "          alloc reg i.first4: s32[1]\n"
+        "            v.best3[0] = f32(inf)\n"
+        "            for part.l2 in 0..8 vector reduce\n"
+        "              v.best3[0] min= v.pair0[part.l2]\n"
+        "            i.first4[0] = s32(2147483647)\n"
+        "            for part.l5 in 0..8 vector reduce\n"
+        "              i.first4[0] min= select(v.pair0[part.l5] == v.best3[0], "
+        "i.pair1[part.l5], s32(2147483647))\n"
+        "            {v, i}[m] argmin= {v.best3[0], i.first4[0]}\n");
+    /* one vector is the whole row: nothing to pick later */
+    lower_golden("pairs",
+                 "nest arg\n"
+                 "in     x: f32[4, 8]\n"
+                 "out    v: f32[4]\n"
+                 "out    i: s32[4]\n"
+                 "stage v\n"
+                 "  for m in 0..4\n"
+                 "    for l in 0..8 vector reduce\n"
+                 "      {v, i}[m] argmax= {x[m, l], cast(s32, l)}\n",
+                 "");
+}
+END_TEST
+
 START_TEST(golden_partials)
 {
     /* three rows side by side, two vectors of each: the tile is folded once, after the last term */
@@ -282,71 +417,6 @@ START_TEST(golden_partials)
                  "+ part.i8) * 8 + part.l9] + y.part0[(part.p7 * 3 + part.i8 + 1) * 8 + part.l9]\n"
                  "    for part.l1 in 0..8 vector reduce\n"
                  "      y[m] = y[m] + y.part0[part.l1]\n");
-    /* two vectors of columns wait for the addition before: three rows at a time in vectors apart */
-    lower_golden("partials",
-                 "nest columns\n"
-                 "in     x: f32[60, 16]\n"
-                 "out    y: f32[16]\n"
-                 "alloc reg s: f32[16]\n"
-                 "  stage s\n"
-                 "    for p in 0..20 reduce\n"
-                 "      for u in 0..3 unroll reduce\n"
-                 "        for c in 0..2 unroll\n"
-                 "          for l in 0..8 vector\n"
-                 "            s[c * 8 + l] += x[p * 3 + u, c * 8 + l]\n"
-                 "  stage y\n"
-                 "    for v in 0..2 unroll\n"
-                 "      for w in 0..8 vector\n"
-                 "        y[v * 8 + w] = s[v * 8 + w]\n",
-                 "nest columns\n"
-                 "in     x: f32[60, 16]\n"
-                 "out    y: f32[16]\n"
-                 "alloc reg s: f32[16]\n"
-                 "  for c.init in 0..2 unroll\n"
-                 "    for l.init in 0..8 vector\n"
-                 "      s[c.init * 8 + l.init] = 0.0\n"
-                 "  alloc reg s.part0: f32[48]\n"
-                 "    for part.e3 in 0..6 unroll\n"
-                 "      for part.l4 in 0..8 vector\n"
-                 "        s.part0[part.e3 * 8 + part.l4] = 0.0\n"
-                 "    for p in 0..20 reduce\n"
-                 "      for u in 0..3 unroll reduce\n"
-                 "        for c in 0..2 unroll\n"
-                 "          for l in 0..8 vector\n"
-                 "            s.part0[(c * 3 + u % 3) * 8 + l] = s.part0[(c * 3 + u % 3) * 8 + l] + "
-                 "x[p * 3 + u, c * 8 + l]\n"
-                 "    for part.p5 in 0..2 unroll\n"
-                 "      for part.i6 in 0..1 unroll\n"
-                 "        for part.l7 in 0..8 vector\n"
-                 "          s.part0[(part.p5 * 3 + part.i6) * 8 + part.l7] = s.part0[(part.p5 * 3 + "
-                 "part.i6) * 8 + part.l7] + s.part0[(part.p5 * 3 + part.i6 + 2) * 8 + part.l7]\n"
-                 "    for part.p8 in 0..2 unroll\n"
-                 "      for part.i9 in 0..1 unroll\n"
-                 "        for part.l10 in 0..8 vector\n"
-                 "          s.part0[(part.p8 * 3 + part.i9) * 8 + part.l10] = s.part0[(part.p8 * 3 + "
-                 "part.i9) * 8 + part.l10] + s.part0[(part.p8 * 3 + part.i9 + 1) * 8 + part.l10]\n"
-                 "    for part.p2 in 0..2 unroll\n"
-                 "      for part.l1 in 0..8 vector\n"
-                 "        s[part.p2 * 8 + part.l1] = s[part.p2 * 8 + part.l1] + "
-                 "s.part0[part.p2 * 24 + part.l1]\n"
-                 "  for v in 0..2 unroll\n"
-                 "    for w in 0..8 vector\n"
-                 "      y[v * 8 + w] = s[v * 8 + w]\n");
-    /* too few rows to gain */
-    lower_golden("partials",
-                 "nest columns\n"
-                 "in     x: f32[12, 8]\n"
-                 "out    y: f32[8]\n"
-                 "alloc reg s: f32[8]\n"
-                 "  stage s\n"
-                 "    for p in 0..4 reduce\n"
-                 "      for u in 0..3 unroll reduce\n"
-                 "        for l in 0..8 vector\n"
-                 "          s[l] += x[p * 3 + u, l]\n"
-                 "  stage y\n"
-                 "    for w in 0..8 vector\n"
-                 "      y[w] = s[w]\n",
-                 "");
     /* terms that are subtracted, too */
     struct lower_case c = {.target = lower_target(true), .dump_pass = "partials"};
     struct buf b;
@@ -767,6 +837,8 @@ int main(void)
     tcase_add_test(t, golden_triangle);
     tcase_add_test(t, golden_peel);
     tcase_add_test(t, golden_updates);
+    tcase_add_test(t, golden_columns_apart);
+    tcase_add_test(t, golden_pairs);
     tcase_add_test(t, golden_partials);
     tcase_add_test(t, golden_flatten);
     tcase_add_test(t, golden_unroll);

@@ -607,7 +607,8 @@ START_TEST(placing_keeps_ends_at_guards)
         size_t len = place_pages(4096, ALIGN_TIMED, 4, i, &off);
         ck_assert(off % 64 == 0 && off + 4096 <= len);
     }
-    for (int i = 0; i < 3; i++) { /* small ones in different places of a page, large ones in the same */
+    for (int i = 0; i < 3;
+         i++) { /* small ones in different places of a page, large ones in the same */
         place_pages(LARGE - 4, ALIGN_TIMED, 4, i, &off);
         ck_assert_uint_eq(off, (size_t)i * 576);
         ck_assert_uint_eq(place_pages(LARGE, ALIGN_TIMED, 4, i, &off), LARGE + PAGE);
