@@ -89,11 +89,15 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
      * Blocks of a dynamic axis are powers of two. */
     bool fits_v = s->together && v->dynamic && v->blocks,
          fits_m = s->together && r && r->dynamic && r->blocks;
-    /* all of a short row at once is read once, where nothing is accumulated in the tile */
+    /* all of a short row at once is read once; of sums, which without other rows in the tile leave
+     * registers for many vectors */
+    bool sums = has_tile_guest(w->d, host);
     int64_t all = v->dynamic ? 0 : (v->extent + s->lanes - 1) / s->lanes;
-    char whole[8] = "";
-    if (all > 4 && all <= 8 && !has_tile_guest(w->d, host))
+    char whole[16] = "";
+    if (all > 4 && all <= (sums ? w->d->vregs - 8 : 8) && !(sums && r))
         snprintf(whole, sizeof whole, " %d", (int)all);
+    else if (sums && !r && all > 8 && !fits_v)
+        snprintf(whole, sizeof whole, " 8");
     buf_printf(b, "knob V%s in 1 2 %s4%s where (V%s - 1)*%" PRId64 " < %" PRId64 "\n", w->id,
                fits_v ? "" : "3 ", whole, w->id, s->lanes, v->extent);
     buf_printf(b, "knob TV%s in mask peel guard\n", w->id);

@@ -497,6 +497,9 @@ static const char *const shapes[] = {
     "stage s\n  for s.g in 0..3\n    for s.p in 0..50 reduce\n      for s.c in 0..32 reduce\n"
     "        s[s.g] += x[s.p, s.g * 32 + s.c]\nstage y\n  for y.p in 0..50\n    for y.c in "
     "0..96\n      y[y.p, y.c] = x[y.p, y.c] - s[y.c / 32]\n",
+    /* sums of many columns */
+    "nest n\nin     x: f32[50, 320]\nout    y: f32[320]\nstage y\n  for y.j in 0..320\n    for "
+    "y.p in 0..50 reduce\n      y[y.j] += x[y.p, y.j]\n",
 };
 
 /* What the text of the derived space of a shape must (not) hold. */
@@ -519,6 +522,8 @@ static const struct {
     {7, "columns s.c s.g s.col\n", "compute_at s y"},
     {7, "accumulate s.col s.col.acc\n", "compute_at s.col "},
     {13, "accumulate s s.acc\n", "columns"},
+    /* sums of columns, no rows: many vectors side by side */
+    {14, "knob V in 1 2 3 4 8 where", "knob F"},
     {8, "split s.k 16 mask s.k_v s.k_l\n", NULL},
     {9, "split s.k 16 mask s.k_v s.k_l\n", NULL},
     /* bands of lines of all planes */
