@@ -522,8 +522,8 @@ static const struct {
     {7, "columns s.c s.g s.col\n", "compute_at s y"},
     {7, "accumulate s.col s.col.acc\n", "compute_at s.col "},
     {13, "accumulate s s.acc\n", "columns"},
-    /* sums of columns, no rows: many vectors side by side */
-    {14, "knob V in 1 2 3 4 8 where", "knob F"},
+    /* sums of columns, no rows: all vectors side by side */
+    {14, "knob V in 1 2 3 4 20 where", "knob F"},
     {8, "split s.k 16 mask s.k_v s.k_l\n", NULL},
     {9, "split s.k 16 mask s.k_v s.k_l\n", NULL},
     /* bands of lines of all planes */
