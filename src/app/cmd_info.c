@@ -29,6 +29,19 @@ static enum rc list_ops(struct session *s, struct err *e)
     return RC_OK;
 }
 
+/* What is shipped has its keys in its help. */
+static void print_op(struct session *s, const struct operator* op, const char *typed,
+                     const char *text)
+{
+    struct buf keys;
+    buf_init(&keys, 1024);
+    operator_example(&keys, op);
+    printf("%s\n", operator_help(op));
+    if (op_lib_own(s->lib, op)) printf("  quern tune %s%s%s\n\n", typed, keys.n ? ":" : "", keys.p);
+    fputs(text, stdout);
+    buf_fini(&keys);
+}
+
 enum rc cmd_ops(const struct options *o, struct err *e)
 {
     struct session s;
@@ -45,7 +58,7 @@ enum rc cmd_ops(const struct options *o, struct err *e)
             print_json(json_pack("{s:i, s:s, s:s, s:s}", "v", 1, "op", operator_name(op), "help",
                                  operator_help(op), "text", b.p));
         else
-            printf("%s\n\n%s", operator_help(op), b.p);
+            print_op(&s, op, o->arg[i], b.p);
         buf_fini(&b);
     }
     session_close(&s);

@@ -42,13 +42,18 @@ static enum rc filter_of(const struct options *o, struct db_filter *f, struct er
 #include "wire/verdicts.def"
 #undef VERDICT
     };
-    char hint[96];
+    char hint[96], all[600] = "";
     bool known = !o->verdict;
     for (size_t i = 0; i < QN_COUNT(names) && !known; i++)
         known = strcmp(names[i], o->verdict) == 0;
+    for (size_t i = 0; i < QN_COUNT(names); i++) {
+        size_t n = strlen(all);
+        snprintf(all + n, sizeof all - n, " %s", names[i]);
+    }
     if (!known)
-        return err_set(e, RC_INPUT, "cli.value", "there is no verdict '%.40s'%s", o->verdict,
-                       did_you_mean(hint, sizeof hint, o->verdict, names, QN_COUNT(names)));
+        return err_set(e, RC_INPUT, "cli.value", "there is no verdict '%.40s'%s; one of:%s",
+                       o->verdict,
+                       did_you_mean(hint, sizeof hint, o->verdict, names, QN_COUNT(names)), all);
     *f = (struct db_filter){.verdict = o->verdict, .best_only = !o->all && !o->verdict};
     if (strcmp(o->target, "host") != 0) f->target = o->target;
     if (o->threads > 1) f->threads = (int)o->threads;

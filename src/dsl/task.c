@@ -138,6 +138,23 @@ static void put_missing(struct missing *m, const char *name, const struct item *
         buf_puts(&m->example, attr && attr->attr == ATTR_LIST ? "1:2" : "8");
 }
 
+void operator_example(struct buf *b, const struct operator* op)
+{
+    struct missing m;
+    buf_init(&m.names, 1024);
+    buf_init(&m.example, 1024);
+    for (int i = 0; i < op->body.n; i++)
+        if (op->body.item[i]->kind == ITEM_DYN) put_missing(&m, op->body.item[i]->name, NULL);
+    for (int i = 0; i < op->nextent; i++) put_missing(&m, op->extent[i], NULL);
+    for (int i = 0; i < op->body.n; i++) {
+        const struct item *it = op->body.item[i];
+        if (it->kind == ITEM_ATTR && !it->def) put_missing(&m, it->name, it);
+    }
+    buf_puts(b, m.example.p);
+    buf_fini(&m.names);
+    buf_fini(&m.example);
+}
+
 static enum rc fail_missing(struct build *b, const struct missing *m)
 {
     return err_set(b->e, RC_INPUT, "task.missing", "%s needs %s; give %s as in %.*s:%s",

@@ -109,6 +109,21 @@ START_TEST(every_documented_option_is_taken)
 }
 END_TEST
 
+/* Of a file's operator the keys a task needs, of a closed set all words. */
+START_TEST(what_can_be_asked_is_said)
+{
+    struct app_result r;
+    app_expect(0, &r, "ops " QN_SOURCE_DIR "/tests/ops/groupnorm.op");
+    app_has(r.out,
+            "normalised over pixels and the channels of a group.\n\n  quern tune " QN_SOURCE_DIR
+            "/tests/ops/groupnorm.op:P=8,C=8\n\nop groupnorm {");
+    app_expect(2, &r, "log query --verdict bogus");
+    app_has(r.err, "there is no verdict 'bogus'; one of: ok illegal compile_error");
+    app_expect(2, &r, "log query --verdict timout");
+    app_has(r.err, "(did you mean 'timeout'?)");
+}
+END_TEST
+
 /* ---- the keys of --json ---------------------------------------------------------------------- */
 
 static void has_keys(json_t *o, const char *keys)
@@ -340,6 +355,7 @@ int main(void)
     tcase_add_test(t, help_of_every_command);
     tcase_add_test(t, man_page_and_completion);
     tcase_add_test(t, every_documented_option_is_taken);
+    tcase_add_test(t, what_can_be_asked_is_said);
     tcase_add_test(t, json_has_the_documented_keys);
     tcase_add_test(t, json_of_an_error);
     tcase_add_test(t, closed_and_full_outputs);
