@@ -117,6 +117,7 @@ START_TEST(what_can_be_asked_is_said)
     app_has(r.out,
             "normalised over pixels and the channels of a group.\n\n  quern tune " QN_SOURCE_DIR
             "/tests/ops/groupnorm.op:P=8,C=8\n\nop groupnorm {");
+    app_expect(0, &r, "tune matmul:M=4,N=4,K=4 --trials 2 -q");
     app_expect(2, &r, "log query --verdict bogus");
     app_has(r.err, "there is no verdict 'bogus'; one of: ok illegal compile_error");
     app_expect(2, &r, "log query --verdict timout");
