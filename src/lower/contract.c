@@ -1,8 +1,8 @@
 /* Contract: a temporary of which each iteration of a loop uses a block of its own becomes one block.
  *
  * Requires: stages dissolved and joined (join); before flatten, while subscripts have dimensions.
- * Provides: such a temporary is an ALLOC in the body of the innermost loop that holds all its uses,
- * as large as the block. All blocks share its memory, which so stays in the cache; and it no longer
+ * Provides: such a temporary is an ALLOC in the body of the innermost loop that holds all its uses
+ * and is no vector loop, as large as the block. All blocks share its memory, which so stays in the cache; and it no longer
  * grows with the loop, whose extent may be dynamic.
  *
  *     temp s: f32[256, 1000]                         for mo in 0..64
@@ -55,6 +55,15 @@ static struct stmt *loop_around(struct stmt *s)
     do s = s->parent;
     while (s && s->kind != ST_FOR);
     return s;
+}
+
+/* The innermost loop around s that is in no vector loop: lanes have no memory of their own. */
+static struct stmt *serial_around(struct stmt *s)
+{
+    struct stmt *out = loop_around(s);
+    for (struct stmt *p = out; p; p = loop_around(p))
+        if (p->u.loop.kind == LOOP_VECTOR) out = loop_around(p);
+    return out;
 }
 
 /* ---- is the block the iteration's own? ------------------------------------------------------- */
@@ -200,7 +209,7 @@ static bool contract(struct low *l, struct tensor *t)
     stmt_walk(l->n->pack, look_stmt, &packed);
     if (!u.common || packed.common) return false;
     struct shrink k = {.ir = l->ir, .t = t};
-    struct stmt *loop = loop_around(u.common);
+    struct stmt *loop = serial_around(u.common);
     while (loop && !plan(l->n, loop, &k)) loop = loop_around(loop);
     if (!loop) return false;
     stmt_walk(loop, shrink_store, &k);

@@ -61,6 +61,27 @@ static bool split_value(struct partial *p)
     return false;
 }
 
+/* Subscripts moved by terms and by elements side by side, as in windows: what these share is better
+ * added once (share), as are elements that read the same. */
+struct windows {
+    const struct chain *c;
+    bool any, moved;
+};
+
+static void look_load(const struct expr *e, void *ctx)
+{
+    struct windows *w = ctx;
+    if (e->op != OP_LOAD && e->op != OP_LOADC) return;
+    for (int d = expr_load_first(e); d < e->n; d++)
+        for (int i = 0; i < w->c->n; i++) {
+            const struct stmt *s = w->c->s[i];
+            if (s->kind != ST_FOR || s->u.loop.reduce || s == w->c->vec) continue;
+            bool moved = expr_uses_var(e->a[d], s->u.loop.var);
+            w->moved |= moved;
+            w->any |= moved && chain_on_reduce(w->c, e->a[d]);
+        }
+}
+
 /* Are there so few vectors in the register tile that unrolled terms had better go to others? */
 static bool widen(struct partial *p)
 {
@@ -71,6 +92,9 @@ static bool widen(struct partial *p)
         if (c->s[i]->kind == ST_IF) return false;
     if (t->scope != SCOPE_REG || c->terms < CHAIN_OFTEN) return false;
     if (real && p->op == RED_SUM && p->l->o->reproducible) return false;
+    struct windows w = {.c = c};
+    expr_walk(p->rest, look_load, &w);
+    if (w.any || (c->pure > 1 && !w.moved)) return false;
     c->side = i64_min(c->side, ENOUGH / c->pure);
     return c->side > 1;
 }

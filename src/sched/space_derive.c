@@ -4,10 +4,11 @@
  *     stage y    (output)              ->   tiled: vectors along its contiguous axis,
  *                                           rows along the next
  *
- * How: reductions over small groups are prepared (derive_columns.c); each stage gets a role (constant: pack phase; host: tiled; guest: computed inside a host's
- * tile; inlined). The roles are written as a .sched text, read back, and tried: random choices are
- * applied to copies of the nest, and what is refused loses the feature that asked for it. The text
- * that remains is a space like a hand-written one, readable and printable.
+ * How: reductions over small groups are prepared (derive_columns.c). Then each stage gets a role
+ * (constant: pack phase; host: tiled; guest: computed inside a host's tile; inlined). The
+ * roles are written as a .sched text, read back, and tried: random choices are applied to copies of
+ * the nest, and what is refused loses the feature that asked for it. The text that remains is a space
+ * like a hand-written one, readable and printable.
  *
  * Invariants: terminates (each round removes a feature); the result holds at least the naive nest's
  * own trace; the same nest and facts give the same text. */
@@ -173,15 +174,20 @@ static void reach_reads(struct reach *r)
     stmt_walk(r->at->stmt, reach_stmt, r);
 }
 
+static int64_t terms_of(const struct dstage *s)
+{
+    int64_t terms = 1;
+    for (int i = 0; i < s->nloop; i++)
+        if (s->axis[i].reduce) terms = i64_min(1 << 20, terms * s->axis[i].extent);
+    return terms;
+}
+
 /* Would the guest be computed again and again, because loops of the host that it does not follow
  * are around its place? The order of the two tile loops can be chosen to its liking. */
 static bool computed_again(const struct dstage *s, const struct dstage *host, uint64_t used)
 {
     bool tiled =
         (host->vec >= 0 && (used >> host->vec & 1)) || (host->row >= 0 && (used >> host->row & 1));
-    int64_t terms = 1;
-    for (int i = 0; i < s->nloop; i++)
-        if (s->axis[i].reduce) terms = i64_min(1 << 20, terms * s->axis[i].extent);
     bool again = false, inside = !tiled;
     for (int i = host->nloop - 1; i >= 0; i--) {
         if (i == host->vec || i == host->row || host->axis[i].reduce) continue;
@@ -190,17 +196,14 @@ static bool computed_again(const struct dstage *s, const struct dstage *host, ui
         else
             again |= !inside && host->axis[i].extent > 1;
     }
-    return again && terms > 4;
+    return again && terms_of(s) > 4;
 }
 
 /* Sums of many terms along vectors want a register tile, which only a guest whose tile is the host's has and a
  * host of its own: others would add up in memory. */
 static bool wants_tile(const struct dstage *s)
 {
-    int64_t terms = 1;
-    for (int i = 0; i < s->nloop; i++)
-        if (s->axis[i].reduce) terms = i64_min(1 << 20, terms * s->axis[i].extent);
-    return !s->plain && s->tile && s->lane < 0 && terms > 16 && has_const_extents(s);
+    return !s->plain && s->tile && s->lane < 0 && terms_of(s) > 16 && has_const_extents(s);
 }
 
 static void map_guest(struct derive *d, struct dstage *s)

@@ -223,6 +223,20 @@ START_TEST(golden_contract_clipped)
 }
 END_TEST
 
+/* Of a pair only the index is read on: the value is used in lanes alone, and yet is no lane's own. */
+START_TEST(golden_contract_lanes)
+{
+    lower_golden(
+        "contract",
+        "nest lanes\nin     x: f32[6, 4]\nout    y: f32[6, 4]\ntemp   s: f32[6, 4]\n"
+        "stage s\n  for o in 0..6\n    for l in 0..4 vector\n      for k in 0..3\n"
+        "        s[o, l] = x[o, l]\n        y[o, l] = s[o, l]\n",
+        "nest lanes\nin     x: f32[6, 4]\nout    y: f32[6, 4]\n"
+        "for o in 0..6\n  alloc reg s: f32[1, 4]\n    for l in 0..4 vector\n      for k in 0..3\n"
+        "        s[0, l] = x[o, l]\n        y[o, l] = s[0, l]\n");
+}
+END_TEST
+
 /* Two loops in one dimension: a mixed radix, or not. */
 START_TEST(golden_contract_radix)
 {
@@ -328,6 +342,7 @@ int main(void)
     tcase_add_test(t, golden_peel_blocks);
     tcase_add_test(t, golden_contract_not);
     tcase_add_test(t, golden_contract_clipped);
+    tcase_add_test(t, golden_contract_lanes);
     tcase_add_test(t, golden_contract_radix);
     tcase_add_test(t, golden_unwanted);
     tcase_add_test(t, golden_join_not);
