@@ -35,9 +35,12 @@ static void print_op(struct session *s, const struct operator* op, const char *t
 {
     struct buf keys;
     buf_init(&keys, 1024);
-    operator_example(&keys, op);
+    operator_keys(&keys, op);
     printf("%s\n", operator_help(op));
-    if (op_lib_own(s->lib, op)) printf("  quern tune %s%s%s\n\n", typed, keys.n ? ":" : "", keys.p);
+    if (op_lib_own(s->lib, op) && keys.n)
+        printf(
+            "A task gives %s, as in quern tune %s:%.*s=.. ; attributes have the values below.\n\n",
+            keys.p, typed, (int)strcspn(keys.p, ","), keys.p);
     fputs(text, stdout);
     buf_fini(&keys);
 }

@@ -138,7 +138,7 @@ static void put_missing(struct missing *m, const char *name, const struct item *
         buf_puts(&m->example, attr && attr->attr == ATTR_LIST ? "1:2" : "8");
 }
 
-void operator_example(struct buf *b, const struct operator* op)
+void operator_keys(struct buf *b, const struct operator* op)
 {
     struct missing m;
     buf_init(&m.names, 1024);
@@ -150,7 +150,7 @@ void operator_example(struct buf *b, const struct operator* op)
         const struct item *it = op->body.item[i];
         if (it->kind == ITEM_ATTR && !it->def) put_missing(&m, it->name, it);
     }
-    buf_puts(b, m.example.p);
+    buf_puts(b, m.names.n ? m.names.p : "");
     buf_fini(&m.names);
     buf_fini(&m.example);
 }

@@ -80,6 +80,7 @@ bool chain_find(const struct low *l, struct stmt *top, struct chain *c)
     }
     c->leaf = s;
     if (!s || !c->vec || !c->again) return false;
+    c->wide = !c->vec->u.loop.reduce;
     bool store = s->kind == ST_STORE;
     const struct tensor *t = store ? s->u.store.tensor : s->u.update.tensor[0];
     for (int d = 0; d < t->rank; d++)
@@ -92,6 +93,12 @@ bool chain_find(const struct low *l, struct stmt *top, struct chain *c)
             chain_on_reduce(c, c->s[i]->u.loop.lo))
             return false;
     return true;
+}
+
+int64_t chain_registers(const struct low *l, const struct chain *c, const struct tensor *t)
+{
+    int64_t bits = c->lanes * 8 * dtype_bytes((enum dtype)t->type.dtype);
+    return (bits + l->t->vector_bits - 1) / l->t->vector_bits;
 }
 
 /* ---- building -------------------------------------------------------------------------------- */
@@ -128,17 +135,19 @@ const struct expr *chain_at(struct low *l, const struct chain *c)
 {
     struct ir *ir = l->ir;
     const struct expr *pure = expr_int(ir, 0), *side = expr_int(ir, 0);
+    int64_t sides = 1;
     for (int i = 0; i < c->n; i++) {
         struct stmt *s = c->s[i];
         int64_t n = 0;
         if (s->kind != ST_FOR || s->u.loop.kind != LOOP_UNROLL) continue;
         loop_constant_extent(s, &n);
         const struct expr **sum = s->u.loop.reduce ? &side : &pure;
+        if (s->u.loop.reduce) sides *= n;
         const struct expr *step = expr_sub(ir, expr_var(ir, s->u.loop.var), s->u.loop.lo);
         *sum = expr_add(ir, expr_mul(ir, *sum, expr_int(ir, n)), step);
     }
     const struct expr *element = expr_mul(ir, pure, expr_int(ir, c->side));
-    if (chain_wide(c)) side = expr_binary(ir, OP_MOD, side, expr_int(ir, c->side));
+    if (c->side < sides) side = expr_binary(ir, OP_MOD, side, expr_int(ir, c->side));
     if (c->side > 1) element = expr_add(ir, element, side);
     const struct expr *lane = expr_sub(ir, expr_var(ir, c->vec->u.loop.var), c->vec->u.loop.lo);
     return tile_at(l, c, element, lane);

@@ -24,13 +24,15 @@ struct chain {
         side;      /* elements of the unrolled pure loops; of the unrolled reduce ones */
     int64_t terms; /* iterations of the serial reduce loops; CHAIN_OFTEN, if more or dynamic */
     bool again;    /* does a reduce loop beside that of the lanes run more than once? */
+    bool wide;     /* lanes along what is not reduced */
 };
 
-/* leaf: a STORE or UPDATE whose target no reduce loop moves. The caller may make `side` smaller. */
+/* leaf: a STORE or UPDATE whose target no reduce loop moves. The caller may make `side` smaller:
+ * unrolled iterations then take turns. */
 bool chain_find(const struct low *l, struct stmt *top, struct chain *c);
 bool chain_on_reduce(const struct chain *c, const struct expr *e);
-/* Lanes along what is not reduced? */
-static inline bool chain_wide(const struct chain *c) { return !c->vec->u.loop.reduce; }
+/* Registers that a vector of the lanes takes in a tile of t's elements. */
+int64_t chain_registers(const struct low *l, const struct chain *c, const struct tensor *t);
 
 typedef struct stmt *chain_fn(void *ctx, const struct expr *to, const struct expr *from);
 

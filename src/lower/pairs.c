@@ -28,22 +28,18 @@ struct pair {
     struct tensor *tile[2];
 };
 
-static int64_t registers(const struct pair *p, const struct tensor *t)
-{
-    int64_t bits = p->c.lanes * 8 * dtype_bytes((enum dtype)t->type.dtype);
-    return (bits + p->l->t->vector_bits - 1) / p->l->t->vector_bits;
-}
+enum { OTHERS = 8 }; /* registers that comparing and choosing needs */
 
 static bool find_pair(struct pair *p, struct stmt *top)
 {
     struct chain *c = &p->c;
-    if (!chain_find(p->l, top, c) || chain_wide(c) || c->leaf->kind != ST_UPDATE) return false;
+    if (!chain_find(p->l, top, c) || c->wide || c->leaf->kind != ST_UPDATE) return false;
     p->op = c->leaf->u.update.op;
     if (p->op != RED_ARGMAX && p->op != RED_ARGMIN) return false;
     p->best = p->op == RED_ARGMAX ? RED_MAX : RED_MIN;
     int64_t each = 0;
-    for (int i = 0; i < 2; i++) each += registers(p, c->leaf->u.update.tensor[i]);
-    while (c->side > 1 && c->pure * c->side * each > p->l->t->vregs - 8) c->side = 1;
+    for (int i = 0; i < 2; i++) each += chain_registers(p->l, c, c->leaf->u.update.tensor[i]);
+    if (c->pure * c->side * each > p->l->t->vregs - OTHERS) c->side = 1;
     return c->pure * c->side * each <= p->l->t->vregs;
 }
 
@@ -54,6 +50,7 @@ static struct stmt *update_pair(struct pair *p, struct tensor *const *t,
     s->u.update.n = 2;
     s->u.update.tensor[1] = t[1];
     s->u.update.value[1] = value[1];
+    s->u.update.started = true;
     return s;
 }
 
@@ -89,6 +86,7 @@ static void fold_lanes(struct pair *p, struct stmt *block, struct tensor *t, enu
     const struct expr *at = expr_int(ir, 0);
     block_append(ir, block, stmt_store(ir, t, &at, reduce_identity_of(ir, op, 0, t->type)));
     struct stmt *s = stmt_update(ir, op, t, &at, value);
+    s->u.update.started = true;
     s = chain_loop(p->l, lane, p->c.lanes, LOOP_VECTOR, s);
     s->u.loop.reduce = true;
     block_append(ir, block, s);

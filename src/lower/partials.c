@@ -32,8 +32,10 @@
  * where the lanes are the whole of it. */
 #include "lower/chain.h"
 
-/* Vectors that an addition each keeps every unit busy with, until the first is there. */
-enum { ENOUGH = 8 };
+enum {
+    ENOUGH = 8, /* registers: an addition each keeps every unit busy until the first is there */
+    OTHERS = 4  /* registers that what is added up needs */
+};
 
 struct partial {
     struct low *l;
@@ -95,7 +97,7 @@ static bool widen(struct partial *p)
     struct windows w = {.c = c};
     expr_walk(p->rest, look_load, &w);
     if (w.any || (c->pure > 1 && !w.moved)) return false;
-    c->side = i64_min(c->side, ENOUGH / c->pure);
+    c->side = i64_min(c->side, ENOUGH / (c->pure * chain_registers(p->l, c, t)));
     return c->side > 1;
 }
 
@@ -103,9 +105,10 @@ static bool find_partial(struct partial *p, struct stmt *top)
 {
     struct chain *c = &p->c;
     if (!chain_find(p->l, top, c) || c->leaf->kind != ST_STORE || !split_value(p)) return false;
-    if (chain_wide(c) && !widen(p)) return false;
-    if (c->pure * c->side > p->l->t->vregs - 4) c->side = 1;
-    return c->pure * c->side <= p->l->t->vregs;
+    if (c->wide && !widen(p)) return false;
+    int64_t each = chain_registers(p->l, c, c->leaf->u.store.tensor) * c->pure;
+    if (each * c->side > p->l->t->vregs - OTHERS) c->side = 1;
+    return each * c->side <= p->l->t->vregs && !(c->wide && c->side == 1);
 }
 
 /* ---- building -------------------------------------------------------------------------------- */
@@ -140,7 +143,7 @@ static struct stmt *end_store(void *ctx, const struct expr *at, const struct exp
         stmt_store(ir, t, leaf->u.store.idx, combine(p, old, expr_load(ir, p->tile, &at, 1)));
     s = chain_loop(p->l, lane->u.var, p->c.lanes, LOOP_VECTOR, s);
     s->u.loop.reduce = vec->u.loop.reduce;
-    if (chain_wide(&p->c)) stmt_subst(ir, s, vec->u.loop.var, expr_add(ir, lane, vec->u.loop.lo));
+    if (p->c.wide) stmt_subst(ir, s, vec->u.loop.var, expr_add(ir, lane, vec->u.loop.lo));
     return s;
 }
 

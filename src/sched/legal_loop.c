@@ -389,6 +389,16 @@ static bool reduces_beside(const struct plan *p, const struct stmt *loop)
     return false;
 }
 
+/* Does a bound of the stage's loops depend on this loop? */
+static bool bounds_loops(const struct plan *p, const struct stmt *loop)
+{
+    const struct var *v = loop->u.loop.var;
+    for (const struct stmt *s = p->leaf->parent; s != p->stage; s = s->parent)
+        if (s->kind == ST_FOR && (expr_uses_var(s->u.loop.lo, v) || expr_uses_var(s->u.loop.hi, v)))
+            return true;
+    return false;
+}
+
 bool legal_COLUMNS(struct plan *p)
 {
     struct stmt *c, *g, *own[48];
@@ -406,6 +416,9 @@ bool legal_COLUMNS(struct plan *p)
         return refuse(p, REJECT_COLUMNS_LOOP, "loop '%s'", loop_name(c));
     if (own_stage(g) != p->stage || g->u.loop.reduce || !loop_extent(g, &groups))
         return refuse(p, REJECT_COLUMNS_LOOP, "loop '%s'", loop_name(g));
+    if (bounds_loops(p, c) || bounds_loops(p, g))
+        return refuse(p, REJECT_COLUMNS_LOOP, "a bound depends on '%s' or '%s'", loop_name(c),
+                      loop_name(g));
     if (!reduces_beside(p, c))
         return refuse(p, REJECT_COLUMNS_LOOP, "'%s' is the only reduce loop", loop_name(c));
     if (groups > INT32_MAX / each)

@@ -10,8 +10,8 @@
  * the nest, and what is refused loses the feature that asked for it. The text that remains is a space
  * like a hand-written one, readable and printable.
  *
- * Invariants: terminates (each round removes a feature); the result holds at least the naive nest's
- * own trace; the same nest and facts give the same text. */
+ * Invariants: terminates (each round removes a feature); the last text is the naive nest's own
+ * trace; the same nest and facts give the same text. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -203,7 +203,8 @@ static bool computed_again(const struct dstage *s, const struct dstage *host, ui
  * host of its own: others would add up in memory. */
 static bool wants_tile(const struct dstage *s)
 {
-    return !s->plain && s->tile && s->lane < 0 && terms_of(s) > 16 && has_const_extents(s);
+    bool sum = s->leaf->kind == ST_UPDATE && s->leaf->u.update.n == 1;
+    return sum && !s->plain && s->tile && s->lane < 0 && terms_of(s) > 16 && has_const_extents(s);
 }
 
 static void map_guest(struct derive *d, struct dstage *s)

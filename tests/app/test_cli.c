@@ -115,8 +115,9 @@ START_TEST(what_can_be_asked_is_said)
     struct app_result r;
     app_expect(0, &r, "ops " QN_SOURCE_DIR "/tests/ops/groupnorm.op");
     app_has(r.out,
-            "normalised over pixels and the channels of a group.\n\n  quern tune " QN_SOURCE_DIR
-            "/tests/ops/groupnorm.op:P=8,C=8\n\nop groupnorm {");
+            "normalised over pixels and the channels of a group.\n\nA task gives P, C, as in quern "
+            "tune " QN_SOURCE_DIR
+            "/tests/ops/groupnorm.op:P=.. ; attributes have the values below.\n\nop groupnorm {");
     app_expect(0, &r, "tune matmul:M=4,N=4,K=4 --trials 2 -q");
     app_expect(2, &r, "log query --verdict bogus");
     app_has(r.err, "there is no verdict 'bogus'; one of: ok illegal compile_error");
