@@ -248,7 +248,9 @@ static void prefetch(struct cg *c, const struct tensor *t, const struct access_i
     if (!x || x->seen) return;
     int64_t bytes = dtype_bytes((enum dtype)t->type.dtype), step = c->t->line / bytes;
     const struct expr *from = a->base;
-    int64_t lo = 0, hi = a->kind == ACCESS_CONTIGUOUS ? lanes : a->span;
+    int64_t span = a->kind == ACCESS_CONTIGUOUS ? lanes : a->span;
+    bool down = a->kind == ACCESS_STRIDED && a->stride < 0; /* from lane 0 downwards */
+    int64_t lo = down ? 1 - span : 0, hi = lo + span;
     if (x->hi - x->lo <= NEAR_LINES * step) {
         x->seen = true;
         from = x->moving;

@@ -100,12 +100,13 @@ static bool find_step(struct stmt *stage, int64_t vector_bits, const struct stmt
 static bool apply_step(struct nest *n, const struct stmt *stage, const struct stmt *c,
                        const struct stmt *g, struct buf *text)
 {
-    char name[80];
+    char name[NAME_MAX_LEN + 1];
     struct rejection r;
     struct step s = {.prim = PRIM_COLUMNS,
                      .n = 3,
                      .arg = {c->u.loop.var->name, g->u.loop.var->name, name}};
-    snprintf(name, sizeof name, "%s.col", stage->u.stage.name);
+    int len = snprintf(name, sizeof name, "%s.col", stage->u.stage.name);
+    if (len < 0 || (size_t)len >= sizeof name) return false;
     if (sched_apply_step(n, &s, &r) != RC_OK) return false;
     step_print(text, &s);
     buf_putc(text, '\n');
