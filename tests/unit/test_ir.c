@@ -92,6 +92,9 @@ START_TEST(constructors_fold)
     ck_assert_int_eq(bin(OP_MUL, f, zero)->op, OP_MUL);
     ck_assert_int_eq(bin(OP_SUB, f, f)->op, OP_SUB);
     ck_assert_int_eq(bin(OP_EQ, f, f)->op, OP_EQ);
+    const struct expr *one = expr_real(ir, f32, 1), *turned = bin(OP_SUB, one, f);
+    ck_assert_ptr_eq(bin(OP_ADD, expr_unary(ir, OP_NEG, f), one), turned); /* -f + 1 is 1 - f */
+    ck_assert_ptr_eq(bin(OP_ADD, bin(OP_MUL, f, expr_real(ir, f32, -1)), one), turned);
     ck_assert_int_eq(expr_unary(ir, OP_EXP, zero)->op, OP_EXP); /* its meaning is its expansion */
     ck_assert_double_eq(bin(OP_ADD, expr_real(ir, f32, 16777216), expr_real(ir, f32, 1))->u.f,
                         16777216);
