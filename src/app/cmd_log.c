@@ -46,7 +46,7 @@ static enum rc filter_of(const struct options *o, struct db_filter *f, struct er
     bool known = !o->verdict;
     for (size_t i = 0; i < QN_COUNT(names) && !known; i++)
         known = strcmp(names[i], o->verdict) == 0;
-    for (size_t i = 0; i < QN_COUNT(names); i++) {
+    for (size_t i = 0; i < QN_COUNT(names) && !known; i++) {
         size_t n = strlen(all);
         snprintf(all + n, sizeof all - n, " %s", names[i]);
     }

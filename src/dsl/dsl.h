@@ -39,7 +39,7 @@ const char *operator_help(const struct operator*
  * hash, the part of the log's key that names the operator. */
 void operator_semantic(struct buf *b, const struct operator* op);
 void operator_id(const struct operator* op, char id[HASH_ID_LEN + 1]);
-/* The keys that every task of it must give: "P, C". */
+/* The keys that every task of it must give: "P, C"; b is empty before. */
 void operator_keys(struct buf *b, const struct operator* op);
 /* The operator with its algorithms as one self-contained text: what travels to a worker. */
 void operator_text(struct buf *b, const struct operator* op);

@@ -124,9 +124,14 @@ struct missing { /* "N, mode" and "N=8,mode=avg" */
     struct buf names, example;
 };
 
+static void put_name(struct buf *list, const char *name)
+{
+    buf_printf(list, "%s%s", list->n ? ", " : "", name);
+}
+
 static void put_missing(struct missing *m, const char *name, const struct item *attr)
 {
-    buf_printf(&m->names, "%s%s", m->names.n ? ", " : "", name);
+    put_name(&m->names, name);
     buf_printf(&m->example, "%s%s=", m->example.n ? "," : "", name);
     if (attr && attr->nname > 0)
         buf_puts(&m->example, attr->names[0]);
@@ -140,19 +145,13 @@ static void put_missing(struct missing *m, const char *name, const struct item *
 
 void operator_keys(struct buf *b, const struct operator* op)
 {
-    struct missing m;
-    buf_init(&m.names, 1024);
-    buf_init(&m.example, 1024);
     for (int i = 0; i < op->body.n; i++)
-        if (op->body.item[i]->kind == ITEM_DYN) put_missing(&m, op->body.item[i]->name, NULL);
-    for (int i = 0; i < op->nextent; i++) put_missing(&m, op->extent[i], NULL);
+        if (op->body.item[i]->kind == ITEM_DYN) put_name(b, op->body.item[i]->name);
+    for (int i = 0; i < op->nextent; i++) put_name(b, op->extent[i]);
     for (int i = 0; i < op->body.n; i++) {
         const struct item *it = op->body.item[i];
-        if (it->kind == ITEM_ATTR && !it->def) put_missing(&m, it->name, it);
+        if (it->kind == ITEM_ATTR && !it->def) put_name(b, it->name);
     }
-    buf_puts(b, m.names.n ? m.names.p : "");
-    buf_fini(&m.names);
-    buf_fini(&m.example);
 }
 
 static enum rc fail_missing(struct build *b, const struct missing *m)

@@ -161,7 +161,8 @@ bool rfactor_name(const struct stmt *stage, const char *name, const struct stmt 
     return len >= 0 && (size_t)len < size;
 }
 
-/* columns: loop 0 reduces over `each` elements, loop 1 is pure; both are one loop u in the stage of partial results */
+/* The pure loop of columns, NULL for rfactor and accumulate: in the stage of partial results it and
+ * the reduce loop p->loop[0] are one loop u. */
 static const struct stmt *columns_of(const struct plan *p) { return p->loop[1]; }
 
 /* Is dimension d of the result the one whose columns are reduced first? */
@@ -180,8 +181,8 @@ static const struct expr *columns_before(const struct plan *p, const struct expr
 /* Subscripts in full: g*E + c of the loop u is u. */
 static void tidy_slot(const struct expr **slot, void *ctx) { *slot = expr_tidy(ctx, *slot); }
 
-/* The stage of partial results: every loop renamed, the factored one (if any) pure or, of columns, gone into the
- * pure one; every guard kept. */
+/* The stage of partial results: every loop renamed, the factored one (if any) pure or, of columns,
+ * gone into the pure one; every guard kept. */
 static struct stmt *partial_stage(struct plan *p, struct tensor *partial)
 {
     struct ir *ir = p->n->ir;

@@ -199,8 +199,8 @@ static bool computed_again(const struct dstage *s, const struct dstage *host, ui
     return again && terms_of(s) > 4;
 }
 
-/* Sums of many terms along vectors want a register tile, which only a guest whose tile is the host's has and a
- * host of its own: others would add up in memory. */
+/* Sums of many terms along vectors want a register tile, which a guest has only where its tile is
+ * the host's: others would add up in memory, and had better be hosts. */
 static bool wants_tile(const struct dstage *s)
 {
     bool sum = s->leaf->kind == ST_UPDATE && s->leaf->u.update.n == 1;
