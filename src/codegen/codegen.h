@@ -34,6 +34,8 @@ void artefact_fini(struct artefact *a);
     X(list, "order", "list", "source", "list scheduling by ourselves, before LLVM")               \
     X(stream, "stores", "stream", "cached", "whole vectors of results go past the caches")        \
     X(prefetch, "prefetch", "page", "none", "operands that a loop walks over, a page ahead")      \
+    X(prefetch_turn, "prefetch", "turn", "none",                                                  \
+      "... what they read in the next turn of the loop around the innermost")                     \
     X(addr_hoist, "addr", "hoist", "plain", "address arithmetic moved out of loops by ourselves") \
     X(phases, "phases", "two", "one", "loops of long chains cut in two (by lower)")               \
     X(overlap, "phases", "overlap", "one",                                                        \

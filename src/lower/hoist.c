@@ -2,14 +2,18 @@
  * before it.
  *
  * Requires: vectorised and unrolled statements; no EXP..COS expanded yet (math makes its own LETs).
- * Provides: innermost serial loops whose unconditional stores hold no invariant vector arithmetic or
- * shuffled load on tensors that the loop does not store to, for a third of the registers; each is a LET
- * around the loop, inside an IF where the loop may not run at all. What reads no memory the back ends
- * hoist themselves.
+ * Provides: innermost serial loops whose unconditional stores hold no invariant vector arithmetic, shuffled
+ * load or number that was computed for all lanes, on tensors that the loop does not store to, for a third of
+ * the registers; each is a LET around the loop, inside an IF where the loop may not run at all. What reads no
+ * tensor the back ends hoist themselves.
  *
  *     for c in 0..5                                          let y.hoist0 = x[ramp(n*16, 1, 16)] * s
  *       y[ramp(n*80 + c*16, 1, 16)] =                 -->      for c in 0..5
  *         d[..] + x[ramp(n*16, 1, 16)] * splat(s, 16)            y[ramp(..)] = d[..] + y.hoist0
+ *
+ *     for n in 0..48                                         let q.hoist0 = splat(1.0 / s[0], 16)
+ *       q[..] = x[..] * splat(1.0 / s[0], 16)         -->      for n in 0..48
+ *                                                                q[..] = x[..] * q.hoist0
  *
  * Invariants: memory is read before the loop only if its first turn reads it. Plain loads stay: they
  * cost as much as a reload. Loops with loops inside are left alone: there registers are dear. */
@@ -51,14 +55,16 @@ static void look(const struct expr *e, void *ctx)
     if (e->op == OP_LOADC) f->moves = false;
     if (e->op == OP_LOAD) {
         enum scope s = e->u.tensor->scope;
-        if (s == SCOPE_REG || changes_tensor(&f->h->changes, e->u.tensor))
+        bool changes = changes_tensor(&f->h->changes, e->u.tensor);
+        if (changes || (s == SCOPE_REG && e->type.lanes > 1))
             f->moves = false;
         else if (s != SCOPE_TABLE)
             f->input = true;
         if (is_shuffled(f->h->l->ir, e)) f->work = true;
     }
-    bool data = e->n > 0 && e->type.lanes > 1 && e->type.dtype != TYPE_S64;
-    if (data && e->op != OP_LOAD && e->op != OP_SPLAT) f->work = true;
+    bool data = e->n > 0 && e->op != OP_LOAD && e->op != OP_SPLAT;
+    if (e->type.lanes == 1) data &= dtype_is_float((enum dtype)e->type.dtype);
+    if (data && e->type.dtype != TYPE_S64) f->work = true;
 }
 
 static bool invariant(struct hoist *h, const struct expr *e)

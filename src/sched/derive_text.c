@@ -668,7 +668,7 @@ void derive_text(const struct derive *d, const char *algorithm, const char *firs
     }
     buf_puts(b, "\nknob MS in off on\nknob AD in plain hoist\nknob LS in off on\n"
                 "knob OR in source list\n");
-    if (d->far) buf_puts(b, "knob PF in none page\n");
+    if (d->far) buf_puts(b, "knob PF in none page turn\n");
     if (d->past) buf_puts(b, "knob ST in cached stream\n");
     if (d->deep) buf_puts(b, "knob PH in one two overlap\n");
     buf_printf(b, "codegen misched={MS} addr={AD} lsr={LS} order={OR}%s%s%s\n",

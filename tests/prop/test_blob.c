@@ -106,7 +106,8 @@ static bool llvm_case(uint64_t seed, const uint64_t *mask, bool show)
                                     .addr_hoist = seed % 2 == 0,
                                     .list = seed % 3 == 0,
                                     .stream = seed % 4 == 0,
-                                    .prefetch = seed % 7 == 0};
+                                    .prefetch = seed % 7 == 0,
+                                    .prefetch_turn = seed % 7 == 1};
         shared->compiling = true;
         enum rc rc = codegen_llvm(&c.k, target[at], &o, &a, &e);
         shared->compiling = false;

@@ -298,6 +298,54 @@ START_TEST(stores_past_the_caches)
 }
 END_TEST
 
+/* As prefetch_a_page_ahead, for the next turn of the loop around the innermost that does not reduce. */
+START_TEST(prefetch_the_next_turn)
+{
+    static const struct {
+        const char *text;
+        int prefetches;
+    } rows[] = {
+        /* two lines for the next i */
+        {"nest t\nin     x: f32[256]\nout    y: f32[128]\nfor i in 0..4\n  for k in 0..2\n"
+         "    y[ramp(i * 32 + k * 16, 1, 16)] = x[ramp(i * 64 + k * 32, 1, 16)] + x[ramp(i * 64 + "
+         "k * 32 + "
+         "16, 1, 16)]\n",
+         2},
+        /* no loop around; x does not move with i */
+        {"nest t\nin     x: f32[64]\nout    y: f32[64]\nfor i in 0..4\n  y[ramp(i * 16, 1, 16)] = "
+         "x[ramp(i "
+         "* 16, 1, 16)]\n",
+         0},
+        {"nest t\nin     x: f32[32]\nout    y: f32[128]\nfor i in 0..4\n  for k in 0..2\n"
+         "    y[ramp(i * 32 + k * 16, 1, 16)] = x[ramp(k * 16, 1, 16)]\n",
+         0},
+        /* r reduces: k is the innermost, i turns */
+        {"nest t\nin     x: f32[512]\nout    y: f32[128]\nfor i in 0..4\n  for k in 0..2\n"
+         "    y[ramp(i * 32 + k * 16, 1, 16)] = splat(0.0, 16)\n    for r in 0..4 reduce\n"
+         "      y[ramp(i * 32 + k * 16, 1, 16)] = y[ramp(i * 32 + k * 16, 1, 16)] + x[ramp(i * 128 "
+         "+ r * 32 + "
+         "k * 16, 1, 16)]\n",
+         1},
+    };
+    if (!host_is_v4()) return;
+    for (size_t i = 0; i < QN_COUNT(rows); i++) {
+        struct buf s;
+        struct cgrun r;
+        buf_init(&s, 1 << 20);
+        struct codegen_options o = {.prefetch_turn = true, .list = i % 2, .s = &s};
+        cgrun_open(&r, rows[i].text);
+        ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
+        ck_assert_msg(count_of(s.p, "prefetcht1") == rows[i].prefetches, "row %zu\n%.1500s", i,
+                      s.p);
+        ck_assert_int_eq(count_of(s.p, "prefetcht0"), 0);
+        cgrun_fill(&r, CGRUN_SMALL, 3);
+        ck_assert_int_eq(cgrun_check(&r, NULL), 0);
+        cgrun_close(&r);
+        buf_fini(&s);
+    }
+}
+END_TEST
+
 /* Each line of what an iteration reads of an operand once, whichever loads read it; nothing outside
  * loops, of what the loop does not move, of local arrays and results. The operands end at a page that
  * cannot be touched: asking for what lies behind it does no harm. */
@@ -601,6 +649,7 @@ static Suite *suite(void)
     tcase_add_test(tile, list_order_goes_side_by_side);
     tcase_add_test(tile, stores_past_the_caches);
     tcase_add_test(tile, prefetch_a_page_ahead);
+    tcase_add_test(tile, prefetch_the_next_turn);
     suite_add_tcase(s, tile);
     TCase *ops = tcase_create("ops");
     tcase_set_timeout(ops, 60);

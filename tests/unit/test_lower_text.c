@@ -540,6 +540,45 @@ START_TEST(golden_hoist)
 }
 END_TEST
 
+/* Numbers for all lanes, of registers too; not those that the loop changes, nor what is one load. */
+START_TEST(golden_hoist_numbers)
+{
+    const char *text = "nest rows\n"
+                       "in     x: f32[6, 32]\n"
+                       "out    y: f32[6, 32]\n"
+                       "out    z: f32[6, 32]\n"
+                       "for m in 0..6\n"
+                       "  alloc reg s: f32[1]\n"
+                       "    stage s\n"
+                       "      s[0] = max(x[m, 0], 0.5)\n"
+                       "    stage y\n"
+                       "      for n in 0..4\n"
+                       "        for l in 0..8 vector\n"
+                       "          y[m, n * 8 + l] = x[m, n * 8 + l] * (2.0 - s[0]) + s[0]\n"
+                       "    stage z\n"
+                       "      for k in 0..4\n"
+                       "        for j in 0..8 vector\n"
+                       "          z[m, k * 8 + j] = y[m, k * 8 + j] - (2.0 - x[m, k * 8])\n";
+    lower_golden("hoist", text,
+                 "nest rows\n"
+                 "in     x: f32[192]\n"
+                 "out    y: f32[192]\n"
+                 "out    z: f32[192]\n"
+                 "for m in 0..6\n"
+                 "  alloc reg s: f32[1]\n"
+                 "    s[0] = max(x[m * 32], 0.5)\n"
+                 "    let y.hoist0 = splat(2.0 - s[0], 8)\n"
+                 "      for n in 0..4\n"
+                 "        y[ramp(m * 32 + n * 8, 1, 8)] = x[ramp(m * 32 + n * 8, 1, 8)] * y.hoist0 "
+                 "+ splat(s[0], "
+                 "8)\n"
+                 "    for k in 0..4\n"
+                 "      z[ramp(m * 32 + k * 8, 1, 8)] = y[ramp(m * 32 + k * 8, 1, 8)] - splat(2.0 "
+                 "- x[m * 32 + k * "
+                 "8], 8)\n");
+}
+END_TEST
+
 /* A turn that may not read x: it is not read before the loop. */
 START_TEST(golden_hoist_not)
 {
@@ -553,6 +592,18 @@ START_TEST(golden_hoist_not)
                        "      for l in 0..8 vector\n"
                        "        y[c, l] = d[c, l] + (x[l] + 1.0) * 2.0\n";
     lower_golden("hoist", text, "");
+    /* a number that each turn sets */
+    const char *own = "nest rows\n"
+                      "in     x: f32[4, 8]\n"
+                      "out    y: f32[4, 8]\n"
+                      "alloc reg s: f32[1]\n"
+                      "  for n in 0..4\n"
+                      "    stage s\n"
+                      "      s[0] = x[n, 0]\n"
+                      "    stage y\n"
+                      "      for l in 0..8 vector\n"
+                      "        y[n, l] = x[n, l] * (2.0 - s[0])\n";
+    lower_golden("hoist", own, "");
 }
 END_TEST
 
@@ -579,6 +630,7 @@ int main(void)
     tcase_add_test(t, golden_cut_short);
     tcase_add_test(t, golden_cut_keeps);
     tcase_add_test(t, golden_hoist);
+    tcase_add_test(t, golden_hoist_numbers);
     tcase_add_test(t, golden_hoist_not);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
