@@ -140,6 +140,7 @@ enum rc emit_texts(struct session *s, const struct emission *em, struct emitted 
         struct c_options o = {.form = form,
                               .prefix = em->prefix,
                               .symbol = out->symbol,
+                              .ahead = compile_ahead(trace),
                               .banner = text.p,
                               .source = naive};
         struct check_sizes sizes;

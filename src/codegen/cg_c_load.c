@@ -106,12 +106,27 @@ static const char *window(struct cc *c, const struct tensor *t, struct type type
     return whole_window(c, t, type, a->base, &w);
 }
 
+/* The address is a number: it may lie past the tensor. */
+static void prefetch(struct cc *c, const struct tensor *t, const struct access_info *a, int lanes)
+{
+    struct ahead x;
+    if (!c->vector || !ahead_find(&c->reach, c->at, t, a, lanes, c->t, c->o->ahead, &x)) return;
+    for (int64_t i = x.lo; i < x.hi; i += x.step) {
+        const struct expr *at = expr_add(c->ir, x.from, expr_int(c->ir, i));
+        cc_line(c,
+                "__builtin_prefetch((const void *)((uintptr_t)%s + (uintptr_t)(%s) * %d), 0, %d);",
+                cc_base(c, t), cc_bare(c, cc_expr(c, at)), dtype_bytes((enum dtype)t->type.dtype),
+                c->o->ahead == AHEAD_PAGE ? 3 : 2);
+    }
+}
+
 const char *cc_load_vector(struct cc *c, const struct expr *e)
 {
     const struct tensor *t = e->u.tensor;
     struct access_info a;
     int sel[LANES_MAX], lanes = e->type.lanes;
     access_classify(c->ir, e->a[0], &a);
+    prefetch(c, t, &a, lanes);
     if (a.kind == ACCESS_CONTIGUOUS) return wide_load(c, t, e->type, a.base, 0);
     int64_t far = 0;
     const struct expr *at_ramp = e->a[0];

@@ -74,7 +74,7 @@ struct cg {
     struct reach reach;
     const struct stmt *at;    /* being written */
     bool addr_hoist, packing; /* packing: writing the pack entry */
-    bool prefetch, prefetch_turn;
+    enum ahead_of ahead;      /* what loads ask for */
     bool want_stream, stream; /* stream: the body being written may store past the caches */
     bool native_round, native_half, x86;
     int pack_bits; /* of the widest registers that x86 packs words and bytes in; 0: not known to */

@@ -236,69 +236,15 @@ static LLVMValueRef gather(struct cg *c, const struct expr *e, const struct expr
     return c->failed ? NULL : cg_call(c, "llvm.masked.gather", types, 2, args, 4);
 }
 
-/* ---- prefetch --------------------------------------------------------------------------------
- *
- * page: what the straight-line code around reads of an operand in one iteration, a page further on: the
- * machine's own prefetchers stop at a page's end.
- * turn: what it reads in the next turn of the loop around the innermost that does not reduce, to be near the
- * core, if not next to it: of windows and tiles many short runs, which no prefetcher follows.
- * Addresses past the operand do no harm. */
-
-enum { PAGE = 4096, NEAR_LINES = 64 };
-
-static const struct stmt *loop_around(const struct stmt *s)
-{
-    do s = s->parent;
-    while (s && s->kind != ST_FOR);
-    return s;
-}
-
-/* The loop whose next turn is meant; NULL: none. */
-static const struct stmt *turning(const struct stmt *at)
-{
-    const struct stmt *loop = loop_around(at);
-    while (loop && loop->u.loop.reduce) loop = loop_around(loop);
-    loop = loop ? loop_around(loop) : NULL;
-    return loop && loop->u.loop.kind == LOOP_SERIAL ? loop : NULL;
-}
-
-/* The subscript of what is asked for where the code reads `at`; NULL: nothing. */
-static const struct expr *subscript_ahead(struct cg *c, const struct tensor *t,
-                                          const struct expr *at)
-{
-    struct ir *ir = c->ir;
-    if (c->prefetch)
-        return expr_add(ir, at, expr_int(ir, PAGE / dtype_bytes((enum dtype)t->type.dtype)));
-    const struct stmt *loop = turning(c->at);
-    if (!loop || !expr_uses_var(at, loop->u.loop.var)) return NULL;
-    const struct var *v = loop->u.loop.var;
-    return expr_subst(ir, at, v, expr_add(ir, expr_var(ir, v), expr_int(ir, 1)));
-}
-
-/* Where the reads of the straight-line code around lie far apart (two images at once), for this one alone. */
 static void prefetch(struct cg *c, const struct tensor *t, const struct access_info *a, int lanes)
 {
-    bool moves = c->fn->depth > 0 && a->base && cg_expr_facts(c, a->base)->depth == c->fn->depth;
-    if ((!c->prefetch && !c->prefetch_turn) || !moves || t->scope != SCOPE_IN) return;
-    struct reach_entry *x = reach_find(&c->reach, c->at, t, a->base);
-    if (!x || x->seen) return;
-    int64_t step = c->t->line / dtype_bytes((enum dtype)t->type.dtype);
-    const struct expr *from = a->base;
-    int64_t span = a->kind == ACCESS_CONTIGUOUS ? lanes : a->span;
-    bool down = a->kind == ACCESS_STRIDED && a->stride < 0; /* from lane 0 downwards */
-    int64_t lo = down ? 1 - span : 0, hi = lo + span;
-    if (x->hi - x->lo <= NEAR_LINES * step) {
-        x->seen = true;
-        from = x->moving;
-        lo = x->lo;
-        hi = x->hi;
-    }
-    from = subscript_ahead(c, t, from);
-    for (int64_t i = lo; i < hi && from; i += step) {
-        LLVMValueRef p = cg_address(c, t, expr_add(c->ir, from, expr_int(c->ir, i)));
-        LLVMValueRef near = LLVMConstInt(c->i32, c->prefetch ? 3 : 2, 0);
+    struct ahead x;
+    if (!ahead_find(&c->reach, c->at, t, a, lanes, c->t, c->ahead, &x)) return;
+    for (int64_t i = x.lo; i < x.hi; i += x.step) {
+        LLVMValueRef p = cg_address(c, t, expr_add(c->ir, x.from, expr_int(c->ir, i)));
+        LLVMValueRef near = LLVMConstInt(c->i32, c->ahead == AHEAD_PAGE ? 3 : 2, 0);
         LLVMValueRef args[4] = {p, LLVMConstInt(c->i32, 0, 0), near,
-                                LLVMConstInt(c->i32, 1, 0)}; /* read, keep near, data */
+                                LLVMConstInt(c->i32, 1, 0)}; /* to read, data */
         if (c->failed) return;
         cg_call(c, "llvm.prefetch", &c->ptr, 1, args, 4);
     }

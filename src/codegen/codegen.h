@@ -76,9 +76,10 @@ struct c_row {
 
 struct c_options {
     enum c_form form;
-    const char *prefix; /* C identifier put before every external name; "" allowed */
-    const char *symbol; /* kernel's name without prefix, e.g. conv2d_n1_h56... */
-    const char *banner; /* complete comment block for the top of both files, already escaped */
+    const char *prefix;  /* C identifier put before every external name; "" allowed */
+    const char *symbol;  /* kernel's name without prefix, e.g. conv2d_n1_h56... */
+    enum ahead_of ahead; /* what loads of the vector form ask for */
+    const char *banner;  /* complete comment block for the top of both files, already escaped */
     /* the op before lowering, for shapes in comments; NULL: flat sizes */
     const struct nest *source;
     /* Of the header: the dynamic extents it is meant for, and of each a greater one that the

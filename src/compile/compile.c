@@ -143,6 +143,12 @@ enum lower_phases compile_phases(const struct trace *t)
     return chosen(t, CHOICE_phases, false) ? PHASES_TWO : PHASES_ONE;
 }
 
+enum ahead_of compile_ahead(const struct trace *t)
+{
+    if (chosen(t, CHOICE_prefetch_turn, false)) return AHEAD_TURN;
+    return chosen(t, CHOICE_prefetch, false) ? AHEAD_PAGE : AHEAD_NOTHING;
+}
+
 /* ---- the pipeline ---------------------------------------------------------------------------- */
 
 static void fail(struct compile_result *r, enum compile_status status, const char *code,
@@ -248,6 +254,7 @@ static void add_c_forms(struct compile_result *r, const struct task *task, const
         struct c_options o = {.form = forms[i].form,
                               .prefix = "",
                               .symbol = "kernel",
+                              .ahead = compile_ahead(trace),
                               .banner = ""};
         struct target machine = compile_target_of_c(t, forms[i].form);
         enum rc rc = compile_kernel(task, &machine, trace, &ir, NULL, &k, NULL, NULL, &e);

@@ -66,6 +66,8 @@ enum rc compile_kernel(const struct task *task, const struct target *t, const st
                        struct ir **ir, struct nest **naive, struct kernel *k, lower_dump_fn *dump,
                        void *dump_ctx, struct err *e);
 
+/* What loads ask for ahead, by the trace's choice `prefetch`. */
+enum ahead_of compile_ahead(const struct trace *t);
 /* The machine as C of that form has it: plain C rounds a product before it is added, and of a*b + c*d a
  * compiler fuses the one or the other, or none, so that what is exact only with a certain fused operation (a
  * quotient by way of a reciprocal, a sine's argument) must not be lowered so. A copy

@@ -100,6 +100,18 @@ void reach_fini(struct reach *r);
 struct reach_entry *reach_find(struct reach *r, const struct stmt *at, const struct tensor *t,
                                const struct expr *base);
 
+/* What a load may ask for before it is needed, as a schedule's choice `prefetch` says: elements from + lo,
+ * from + lo + step, .. below from + hi, perhaps past the tensor. page: to be next to the core; turn: near it.
+ * lanes: of the load. False: nothing, or it was asked for already. */
+enum ahead_of { AHEAD_NOTHING, AHEAD_PAGE, AHEAD_TURN };
+struct ahead {
+    const struct expr *from;
+    int64_t lo, hi, step;
+};
+bool ahead_find(struct reach *r, const struct stmt *at, const struct tensor *t,
+                const struct access_info *a, int lanes, const struct target *target,
+                enum ahead_of of, struct ahead *out);
+
 /* A STRIDED or PERMUTE subscript as whole vectors of `width` elements and the place of each lane in
  * them. */
 enum { WINDOW_VECTORS = 8 };

@@ -116,6 +116,7 @@ static void emit_with(const char *dir, const char *text, const char *oracle, enu
         o.tuned = with->tuned;
         o.row = with->row;
         o.rows = with->rows;
+        o.ahead = with->ahead;
     }
     ck_assert_msg(codegen_c(&k, &t, &o, &c, &h, &e) == RC_OK, "%s", e.msg);
     ck_assert_msg(codegen_c_test(naive, &k, &t, &o, &test, &e) == RC_OK, "%s", e.msg);
@@ -169,6 +170,36 @@ START_TEST(generated_test_says_ok)
         mem_free(out);
         remove_all(dir);
     }
+}
+END_TEST
+
+/* What the next turn of i reads (of the loop around k: r reduces) is asked for, past the operand in the last
+ * one; portable C does not ask. */
+START_TEST(asks_ahead)
+{
+    static const char nest[] =
+        "nest rows\nin     x: f32[8, 96]\nout    y: f32[8, 32]\nstage y\n  for i in 0..8\n"
+        "    for k in 0..2\n      for r in 0..3 reduce\n        for l in 0..16 vector\n"
+        "          y[i, k * 16 + l] max= x[i, r * 32 + k * 16 + l]\n";
+    const struct c_options with = {.ahead = AHEAD_TURN};
+    char dir[] = "/tmp/qn-cgt-XXXXXX", path[64], *out = NULL, *text = NULL;
+    size_t n = 0;
+    struct err e;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    emit_with(dir, nest, nest, ways[_i].form, &with);
+    snprintf(path, sizeof path, "%s/app_conv.c", dir);
+    ck_assert_int_eq(fs_read(path, 1 << 20, &text, &n, &e), RC_OK);
+    const char *ask =
+        "__builtin_prefetch((const void *)((uintptr_t)x + (uintptr_t)((i + 1) * 96 + k * "
+        "16 + r * 32) * 4), 0, 2);\n";
+    ck_assert_msg((strstr(text, ask) != NULL) == (ways[_i].form == C_VECTOR), "%s", text);
+    ck_assert_msg((strstr(text, "prefetch") != NULL) == (ways[_i].form == C_VECTOR), "%s", text);
+    int code = build_and_run(dir, ways[_i].cc, ways[_i].std, &out);
+    ck_assert_msg(code == 0, "%s\n%s", out, text);
+    ck_assert_str_eq(out, "ok app_conv\n");
+    mem_free(out);
+    mem_free(text);
+    remove_all(dir);
 }
 END_TEST
 
@@ -363,6 +394,7 @@ int main(void)
     tcase_add_loop_test(c, access_forms, 0, WAYS);
     tcase_add_loop_test(c, operators_and_casts, 0, WAYS);
     tcase_add_loop_test(c, generated_test_says_ok, 0, WAYS);
+    tcase_add_loop_test(c, asks_ahead, 0, WAYS);
     tcase_add_test(c, generated_test_says_no);
     tcase_add_test(c, generated_test_obeys_its_rows);
     tcase_add_loop_test(c, fast_math, 0, 2);
