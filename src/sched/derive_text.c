@@ -102,8 +102,9 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
                fits_v ? "" : "3 ", whole, w->id, s->lanes, v->extent);
     buf_printf(b, "knob TV%s in mask peel guard\n", w->id);
     if (!r) return;
-    buf_printf(b, "knob F%s in 1 2 3 4 5 6 7 8 10 12 14 28 where F%s <= %" PRId64 "\n", w->id,
-               w->id, r->extent);
+    /* rows of a tile that adds nothing up say only in what order memory is walked */
+    buf_printf(b, "knob F%s in 1 2 3 4 %s where F%s <= %" PRId64 "\n", w->id,
+               sums ? "5 6 7 8 10 12 14 28" : "8", w->id, r->extent);
     bool races = s->parallel && !outer_others(s);
     buf_printf(b, "knob TM%s in %speel guard\n", w->id, r->dynamic || races ? "" : "shift ");
     if (!w->no_mv && !w->no_vm) buf_printf(b, "knob O%s in mv vm\n", w->id);
@@ -136,7 +137,11 @@ static void write_turns(struct writer *w, const struct dstage *s, int index)
 static void write_unroll_knob(struct writer *w, const struct dstage *s, int index)
 {
     const struct daxis *k = axis_or_null(s, s->last_reduce);
-    if (s->lane >= 0) derive_lane_knobs(w->d, s, index, w->b);
+    const struct dstage *host = &w->d->stage[s->role == ROLE_GUEST ? s->host : index];
+    bool rows = s->role == ROLE_GUEST && s->uses_row && !s->uses_vec && host->row >= 0;
+    char most[16];
+    snprintf(most, sizeof most, "M%s", w->id);
+    if (s->lane >= 0) derive_lane_knobs(w->d, s, index, rows ? most : NULL, w->b);
     if (!k || !w->d->unrolls || !s->detail || (s->lane >= 0 && !s->either)) return;
     if (derive_in_turns(w->d, index)) return;
     buf_printf(w->b, "knob U%d in 1 2 3 4 8 where U%d == 1 or U%d <= %" PRId64 "\n", index, index,
@@ -618,7 +623,7 @@ static void write_host(struct writer *w, int index)
     if (s->run >= 0) derive_block_split(s, b);
     if (!s->tile) {
         if (s->lane >= 0) {
-            derive_lane_knobs(d, s, index, b);
+            derive_lane_knobs(d, s, index, NULL, b);
             derive_lane_loops(d, s, index, false, b);
         }
         write_side_by_side(w, s);
