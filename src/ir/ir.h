@@ -198,6 +198,8 @@ static inline int expr_load_first(const struct expr *e) { return e->op == OP_LOA
  * children) and returns the replacement; NULL = keep. Memoised by pointer: each node once. */
 typedef const struct expr *expr_map_fn(struct ir *ir, const struct expr *e, void *ctx);
 const struct expr *expr_map(struct ir *ir, const struct expr *e, expr_map_fn *fn, void *ctx);
+/* Does it divide integers by something not constant, or shift by it? */
+bool expr_may_trap(const struct expr *e);
 /* Each distinct node once, children first. */
 void expr_walk(const struct expr *e, void (*fn)(const struct expr *e, void *ctx), void *ctx);
 const struct expr *expr_subst(struct ir *ir, const struct expr *e, const struct var *v,

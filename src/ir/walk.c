@@ -170,6 +170,23 @@ bool expr_uses_tensor(const struct expr *e, const struct tensor *t)
     return u.found;
 }
 
+static void find_trap(const struct expr *e, void *ctx)
+{
+    bool *trap = ctx;
+    int64_t by;
+    bool divides = (e->op == OP_DIV || e->op == OP_MOD) && !dtype_is_float(e->type.dtype);
+    if (divides && !(expr_is_int(e->a[1], &by) && by != 0)) *trap = true;
+    if ((e->op == OP_SHL || e->op == OP_SHR || e->op == OP_RSHR) && !expr_is_int(e->a[1], &by))
+        *trap = true;
+}
+
+bool expr_may_trap(const struct expr *e)
+{
+    bool trap = false;
+    expr_walk(e, find_trap, &trap);
+    return trap;
+}
+
 /* ---- rebuilding ------------------------------------------------------------------------------ */
 
 /* Takes the context's memo level off its list, so that a nested map gets another one. */

@@ -8,7 +8,8 @@
  *
  * Invariants: what straight-line code reads of an operand is asked for once, a line at a time; if its reads lie
  * far apart (two images at once), by each load for itself. Only what moves with the innermost loop is asked for.
- * Addresses past the operand may come out: they are good for nothing but a prefetch. */
+ * Addresses past the operand may come out: they are good for nothing but a prefetch. To find them nothing is
+ * read or divided that the code around does not (the index of the next turn may be the one past the last). */
 #include "lower/private.h"
 
 enum { PAGE = 4096, NEAR_LINES = 64 };
@@ -25,7 +26,8 @@ static bool moves(const struct stmt *at, const struct expr *subscript)
 {
     for (const struct stmt *s = at; s; s = s->parent) {
         if (s->kind == ST_LET && expr_uses_var(subscript, s->u.let.var)) return true;
-        if (s->kind == ST_FOR) return expr_uses_var(subscript, s->u.loop.var);
+        if (s->kind == ST_FOR)
+            return s->u.loop.kind == LOOP_SERIAL && expr_uses_var(subscript, s->u.loop.var);
     }
     return false;
 }
@@ -46,6 +48,7 @@ static const struct expr *moved(struct ir *ir, const struct stmt *at, const stru
         return expr_add(ir, subscript, expr_int(ir, PAGE / dtype_bytes((enum dtype)t->type.dtype)));
     const struct stmt *loop = turning(at);
     if (!loop || !expr_uses_var(subscript, loop->u.loop.var)) return NULL;
+    if (expr_has_load(subscript) || expr_may_trap(subscript)) return NULL;
     const struct var *v = loop->u.loop.var;
     return expr_subst(ir, subscript, v, expr_add(ir, expr_var(ir, v), expr_int(ir, 1)));
 }

@@ -3,7 +3,7 @@
  *
  * Requires: vectorised and unrolled statements; no EXP..COS expanded yet (math makes its own LETs).
  * Provides: innermost serial loops whose unconditional stores hold no invariant vector arithmetic, shuffled
- * load or number that was computed for all lanes, on tensors that the loop does not store to, for a third of
+ * load or real number that was computed for all lanes, on tensors that the loop does not store to, for a third of
  * the registers; each is a LET around the loop, inside an IF where the loop may not run at all. What reads no
  * tensor the back ends hoist themselves.
  *

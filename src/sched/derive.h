@@ -80,11 +80,11 @@ static inline bool derive_is_guest(const struct derive *d, int stage, int host)
 void derive_axes(const struct derive *d, struct dstage *s);
 int derive_dim(const struct dstage *s, const struct var *v);
 int derive_turned(const struct dstage *s, const struct expr *load);
-/* most: how many elements there are side by side; NULL: many */
+/* most: no more elements side by side than this, an expression; NULL: as many as the knob says */
 void derive_lane_knobs(const struct derive *d, const struct dstage *s, int index, const char *most,
                        struct buf *b);
-void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, bool reg,
-                       struct buf *b);
+void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, const char *most,
+                       bool reg, struct buf *b);
 /* Does the guest follow a dynamic axis that its host reduces over? Then it has room for a block of that axis only:
  * the host reduces in turns. */
 bool derive_reduces_dynamic(const struct dstage *s);

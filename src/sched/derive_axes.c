@@ -7,6 +7,7 @@
  * Invariants: `lane` is a reduce axis along which some read is contiguous and none jumps, set only
  * where reads jump along `vec` (or there is no pure axis); without such an axis it is -1. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "sched/derive.h"
 
@@ -213,14 +214,21 @@ void derive_axes(const struct derive *d, struct dstage *s)
  *
  *     knob R0 in rows lanes          vectors along vec, or along the lane (where both may pay)
  *     knob G0 in 1 2 4 8             elements side by side, W0 vectors of each
- *     let Y0 = min(G0, M3)           not more than the reader's tile has
  *     split top.n 16 mask top.n_v top.n_l
  *     split top.n_v {X0} peel top.n_o top.n_u
- *     split top.m {Y0} guard top.m_o top.m_i
+ *     split top.m {min(G0, M3)} guard top.m_o top.m_i      in a tile of M3 rows; else {G0}
  *     reorder top.m_o top.n_o top.m_i top.n_u top.n_l
  *     vectorize top.n_l
  *     unroll top.n_u
  *     unroll top.m_i */
+
+static void name_sides(char *out, size_t n, int index, const char *most)
+{
+    if (most)
+        snprintf(out, n, "min(G%d, %s)", index, most);
+    else
+        snprintf(out, n, "G%d", index);
+}
 
 void derive_lane_knobs(const struct derive *d, const struct dstage *s, int index, const char *most,
                        struct buf *b)
@@ -240,24 +248,24 @@ void derive_lane_knobs(const struct derive *d, const struct dstage *s, int index
     }
     buf_printf(b, "knob G%d in 1 2 4 8 where G%d <= %" PRId64 "\n", index, index,
                s->axis[s->vec].extent);
-    if (most)
-        buf_printf(b, "let Y%d = min(G%d, %s)\n", index, index, most);
-    else
-        buf_printf(b, "let Y%d = G%d\n", index, index);
-    buf_printf(b, "let X%d = max(1, min(W%d, %" PRId64 "/Y%d))\n", index, index,
-               i64_max(4, d->vregs - 8), index);
+    char sides[48];
+    name_sides(sides, sizeof sides, index, most);
+    buf_printf(b, "let X%d = max(1, min(W%d, %" PRId64 "/%s))\n", index, index,
+               i64_max(4, d->vregs - 8), sides);
 }
 
 /* reg: the result is a register tile, whose elements all unrolled loops name. */
-void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, bool reg,
-                       struct buf *b)
+void derive_lane_loops(const struct derive *d, const struct dstage *s, int index, const char *most,
+                       bool reg, struct buf *b)
 {
     const struct daxis *lane = &s->axis[s->lane];
     const char *n = lane->name, *side = s->vec >= 0 ? s->axis[s->vec].name : NULL;
     bool exact = !lane->dynamic && lane->extent % s->lane_width == 0;
     buf_printf(b, "split %s %" PRId64 " %s %s_v %s_l\nsplit %s_v {X%d} peel %s_o %s_u\n", n,
                s->lane_width, exact ? "exact" : "mask", n, n, n, index, n, n);
-    if (side) buf_printf(b, "split %s {Y%d} guard %s_o %s_i\n", side, index, side, side);
+    char sides[48];
+    name_sides(sides, sizeof sides, index, most);
+    if (side) buf_printf(b, "split %s {%s} guard %s_o %s_i\n", side, sides, side, side);
     buf_puts(b, "reorder");
     for (int i = 0; i < s->nloop; i++)
         if (!s->axis[i].reduce && !s->axis[i].leads && i != s->vec)

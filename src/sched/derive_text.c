@@ -102,7 +102,7 @@ static void write_knobs(struct writer *w, const struct dstage *s, int host)
                fits_v ? "" : "3 ", whole, w->id, s->lanes, v->extent);
     buf_printf(b, "knob TV%s in mask peel guard\n", w->id);
     if (!r) return;
-    /* rows of a tile that adds nothing up say only in what order memory is walked */
+    /* rows of a tile without sums along its vectors say little but in what order memory is walked */
     buf_printf(b, "knob F%s in 1 2 3 4 %s where F%s <= %" PRId64 "\n", w->id,
                sums ? "5 6 7 8 10 12 14 28" : "8", w->id, r->extent);
     bool races = s->parallel && !outer_others(s);
@@ -134,14 +134,19 @@ static void write_turns(struct writer *w, const struct dstage *s, int index)
                    w->id, k->name, k->name);
 }
 
+/* A guest that follows only the rows of its host's tile has an element for each of them. */
+static const char *most_sides(const struct writer *w, const struct dstage *s, char most[16])
+{
+    if (s->role != ROLE_GUEST || !s->uses_row || s->uses_vec) return NULL;
+    snprintf(most, 16, "M%s", w->id);
+    return most;
+}
+
 static void write_unroll_knob(struct writer *w, const struct dstage *s, int index)
 {
     const struct daxis *k = axis_or_null(s, s->last_reduce);
-    const struct dstage *host = &w->d->stage[s->role == ROLE_GUEST ? s->host : index];
-    bool rows = s->role == ROLE_GUEST && s->uses_row && !s->uses_vec && host->row >= 0;
     char most[16];
-    snprintf(most, sizeof most, "M%s", w->id);
-    if (s->lane >= 0) derive_lane_knobs(w->d, s, index, rows ? most : NULL, w->b);
+    if (s->lane >= 0) derive_lane_knobs(w->d, s, index, most_sides(w, s, most), w->b);
     if (!k || !w->d->unrolls || !s->detail || (s->lane >= 0 && !s->either)) return;
     if (derive_in_turns(w->d, index)) return;
     buf_printf(w->b, "knob U%d in 1 2 3 4 8 where U%d == 1 or U%d <= %" PRId64 "\n", index, index,
@@ -342,10 +347,11 @@ static void write_guest(struct writer *w, const struct dstage *g, const struct d
 {
     bool reg = g->plain && g->reg && w->d->unrolls && g->detail;
     bool lanes = g->lane >= 0, rows = !lanes || g->either;
+    char most[16];
     if (lanes && rows) buf_printf(w->b, "if R%d == lanes\n", index);
     if (lanes) { /* in registers one element at a time; vectors along vec could not read it there */
         write_place(w, g, host, reg && !g->uses_vec ? " reg" : " scratch");
-        derive_lane_loops(w->d, g, index, reg && !g->uses_vec, w->b);
+        derive_lane_loops(w->d, g, index, most_sides(w, g, most), reg && !g->uses_vec, w->b);
     }
     if (lanes && rows) buf_puts(w->b, "else\n");
     if (rows) {
@@ -624,7 +630,7 @@ static void write_host(struct writer *w, int index)
     if (!s->tile) {
         if (s->lane >= 0) {
             derive_lane_knobs(d, s, index, NULL, b);
-            derive_lane_loops(d, s, index, false, b);
+            derive_lane_loops(d, s, index, NULL, false, b);
         }
         write_side_by_side(w, s);
         write_guest_knobs(w, index);

@@ -235,23 +235,6 @@ bool uses_own_reduce(struct stmt *leaf, const struct expr *e)
     return false;
 }
 
-static void find_trap(const struct expr *e, void *ctx)
-{
-    bool *trap = ctx;
-    int64_t by;
-    bool divides = (e->op == OP_DIV || e->op == OP_MOD) && !dtype_is_float(e->type.dtype);
-    if (divides && !(expr_is_int(e->a[1], &by) && by != 0)) *trap = true;
-    if ((e->op == OP_SHL || e->op == OP_SHR || e->op == OP_RSHR) && !expr_is_int(e->a[1], &by))
-        *trap = true;
-}
-
-bool expr_may_trap(const struct expr *e)
-{
-    bool trap = false;
-    expr_walk(e, find_trap, &trap);
-    return trap;
-}
-
 int64_t tensor_const_elements(const struct tensor *t)
 {
     int64_t n = 1, v = 0;

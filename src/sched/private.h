@@ -121,7 +121,6 @@ void nest_drop_tensor(struct nest *n,
                       const struct tensor *t); /* from the list; an ALLOC declares it instead */
 /* Wrap s in IF cond (in place). */
 void guard_stmt(struct nest *n, struct stmt *s, const struct expr *cond);
-bool expr_may_trap(const struct expr *e); /* integer division by something not constant */
 int64_t tensor_const_elements(const struct tensor *t); /* -1: dynamic */
 
 /* ---- shared by edits ---- */

@@ -319,6 +319,17 @@ START_TEST(prefetch_the_next_turn)
         {"nest t\nin     x: f32[32]\nout    y: f32[128]\nfor i in 0..4\n  for k in 0..2\n"
          "    y[ramp(i * 32 + k * 16, 1, 16)] = x[ramp(k * 16, 1, 16)]\n",
          0},
+        /* an index of the next turn is not read: behind the last one is nothing */
+        {"nest t\nin     ids: s32[1024]\nin     x: f32[512]\nout    y: f32[32768]\nfor i in "
+         "0..1024\n"
+         "  for k in 0..2\n    y[ramp(i * 32 + k * 16, 1, 16)] = x[ramp(max(min(cast(s64, ids[i]), "
+         "15), 0) * 32 "
+         "+ k * 16, 1, 16)]\n",
+         0},
+        /* nor divided by 4 - 4 */
+        {"nest t\nin     x: f32[512]\nout    y: f32[128]\nfor i in 0..4\n  for k in 0..2\n"
+         "    y[ramp(i * 32 + k * 16, 1, 16)] = x[ramp(12 / (4 - i) * 32 + k * 16, 1, 16)]\n",
+         0},
         /* r reduces: k is the innermost, i turns */
         {"nest t\nin     x: f32[512]\nout    y: f32[128]\nfor i in 0..4\n  for k in 0..2\n"
          "    y[ramp(i * 32 + k * 16, 1, 16)] = splat(0.0, 16)\n    for r in 0..4 reduce\n"

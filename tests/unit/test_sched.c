@@ -512,7 +512,8 @@ static const struct {
     /* and stays outside the columns, which all read the one sum */
     {1, "compute_at s y.i_r_o reg\n", "knob O4"},
     /* as many sums side by side as its reader's tile has rows, which are few orders of one walk */
-    {1, "let Y1 = min(G1, M2)\n", "split s.i {G1}"},
+    {1, "split s.i {min(G1, M2)} guard s.i_o s.i_i\n", "split s.i {G1}"},
+    {1, "/min(G1, M2)))\n", NULL},
     {1, "knob F2 in 1 2 3 4 8 where F2 <= 7\n", NULL},
     {6, "knob F in 1 2 3 4 5 6 7 8 10 12 14 28 where", NULL},
     /* rows of the maximum and of what reads it: in blocks, by one knob */
