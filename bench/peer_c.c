@@ -88,18 +88,20 @@ static bool open_c(struct bench_task *t, const char *name, bool naive, const cha
     if (trace_parse("(schedule)", t->schedule, strlen(t->schedule), &trace, &e) != RC_OK)
         return snprintf(why, 200, "%.190s", e.msg), false;
     enum rc rc;
-    if (naive) {
-        ir = ir_new();
-        rc = dsl_lower(ir, w->task, "direct", "", &n, &e);
-        if (rc == RC_OK) rc = lower_naive(n, w->s->target, w->task->dyn, &k, &e);
-    } else {
-        rc = compile_kernel(w->task, w->s->target, trace, &ir, &n, &k, NULL, NULL, &e);
-    }
     struct c_options o = {.form = naive ? C_PORTABLE : C_VECTOR,
                           .prefix = "",
                           .symbol = "k",
+                          .ahead = compile_ahead(trace),
                           .banner = ""};
-    if (rc == RC_OK) rc = codegen_c(&k, w->s->target, &o, &c, &h, &e);
+    struct target machine = compile_target_of_c(w->s->target, o.form); /* as `quern emit` has it */
+    if (naive) {
+        ir = ir_new();
+        rc = dsl_lower(ir, w->task, "direct", "", &n, &e);
+        if (rc == RC_OK) rc = lower_naive(n, &machine, w->task->dyn, &k, &e);
+    } else {
+        rc = compile_kernel(w->task, &machine, trace, &ir, &n, &k, NULL, NULL, &e);
+    }
+    if (rc == RC_OK) rc = codegen_c(&k, &machine, &o, &c, &h, &e);
     if (rc != RC_OK)
         snprintf(why, 200, "%.190s", e.msg);
     else
