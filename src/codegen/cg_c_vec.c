@@ -220,6 +220,19 @@ static const char *select_vector(struct cc *c, const struct expr *e)
     return pick(c, e->type, m, x, y);
 }
 
+/* A vector of s32 within the bounds of a narrower integer type. */
+static const char *clamp_to(struct cc *c, struct type wide, enum dtype to, const char *x)
+{
+    int bits = dtype_bits(to) - (dtype_is_signed(to) ? 1 : 0), most = (1 << bits) - 1;
+    const char *hi = cc_splat(c, wide, cc_fmt(c, "%d", most)),
+               *lo = cc_splat(c, wide,
+                              cc_fmt(c, "%s",
+                                     dtype_is_signed(to) ? cc_fmt(c, "(%d)", -most - 1) : "0"));
+    const char *v = cc_hold(c, wide, x);
+    v = cc_hold(c, wide, pick(c, wide, cc_fmt(c, "(%s > %s)", v, hi), hi, v));
+    return pick(c, wide, cc_fmt(c, "(%s < %s)", v, lo), lo, v);
+}
+
 static const char *convert(struct cc *c, const struct expr *e)
 {
     struct type from = e->a[0]->type;
@@ -227,10 +240,16 @@ static const char *convert(struct cc *c, const struct expr *e)
          real_to = dtype_is_float((enum dtype)e->type.dtype);
     bool saturates = e->u.i != CAST_PLAIN && !real_to;
     bool even = cast_rounds_even((int)e->u.i), cut = e->u.i == CAST_PLAIN || e->u.i == CAST_SAT;
-    if (from.dtype == TYPE_F32 && e->type.dtype == TYPE_S32 && (even || cut) &&
+    enum dtype to = (enum dtype)e->type.dtype;
+    bool whole = to == TYPE_S32,
+         narrow = (dtype_bits(to) == 8 || dtype_bits(to) == 16) && !real_to && saturates;
+    if (from.dtype == TYPE_F32 && (whole || narrow) && (even || cut) &&
         cc_is_vector_type(c, from) && cc_fits_register(c, from)) {
         const char *x = cc_vector(c, e->a[0]);
-        return cc_vfn_to_s32(c, from, even ? cc_vfn_round(c, OP_ROUND, from, x) : x);
+        x = cc_vfn_to_s32(c, from, even ? cc_vfn_round(c, OP_ROUND, from, x) : x);
+        if (whole) return x;
+        x = clamp_to(c, type_vec(TYPE_S32, from.lanes), to, x);
+        return cc_fmt(c, "__builtin_convertvector(%s, %s)", x, cc_vector_type(c, e->type));
     }
     if (!cc_is_vector_type(c, from) || saturates || (real_from && !real_to)) return NULL;
     const char *x = cc_vector(c, e->a[0]);

@@ -73,11 +73,27 @@ static struct stmt *part(struct low *l, const struct stmt *s, const struct stmt 
     return cond && run < n ? stmt_if(l->ir, cond, store) : store;
 }
 
+static void look_width(const struct expr *e, void *ctx)
+{
+    bool data = e->type.lanes > 1 && e->type.dtype != TYPE_S64 && e->type.dtype != TYPE_B1;
+    int bits = dtype_bits((enum dtype)e->type.dtype), *most = ctx;
+    if (data && bits > *most) *most = bits;
+}
+
+/* The bits of a lane that says how many there are in a register: the stored type's; in C, where nothing
+ * packs several registers into one, those of the widest on the way. */
+static int lane_bits(const struct low *l, const struct tensor *t, const struct expr *value)
+{
+    int bits = dtype_bits((enum dtype)t->type.dtype);
+    if (target_is_c(l->t)) expr_walk(value, look_width, &bits);
+    return bits;
+}
+
 static struct stmt *cut(struct low *l, struct stmt *s, const struct stmt *mask, struct stmt *whole)
 {
     const struct tensor *t = s->u.store.tensor;
     const struct expr *value = s->u.store.value;
-    int lanes = value->type.lanes, n = l->t->vector_bits / dtype_bits((enum dtype)t->type.dtype);
+    int lanes = value->type.lanes, n = l->t->vector_bits / lane_bits(l, t, value);
     while (n & (n - 1)) n &= n - 1;
     if (n > lanes) n = lanes;
     if ((lanes == n && !mask) || n < 2 || lanes > LANES_MAX ||

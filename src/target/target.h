@@ -49,6 +49,7 @@ struct target {
 
 /* fma of a machine that is a C compiler: it may fuse a product and a sum, or not, as it likes. */
 enum { FMA_PERHAPS = 2 };
+static inline bool target_is_c(const struct target *t) { return t->fma == FMA_PERHAPS; }
 static inline bool target_fuses(const struct target *t) { return t->fma && t->fma != FMA_PERHAPS; }
 
 enum rc target_load(const char *name, struct target **out,

@@ -203,6 +203,34 @@ START_TEST(asks_ahead)
 }
 END_TEST
 
+/* Vectors of f32 to 8 and 16 bits, beyond their bounds and at halves. */
+START_TEST(narrow_casts)
+{
+    static const char nest[] =
+        "nest bytes\nin     x: f32[40, 16]\nout    a: s8[40, 16]\nout    b: u8[40, 16]\n"
+        "out    c: s16[40, 16]\nout    d: u16[40, 16]\n"
+        "stage a\n  for i in 0..40\n    for l in 0..16 vector\n"
+        "      a[i, l] = cast_sat_even(s8, x[i, l])\n"
+        "stage b\n  for j in 0..40\n    for m in 0..16 vector\n"
+        "      b[j, m] = cast_sat(u8, x[j, m])\n"
+        "stage c\n  for k in 0..40\n    for n in 0..16 vector\n"
+        "      c[k, n] = cast_sat_even(s16, x[k, n] * 300.0)\n"
+        "stage d\n  for o in 0..40\n    for p in 0..16 vector\n"
+        "      d[o, p] = cast_sat(u16, x[o, p] * 600.0)\n";
+    static const struct c_values values[] = {{-300, 300, 2}};
+    const struct c_row row = {NULL, values, true};
+    const struct c_options with = {.row = &row, .rows = 1};
+    char dir[] = "/tmp/qn-cgt-XXXXXX", *out = NULL;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    emit_with(dir, nest, nest, ways[_i].form, &with);
+    int code = build_and_run(dir, ways[_i].cc, ways[_i].std, &out);
+    ck_assert_msg(code == 0, "%s", out);
+    ck_assert_str_eq(out, "ok app_conv\n");
+    mem_free(out);
+    remove_all(dir);
+}
+END_TEST
+
 /* An oracle that says something else: the generated test must notice. */
 START_TEST(generated_test_says_no)
 {
@@ -395,6 +423,7 @@ int main(void)
     tcase_add_loop_test(c, operators_and_casts, 0, WAYS);
     tcase_add_loop_test(c, generated_test_says_ok, 0, WAYS);
     tcase_add_loop_test(c, asks_ahead, 0, WAYS);
+    tcase_add_loop_test(c, narrow_casts, 0, WAYS);
     tcase_add_test(c, generated_test_says_no);
     tcase_add_test(c, generated_test_obeys_its_rows);
     tcase_add_loop_test(c, fast_math, 0, 2);
