@@ -6,19 +6,6 @@
  * value of f16 or bf16 is rounded once. */
 #include "codegen/cg_c.h"
 
-static int64_t least_of(enum dtype d)
-{
-    return !dtype_is_signed(d)   ? 0
-           : dtype_bits(d) == 64 ? INT64_MIN
-                                 : -(INT64_C(1) << (dtype_bits(d) - 1));
-}
-
-static int64_t most_of(enum dtype d)
-{
-    int bits = dtype_bits(d) - (dtype_is_signed(d) ? 1 : 0);
-    return bits >= 63 ? INT64_MAX : (INT64_C(1) << bits) - 1;
-}
-
 static const char *float_to_int(struct cc *c, enum dtype to, int mode, const char *x, bool f64)
 {
     bool even = cast_rounds_even(mode), away = cast_rounds_away(mode);
@@ -46,10 +33,10 @@ static const char *float_to_int(struct cc *c, enum dtype to, int mode, const cha
     }
     cc_need(c, "qn_to_s64");
     const char *call = cc_fmt(c, "qn_to_s64(%s, %s, %s, %s, %s)", cc_bare(c, v),
-                              cc_real(c, TYPE_F64, (double)least_of(to)),
-                              cc_real(c, TYPE_F64, (double)most_of(to)),
-                              cc_bare(c, cc_int(c, TYPE_S64, least_of(to))),
-                              cc_bare(c, cc_int(c, TYPE_S64, most_of(to))));
+                              cc_real(c, TYPE_F64, (double)dtype_int_min(to)),
+                              cc_real(c, TYPE_F64, (double)dtype_int_max(to)),
+                              cc_bare(c, cc_int(c, TYPE_S64, dtype_int_min(to))),
+                              cc_bare(c, cc_int(c, TYPE_S64, dtype_int_max(to))));
     return to == TYPE_S64 ? call : cc_fmt(c, "((%s)%s)", cc_value_type(to), call);
 }
 
@@ -61,11 +48,12 @@ static const char *int_to_int(struct cc *c, enum dtype to, enum dtype from, int 
         if (from == TYPE_U64) {
             cc_need(c, "qn_clamp_u64");
             return cc_fmt(c, "((%s)qn_clamp_u64(%s, %s))", cc_value_type(to), cc_bare(c, x),
-                          cc_int(c, TYPE_U64, most_of(to)));
+                          cc_int(c, TYPE_U64, dtype_int_max(to)));
         }
         cc_need(c, "qn_clamp_s64");
         return cc_fmt(c, "((%s)qn_clamp_s64(%s, %s, %s))", cc_value_type(to), cc_bare(c, x),
-                      cc_int(c, TYPE_S64, least_of(to)), cc_int(c, TYPE_S64, most_of(to)));
+                      cc_int(c, TYPE_S64, dtype_int_min(to)),
+                      cc_int(c, TYPE_S64, dtype_int_max(to)));
     }
     if (to == TYPE_S4 || to == TYPE_U4) return cc_wrap(c, to, cc_fmt(c, "(uint32_t)%s", x));
     return cc_fmt(c, "((%s)%s)", cc_value_type(to), x);

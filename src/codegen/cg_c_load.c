@@ -116,7 +116,7 @@ static void prefetch(struct cc *c, const struct tensor *t, const struct access_i
         cc_line(c,
                 "__builtin_prefetch((const void *)((uintptr_t)%s + (uintptr_t)(%s) * %d), 0, %d);",
                 cc_base(c, t), cc_bare(c, cc_expr(c, at)), dtype_bytes((enum dtype)t->type.dtype),
-                c->o->ahead == AHEAD_PAGE ? 3 : 2);
+                x.near);
     }
 }
 

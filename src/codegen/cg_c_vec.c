@@ -220,17 +220,22 @@ static const char *select_vector(struct cc *c, const struct expr *e)
     return pick(c, e->type, m, x, y);
 }
 
-/* A vector of s32 within the bounds of a narrower integer type. */
-static const char *clamp_to(struct cc *c, struct type wide, enum dtype to, const char *x)
+/* To 8 or 16 bits with saturation: the bounds in s32, for which whole registers of operands must fit one. */
+static const char *saturate(struct cc *c, const struct expr *e)
 {
-    int bits = dtype_bits(to) - (dtype_is_signed(to) ? 1 : 0), most = (1 << bits) - 1;
-    const char *hi = cc_splat(c, wide, cc_fmt(c, "%d", most)),
-               *lo = cc_splat(c, wide,
-                              cc_fmt(c, "%s",
-                                     dtype_is_signed(to) ? cc_fmt(c, "(%d)", -most - 1) : "0"));
-    const char *v = cc_hold(c, wide, x);
-    v = cc_hold(c, wide, pick(c, wide, cc_fmt(c, "(%s > %s)", v, hi), hi, v));
-    return pick(c, wide, cc_fmt(c, "(%s < %s)", v, lo), lo, v);
+    struct ir *ir = c->ir;
+    const struct expr *x = e->a[0];
+    struct type wide = type_vec(TYPE_S32, x->type.lanes);
+    int bits = dtype_bits((enum dtype)e->type.dtype), mode = (int)e->u.i;
+    bool real = x->type.dtype == TYPE_F32, away = cast_rounds_away(mode);
+    if ((bits != 8 && bits != 16) || away || (!real && x->type.dtype != TYPE_S32)) return NULL;
+    if (!cc_is_vector_type(c, x->type) || !cc_fits_register(c, x->type)) return NULL;
+    if (real) x = expr_cast(ir, wide, cast_rounds_even(mode) ? CAST_SAT_ROUND_EVEN : CAST_SAT, x);
+    const struct expr *lo = expr_int_of(ir, wide, dtype_int_min((enum dtype)e->type.dtype)),
+                      *hi = expr_int_of(ir, wide, dtype_int_max((enum dtype)e->type.dtype));
+    x = expr_binary(ir, OP_MIN, expr_binary(ir, OP_MAX, x, lo), hi);
+    return cc_fmt(c, "__builtin_convertvector(%s, %s)", cc_vector(c, x),
+                  cc_vector_type(c, e->type));
 }
 
 static const char *convert(struct cc *c, const struct expr *e)
@@ -240,18 +245,13 @@ static const char *convert(struct cc *c, const struct expr *e)
          real_to = dtype_is_float((enum dtype)e->type.dtype);
     bool saturates = e->u.i != CAST_PLAIN && !real_to;
     bool even = cast_rounds_even((int)e->u.i), cut = e->u.i == CAST_PLAIN || e->u.i == CAST_SAT;
-    enum dtype to = (enum dtype)e->type.dtype;
-    bool whole = to == TYPE_S32,
-         narrow = (dtype_bits(to) == 8 || dtype_bits(to) == 16) && !real_to && saturates;
-    if (from.dtype == TYPE_F32 && (whole || narrow) && (even || cut) &&
+    if (from.dtype == TYPE_F32 && e->type.dtype == TYPE_S32 && (even || cut) &&
         cc_is_vector_type(c, from) && cc_fits_register(c, from)) {
         const char *x = cc_vector(c, e->a[0]);
-        x = cc_vfn_to_s32(c, from, even ? cc_vfn_round(c, OP_ROUND, from, x) : x);
-        if (whole) return x;
-        x = clamp_to(c, type_vec(TYPE_S32, from.lanes), to, x);
-        return cc_fmt(c, "__builtin_convertvector(%s, %s)", x, cc_vector_type(c, e->type));
+        return cc_vfn_to_s32(c, from, even ? cc_vfn_round(c, OP_ROUND, from, x) : x);
     }
-    if (!cc_is_vector_type(c, from) || saturates || (real_from && !real_to)) return NULL;
+    if (saturates) return saturate(c, e);
+    if (!cc_is_vector_type(c, from) || (real_from && !real_to)) return NULL;
     const char *x = cc_vector(c, e->a[0]);
     return type_eq(from, e->type)
                ? x

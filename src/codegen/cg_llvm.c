@@ -194,7 +194,7 @@ static void job_open(struct job *j, const struct kernel *k, const struct target 
     c->e = e;
     c->addr_hoist = o->addr_hoist;
     c->want_stream = o->stream;
-    c->ahead = o->prefetch_turn ? AHEAD_TURN : o->prefetch ? AHEAD_PAGE : AHEAD_NOTHING;
+    c->ahead = ahead_chosen(o->prefetch, o->prefetch_turn);
     c->table = ARENA_ARRAY(c->ir->arena, LLVMValueRef, c->ir->next_tensor + 1);
     cg_types(c);
     cg_facts_of_target(c, t);

@@ -242,9 +242,9 @@ static void prefetch(struct cg *c, const struct tensor *t, const struct access_i
     if (!ahead_find(&c->reach, c->at, t, a, lanes, c->t, c->ahead, &x)) return;
     for (int64_t i = x.lo; i < x.hi; i += x.step) {
         LLVMValueRef p = cg_address(c, t, expr_add(c->ir, x.from, expr_int(c->ir, i)));
-        LLVMValueRef near = LLVMConstInt(c->i32, c->ahead == AHEAD_PAGE ? 3 : 2, 0);
-        LLVMValueRef args[4] = {p, LLVMConstInt(c->i32, 0, 0), near,
-                                LLVMConstInt(c->i32, 1, 0)}; /* to read, data */
+        LLVMValueRef args[4] = {p, LLVMConstInt(c->i32, 0, 0),
+                                LLVMConstInt(c->i32, (unsigned)x.near, 0),
+                                LLVMConstInt(c->i32, 1, 0)}; /* to read, .., data */
         if (c->failed) return;
         cg_call(c, "llvm.prefetch", &c->ptr, 1, args, 4);
     }

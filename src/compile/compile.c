@@ -145,8 +145,7 @@ enum lower_phases compile_phases(const struct trace *t)
 
 enum ahead_of compile_ahead(const struct trace *t)
 {
-    if (chosen(t, CHOICE_prefetch_turn, false)) return AHEAD_TURN;
-    return chosen(t, CHOICE_prefetch, false) ? AHEAD_PAGE : AHEAD_NOTHING;
+    return ahead_chosen(chosen(t, CHOICE_prefetch, false), chosen(t, CHOICE_prefetch_turn, false));
 }
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */

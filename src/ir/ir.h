@@ -75,6 +75,9 @@ int dtype_bits(enum dtype d);
 int dtype_bytes(enum dtype d); /* storage bytes; sub-byte types: 1 (unpacked) */
 bool dtype_is_float(enum dtype d);
 bool dtype_is_signed(enum dtype d);
+/* The bounds of an integer type; of u64 INT64_MAX is returned as the upper one. */
+int64_t dtype_int_min(enum dtype d);
+int64_t dtype_int_max(enum dtype d);
 bool dtype_is_int(enum dtype d); /* signed or unsigned, not b1 */
 
 /* ---- expressions ----------------------------------------------------------------------------- */

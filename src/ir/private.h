@@ -62,8 +62,6 @@ bool scalar_eval(enum op op, enum dtype to, enum dtype from, int mode, const uni
                  union scalar *out);
 int64_t int_wrap(enum dtype d, int64_t v);
 double real_round(enum dtype d, double v); /* to the nearest value of a float type, ties to even */
-int64_t dtype_int_min(enum dtype d);
-int64_t dtype_int_max(enum dtype d); /* u64: INT64_MAX is returned; see scalar.c */
 uint16_t f16_from_double(double v);
 double f16_to_double(uint16_t h);
 uint16_t bf16_from_double(double v);

@@ -73,6 +73,7 @@ bool ahead_find(struct reach *r, const struct stmt *at, const struct tensor *t,
         out->lo = x->lo;
         out->hi = x->hi;
     }
+    out->near = of == AHEAD_PAGE ? 3 : 2;
     out->from = moved(r->ir, at, t, from, of);
     return out->from != NULL;
 }

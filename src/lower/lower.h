@@ -107,7 +107,13 @@ enum ahead_of { AHEAD_NOTHING, AHEAD_PAGE, AHEAD_TURN };
 struct ahead {
     const struct expr *from;
     int64_t lo, hi, step;
+    int near; /* as compilers number it: 3 next to the core, 2 near it */
 };
+/* A choice of page and of turn, of which at most one is made. */
+static inline enum ahead_of ahead_chosen(bool page, bool turn)
+{
+    return turn ? AHEAD_TURN : page ? AHEAD_PAGE : AHEAD_NOTHING;
+}
 bool ahead_find(struct reach *r, const struct stmt *at, const struct tensor *t,
                 const struct access_info *a, int lanes, const struct target *target,
                 enum ahead_of of, struct ahead *out);

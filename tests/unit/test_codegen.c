@@ -298,13 +298,39 @@ START_TEST(stores_past_the_caches)
 }
 END_TEST
 
+struct asking {
+    const char *text;
+    int prefetches;
+};
+
+/* So many of one kind and none of the other, and the right results. The operands end at a page that cannot be
+ * touched. */
+static void check_prefetches(const struct asking *rows, size_t n,
+                             const struct codegen_options *choice, const char *kind,
+                             const char *other)
+{
+    for (size_t i = 0; i < n && host_is_v4(); i++) {
+        struct buf s;
+        struct cgrun r;
+        struct codegen_options o = *choice;
+        buf_init(&s, 1 << 20);
+        o.list = i % 2;
+        o.s = &s;
+        cgrun_open(&r, rows[i].text);
+        ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
+        ck_assert_msg(count_of(s.p, kind) == rows[i].prefetches, "row %zu\n%.1500s", i, s.p);
+        ck_assert_int_eq(count_of(s.p, other), 0);
+        cgrun_fill(&r, CGRUN_SMALL, 3);
+        ck_assert_int_eq(cgrun_check(&r, NULL), 0);
+        cgrun_close(&r);
+        buf_fini(&s);
+    }
+}
+
 /* As prefetch_a_page_ahead, for the next turn of the loop around the innermost that does not reduce. */
 START_TEST(prefetch_the_next_turn)
 {
-    static const struct {
-        const char *text;
-        int prefetches;
-    } rows[] = {
+    static const struct asking rows[] = {
         /* two lines for the next i */
         {"nest t\nin     x: f32[256]\nout    y: f32[128]\nfor i in 0..4\n  for k in 0..2\n"
          "    y[ramp(i * 32 + k * 16, 1, 16)] = x[ramp(i * 64 + k * 32, 1, 16)] + x[ramp(i * 64 + "
@@ -338,22 +364,8 @@ START_TEST(prefetch_the_next_turn)
          "k * 16, 1, 16)]\n",
          1},
     };
-    if (!host_is_v4()) return;
-    for (size_t i = 0; i < QN_COUNT(rows); i++) {
-        struct buf s;
-        struct cgrun r;
-        buf_init(&s, 1 << 20);
-        struct codegen_options o = {.prefetch_turn = true, .list = i % 2, .s = &s};
-        cgrun_open(&r, rows[i].text);
-        ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
-        ck_assert_msg(count_of(s.p, "prefetcht1") == rows[i].prefetches, "row %zu\n%.1500s", i,
-                      s.p);
-        ck_assert_int_eq(count_of(s.p, "prefetcht0"), 0);
-        cgrun_fill(&r, CGRUN_SMALL, 3);
-        ck_assert_int_eq(cgrun_check(&r, NULL), 0);
-        cgrun_close(&r);
-        buf_fini(&s);
-    }
+    const struct codegen_options turn = {.prefetch_turn = true};
+    check_prefetches(rows, QN_COUNT(rows), &turn, "prefetcht1", "prefetcht0");
 }
 END_TEST
 
@@ -362,10 +374,7 @@ END_TEST
  * cannot be touched: asking for what lies behind it does no harm. */
 START_TEST(prefetch_a_page_ahead)
 {
-    static const struct {
-        const char *text;
-        int prefetches;
-    } rows[] = {
+    static const struct asking rows[] = {
         {"nest t\nin     x: f32[256]\nout    y: f32[128]\nfor i in 0..4\n  y[ramp(i * 32, 1, 16)] "
          "= "
          "x[ramp(i * 64, 2, 16)] + x[ramp(i * 64 + 1, 2, 16)]\n  y[ramp(i * 32 + 16, 1, 16)] = "
@@ -390,21 +399,8 @@ START_TEST(prefetch_a_page_ahead)
          "1, 16)]\n",
          0},
     };
-    if (!host_is_v4()) return;
-    for (size_t i = 0; i < QN_COUNT(rows); i++) {
-        struct buf s;
-        struct cgrun r;
-        buf_init(&s, 1 << 20);
-        struct codegen_options o = {.prefetch = true, .list = i % 2, .s = &s};
-        cgrun_open(&r, rows[i].text);
-        ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
-        ck_assert_msg(count_of(s.p, "prefetcht0") == rows[i].prefetches, "row %zu\n%.1500s", i,
-                      s.p);
-        cgrun_fill(&r, CGRUN_SMALL, 3);
-        ck_assert_int_eq(cgrun_check(&r, NULL), 0);
-        cgrun_close(&r);
-        buf_fini(&s);
-    }
+    const struct codegen_options page = {.prefetch = true};
+    check_prefetches(rows, QN_COUNT(rows), &page, "prefetcht0", "prefetcht1");
 }
 END_TEST
 

@@ -157,17 +157,23 @@ static int build_and_run(const char *dir, const char *cc, const char *std, char 
     return run_in(dir, run, out);
 }
 
+static void says_ok(const char *dir, int way)
+{
+    char *out = NULL;
+    int code = build_and_run(dir, ways[way].cc, ways[way].std, &out);
+    ck_assert_msg(code == 0, "%s", out);
+    ck_assert_str_eq(out, "ok app_conv\n");
+    mem_free(out);
+}
+
 START_TEST(generated_test_says_ok)
 {
     const char *texts[] = {conv_nest, dyn_nest};
     for (size_t i = 0; i < 2; i++) {
-        char dir[] = "/tmp/qn-cgt-XXXXXX", *out = NULL;
+        char dir[] = "/tmp/qn-cgt-XXXXXX";
         ck_assert_ptr_nonnull(mkdtemp(dir));
         emit_all(dir, texts[i], texts[i], ways[_i].form);
-        int code = build_and_run(dir, ways[_i].cc, ways[_i].std, &out);
-        ck_assert_msg(code == 0, "%s", out);
-        ck_assert_str_eq(out, "ok app_conv\n");
-        mem_free(out);
+        says_ok(dir, _i);
         remove_all(dir);
     }
 }
@@ -182,7 +188,7 @@ START_TEST(asks_ahead)
         "    for k in 0..2\n      for r in 0..3 reduce\n        for l in 0..16 vector\n"
         "          y[i, k * 16 + l] max= x[i, r * 32 + k * 16 + l]\n";
     const struct c_options with = {.ahead = AHEAD_TURN};
-    char dir[] = "/tmp/qn-cgt-XXXXXX", path[64], *out = NULL, *text = NULL;
+    char dir[] = "/tmp/qn-cgt-XXXXXX", path[64], *text = NULL;
     size_t n = 0;
     struct err e;
     ck_assert_ptr_nonnull(mkdtemp(dir));
@@ -194,21 +200,18 @@ START_TEST(asks_ahead)
         "16 + r * 32) * 4), 0, 2);\n";
     ck_assert_msg((strstr(text, ask) != NULL) == (ways[_i].form == C_VECTOR), "%s", text);
     ck_assert_msg((strstr(text, "prefetch") != NULL) == (ways[_i].form == C_VECTOR), "%s", text);
-    int code = build_and_run(dir, ways[_i].cc, ways[_i].std, &out);
-    ck_assert_msg(code == 0, "%s\n%s", out, text);
-    ck_assert_str_eq(out, "ok app_conv\n");
-    mem_free(out);
+    says_ok(dir, _i);
     mem_free(text);
     remove_all(dir);
 }
 END_TEST
 
-/* Vectors of f32 to 8 and 16 bits, beyond their bounds and at halves. */
+/* Vectors of f32 and s32 to 8 and 16 bits, beyond their bounds and at halves. */
 START_TEST(narrow_casts)
 {
     static const char nest[] =
         "nest bytes\nin     x: f32[40, 16]\nout    a: s8[40, 16]\nout    b: u8[40, 16]\n"
-        "out    c: s16[40, 16]\nout    d: u16[40, 16]\n"
+        "out    c: s16[40, 16]\nout    d: u16[40, 16]\nout    e: s8[40, 16]\n"
         "stage a\n  for i in 0..40\n    for l in 0..16 vector\n"
         "      a[i, l] = cast_sat_even(s8, x[i, l])\n"
         "stage b\n  for j in 0..40\n    for m in 0..16 vector\n"
@@ -216,17 +219,16 @@ START_TEST(narrow_casts)
         "stage c\n  for k in 0..40\n    for n in 0..16 vector\n"
         "      c[k, n] = cast_sat_even(s16, x[k, n] * 300.0)\n"
         "stage d\n  for o in 0..40\n    for p in 0..16 vector\n"
-        "      d[o, p] = cast_sat(u16, x[o, p] * 600.0)\n";
+        "      d[o, p] = cast_sat(u16, x[o, p] * 600.0)\n"
+        "stage e\n  for q in 0..40\n    for r in 0..16 vector\n"
+        "      e[q, r] = cast_sat(s8, cast(s32, x[q, r]) * s32(3))\n";
     static const struct c_values values[] = {{-300, 300, 2}};
     const struct c_row row = {NULL, values, true};
     const struct c_options with = {.row = &row, .rows = 1};
-    char dir[] = "/tmp/qn-cgt-XXXXXX", *out = NULL;
+    char dir[] = "/tmp/qn-cgt-XXXXXX";
     ck_assert_ptr_nonnull(mkdtemp(dir));
     emit_with(dir, nest, nest, ways[_i].form, &with);
-    int code = build_and_run(dir, ways[_i].cc, ways[_i].std, &out);
-    ck_assert_msg(code == 0, "%s", out);
-    ck_assert_str_eq(out, "ok app_conv\n");
-    mem_free(out);
+    says_ok(dir, _i);
     remove_all(dir);
 }
 END_TEST
