@@ -19,6 +19,7 @@ struct tune_binding {
     struct work *w;       /* open, with its reference */
     struct db_run *run;   /* open */
     struct map *recorded; /* "phase:trace hash" -> row of an earlier life */
+    bool careful;         /* the screening under way asks for usual times */
     int64_t screen_ns;    /* when the screen under way began */
     double fma_flops;     /* of one step of the FMA loop in the last race */
     int races;            /* the last try takes an interval as wide as it comes: better than none */

@@ -308,7 +308,7 @@ static enum rc compile(struct job *j, const struct codegen_options *o, struct ar
     LLVMMemoryBufferRef object;
     enum rc rc = build_module(j);
     if (!rc) rc = run_passes(j, o->optimise);
-    if (!rc && o->list) cg_order(&j->cg, o->overlap);
+    if (!rc && o->list) cg_order(&j->cg, o);
     if (!rc && o->ll) print_module(j, o->ll);
     if (!rc) rc = emit_object(j, &object);
     if (rc) return rc;

@@ -110,7 +110,7 @@ LLVMBasicBlockRef cg_block(struct cg *c, const char *name);
 LLVMValueRef cg_alloca(struct cg *c, LLVMTypeRef type, const char *name);
 
 /* cg_llvm_order.c: list scheduling of every block of the finished module */
-void cg_order(struct cg *c, bool eager);
+void cg_order(struct cg *c, const struct codegen_options *o);
 
 /* cg_llvm_par.c */
 /* What a statement needs from outside: variables bound in the current function, tensors it

@@ -7,6 +7,7 @@
  * nothing can trap (division by zero divides by one: the interpreter refuses such a nest). A vector
  * or boolean that uses only outer variables and no memory is computed outside the loops that do not
  * change it. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -304,6 +305,33 @@ static LLVMValueRef int_op(struct cg *c, const struct expr *e, LLVMValueRef *v)
     }
 }
 
+/* A number that e is never below; of 0, the one without a sign. */
+static double least_of(const struct expr *e)
+{
+    if (e->op == OP_SPLAT) e = e->a[0];
+    if (e->op == OP_REAL) return signbit(e->u.f) && e->u.f == 0 ? -INFINITY : e->u.f;
+    if (e->op != OP_MAX && e->op != OP_MIN) return -INFINITY;
+    double x = least_of(e->a[0]), y = least_of(e->a[1]);
+    if (e->op == OP_MIN) return fmin(x, y);
+    return x > 0 || y >= 0 ? fmax(x, y) : -INFINITY; /* max(0, -0) is -0 */
+}
+
+/* Minimum and maximum of floats as those of their bits, which more units of some processors do: of numbers
+ * of which one is not negative, floats and their bits have the same order. (Of zeros, min and max
+ * choose the second.) NULL: not on this machine, or not known of these. */
+static LLVMValueRef min_max_bits(struct cg *c, const struct expr *e, LLVMValueRef *v)
+{
+    bool max = e->op == OP_MAX;
+    if (!c->t->int_minmax || e->type.dtype != TYPE_F32 || e->type.lanes == 1) return NULL;
+    double x = least_of(e->a[0]), y = least_of(e->a[1]);
+    if (max ? x <= 0 && y < 0 : x < 0 && y <= 0) return NULL;
+    LLVMTypeRef bits = LLVMVectorType(c->i32, e->type.lanes);
+    LLVMValueRef a = LLVMBuildBitCast(c->b, v[0], bits, ""),
+                 b = LLVMBuildBitCast(c->b, v[1], bits, "");
+    return LLVMBuildBitCast(c->b, call2(c, max ? "llvm.smax" : "llvm.smin", a, b), LLVMTypeOf(v[0]),
+                            "");
+}
+
 /* e = max(*x, a) or min(*x, a) with the same number a in all lanes. */
 static bool limited(const struct expr *e, const struct expr **x, double *a)
 {
@@ -387,6 +415,10 @@ static LLVMValueRef arithmetic(struct cg *c, const struct expr *e)
     enum dtype d = (enum dtype)e->type.dtype;
     if (cg_is_int(d)) return int_op(c, e, v);
     bool narrow = d == TYPE_F16 || d == TYPE_BF16;
+    if (e->op == OP_MIN || e->op == OP_MAX) {
+        LLVMValueRef r = min_max_bits(c, e, v);
+        if (r) return r;
+    }
     if (narrow && e->op == OP_FMA)
         return cg_fail(c, "codegen.op", "fma of %s has no machine code", dtype_name(d));
     LLVMValueRef r = float_op(c, e, v);

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "codegen/cg_llvm.h"
 
 /* Loads wait for nothing: far ahead is not needed. */
@@ -331,6 +332,65 @@ static void list_schedule(struct block *b)
     mem_free(ready);
 }
 
+/* ---- nudges ---------------------------------------------------------------------------------- */
+
+/* About normal, of variance 1; the same on every machine. */
+static double bell(struct rng *r)
+{
+    double sum = 0;
+    for (int i = 0; i < 12; i++) sum += rng_unit(r);
+    return sum - 6;
+}
+
+/* The order with the lowest key first, of those whose operands are there. */
+static void order_by(struct block *b, const double *key)
+{
+    int *waits = mem_new((size_t)b->n * sizeof *waits), done = 0;
+    bool *ready = mem_new((size_t)b->n * sizeof *ready);
+    for (int i = 0; i < b->n; i++) {
+        waits[i] = b->op[i].in_end - b->op[i].in;
+        ready[i] = waits[i] == 0;
+    }
+    while (done < b->n) {
+        int next = -1;
+        for (int i = 0; i < b->n; i++)
+            if (ready[i] && (next < 0 || key[i] < key[next])) next = i;
+        QN_CHECK(next >= 0, "%d of %d operations were placed", done, b->n);
+        ready[next] = false;
+        b->order[done++] = next;
+        for (int k = b->op[next].first; k < b->op[next].last; k++) {
+            int to = b->in.p[b->out[k]].to;
+            ready[to] = --waits[to] == 0;
+        }
+    }
+    mem_free(waits);
+    mem_free(ready);
+}
+
+/* A few vector operations, some places up or down; what depends on them goes along. */
+static void nudge(struct block *b, int number)
+{
+    static const int moves[] = {1, 1, 2, 3, 6}, places[] = {3, 10, 25};
+    struct rng r;
+    rng_seed(&r, (uint64_t)number);
+    double *key = mem_new((size_t)b->n * sizeof *key);
+    for (int at = 0; at < b->n; at++) {
+        int i = b->order[at];
+        key[i] = b->op[i].given ? -b->n + at : at; /* PHIs stay in front of everything */
+    }
+    int n = moves[rng_range(&r, 0, QN_COUNT(moves) - 1)];
+    for (int tries = 0; tries < b->n * 8 && n > 0; tries++) {
+        int i = (int)rng_range(&r, 0, b->n - 1);
+        const struct instr *o = &b->op[i];
+        if (o->given || (!o->vector && !o->writes)) continue;
+        double by = bell(&r) * places[rng_range(&r, 0, QN_COUNT(places) - 1)];
+        key[i] = key[i] + by < 0 ? 0 : key[i] + by;
+        n--;
+    }
+    order_by(b, key);
+    mem_free(key);
+}
+
 /* ---- a block --------------------------------------------------------------------------------- */
 
 static bool is_vector(LLVMValueRef v)
@@ -381,10 +441,10 @@ static bool collect(struct block *b, LLVMBasicBlockRef bb)
     return true;
 }
 
-static void order_block(struct cg *c, LLVMBasicBlockRef bb, int n, bool eager)
+static void order_block(struct cg *c, LLVMBasicBlockRef bb, int n, const struct codegen_options *o)
 {
     size_t size = (size_t)n;
-    struct block b = {.c = c, .op = mem_new(size * sizeof *b.op), .eager = eager};
+    struct block b = {.c = c, .op = mem_new(size * sizeof *b.op), .eager = o->overlap};
     if (collect(&b, bb)) {
         struct place *all = mem_new(size * sizeof *all);
         for (int i = 0; i < b.n; i++) all[i] = (struct place){b.op[i].v, i};
@@ -396,6 +456,7 @@ static void order_block(struct cg *c, LLVMBasicBlockRef bb, int n, bool eager)
         heights(&b);
         out_edges(&b);
         list_schedule(&b);
+        for (int i = 0; i < o->nudges; i++) nudge(&b, o->nudge[i]);
         put_back(&b, bb);
         mem_free(b.order);
         mem_free(b.out);
@@ -405,7 +466,7 @@ static void order_block(struct cg *c, LLVMBasicBlockRef bb, int n, bool eager)
     mem_free(b.op);
 }
 
-void cg_order(struct cg *c, bool eager)
+void cg_order(struct cg *c, const struct codegen_options *o)
 {
     for (LLVMValueRef f = LLVMGetFirstFunction(c->mod); f; f = LLVMGetNextFunction(f)) {
         for (LLVMBasicBlockRef bb = LLVMGetFirstBasicBlock(f); bb; bb = LLVMGetNextBasicBlock(bb)) {
@@ -414,7 +475,7 @@ void cg_order(struct cg *c, bool eager)
                 n++;
                 vectors += is_vector(v);
             }
-            if (vectors >= LEAST && n <= MOST) order_block(c, bb, n, eager);
+            if (vectors >= LEAST && n <= MOST) order_block(c, bb, n, o);
         }
     }
 }

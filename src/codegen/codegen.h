@@ -42,10 +42,15 @@ void artefact_fini(struct artefact *a);
       "each iteration begins as the last one ends (by lower)")                                    \
     X(no_lsr, "lsr", "off", "on", "LLVM's loop strength reduction: a third of a large body's time")
 
+/* nudge=17.203: after list scheduling, each number moves a few operations some places up or down. Numbers from 1
+ * to CODEGEN_NUDGE_MOST, as many as CODEGEN_NUDGES. */
+enum { CODEGEN_NUDGES = 12, CODEGEN_NUDGE_MOST = 9999 };
+
 struct codegen_options {
 #define X(field, key, set, unset, what) bool field;
     CODEGEN_CHOICES(X)
 #undef X
+    int nudge[CODEGEN_NUDGES], nudges;
     bool optimise;   /* LLVM hoists and vectorises: for reference kernels */
     struct buf *ll;  /* if set: LLVM IR text */
     struct buf *s;   /* if set: assembly text */

@@ -92,13 +92,10 @@ static enum rc no_such_choice(const char *key, struct err *e)
     char all[200] = "";
     for (int i = 0; i < CHOICES; i++)
         if (i == 0 || strcmp(choice_key[i], choice_key[i - 1]) != 0)
-            snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s",
-                     i == 0            ? ""
-                     : i < CHOICES - 1 ? ", "
-                                       : " and ",
+            snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "",
                      choice_key[i]);
-    return err_set(e, RC_INPUT, "codegen.choice", "codegen has no choice '%.40s'; there are %s",
-                   key, all);
+    return err_set(e, RC_INPUT, "codegen.choice",
+                   "codegen has no choice '%.40s'; there are %s and nudge", key, all);
 }
 
 static enum rc no_such_value(const char *key, const char *value, struct err *e)
@@ -115,11 +112,54 @@ static enum rc no_such_value(const char *key, const char *value, struct err *e)
                    last, value);
 }
 
+static bool chosen(const struct trace *t, int k, bool otherwise)
+{
+    const char *const *value = choice_value[k];
+    return strcmp(trace_choice(t, choice_key[k], value[otherwise ? 0 : 1]), value[0]) == 0;
+}
+
+/* "17.203" of nudge=17.203; how many numbers, or -1: not such a list. */
+static int nudges_of(const struct trace *t, int out[CODEGEN_NUDGES])
+{
+    const char *p = trace_choice(t, "nudge", "");
+    int n = 0;
+    while (*p) {
+        int64_t v = 0;
+        const char *start = p;
+        for (; *p >= '0' && *p <= '9' && p - start < 4; p++) v = v * 10 + (*p - '0');
+        bool ends = *p == 0 || (*p == '.' && p[1]);
+        if (*start == '0' || p == start || !ends || n == CODEGEN_NUDGES) return -1;
+        out[n++] = (int)v;
+        p += *p == '.';
+    }
+    return n;
+}
+
+static enum rc check_nudge(const struct trace *t, struct err *e)
+{
+    int nudge[CODEGEN_NUDGES];
+    if (nudges_of(t, nudge) < 0)
+        return err_set(
+            e, RC_INPUT, "codegen.choice",
+            "codegen nudge is 1 to %d numbers from 1 to %d with dots between, as 17.203, not "
+            "'%.70s'",
+            CODEGEN_NUDGES, CODEGEN_NUDGE_MOST, trace_choice(t, "nudge", ""));
+    if (!chosen(t, CHOICE_list, false))
+        return err_set(e, RC_INPUT, "codegen.choice",
+                       "codegen nudge moves operations of order=list; choose that, too");
+    return RC_OK;
+}
+
 static enum rc check_choices(const struct trace *t, struct err *e)
 {
     for (int i = 0; i < t->nchoice; i++) {
         const char *key = t->choice[i].key, *value = t->choice[i].value;
         bool key_known = false, value_known = false;
+        if (strcmp(key, "nudge") == 0) {
+            enum rc rc = check_nudge(t, e);
+            if (rc != RC_OK) return rc;
+            continue;
+        }
         for (int k = 0; k < CHOICES; k++) {
             if (strcmp(choice_key[k], key) != 0) continue;
             key_known = true;
@@ -129,12 +169,6 @@ static enum rc check_choices(const struct trace *t, struct err *e)
         if (!value_known) return no_such_value(key, value, e);
     }
     return RC_OK;
-}
-
-static bool chosen(const struct trace *t, int k, bool otherwise)
-{
-    const char *const *value = choice_value[k];
-    return strcmp(trace_choice(t, choice_key[k], value[otherwise ? 0 : 1]), value[0]) == 0;
 }
 
 enum lower_phases compile_phases(const struct trace *t)
@@ -293,6 +327,7 @@ static void back(struct compiler *c, const struct kernel *k, const struct trace 
         .s = want & COMPILE_ASM ? &s : NULL,
     };
     o.misched = chosen(trace, CHOICE_misched, c->target->misched);
+    o.nudges = nudges_of(trace, o.nudge);
     if (codegen_llvm(k, c->target, &o, &r->art, &e) != RC_OK)
         fail(r, COMPILE_FAILED, e.code, e.msg);
     if (want & COMPILE_LL && ll.n) add_stage(r, "ll", ll.p);

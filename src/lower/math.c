@@ -158,7 +158,8 @@ static E expand_exp(const struct m *m, E x, struct within w)
     E r = without_powers(m, x, k, fmax(-w.low, w.high)), one = num(m, 1);
     /* the shift drops what magic has above k */
     E up = bin(m, OP_SHL, bits(m, t), whole(m, digits));
-    E more = add(m, r, mul(m, mul(m, r, r), poly(m, m->wide ? &poly_exp_f64 : &poly_exp_f32, r)));
+    const struct poly *p = m->wide ? &poly_exp_f64 : scales ? &poly_exp_short : &poly_exp_f32;
+    E more = add(m, r, mul(m, mul(m, r, r), poly(m, p, r)));
     E y = scales ? add(m, mul(m, more, from_bits(m, up)), from_bits(m, up))
                  : from_bits(m, bin(m, OP_ADD, bits(m, add(m, more, one)), up));
     if (w.low < least) y = pick(m, less(m, x, num(m, least)), num(m, 0), y);

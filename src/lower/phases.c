@@ -37,7 +37,7 @@ enum {
     BLOCK_MAX = 24,            /* a loop of so many is one block */
     STACK = 16 << 10,          /* bytes of all blocks: kernels run on small stacks */
     LEAST = 6,                 /* iterations worth two loops */
-    CHAIN = 48,                /* cycles from operand to result worth two loops */
+    CHAIN = 40,                /* cycles from operand to result worth two loops */
     KEPT = 5,                  /* cycles of a store and a load */
     REGISTERS = 4              /* one of so many may keep something for the next iteration */
 };

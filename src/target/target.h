@@ -24,6 +24,7 @@
     X(gather, "gather", 0, "1 if it has vector gathers")                                     \
     X(broadcast_mem, "broadcast_mem", 0, "1 if arithmetic takes a broadcast memory operand") \
     X(lane_fma, "lane_fma", 0, "1 if FMA takes a lane of a register")                        \
+    X(int_minmax, "int_minmax", 0, "1 if more units take min and max of s32 than of f32")    \
     X(fma_ports, "fma_ports", 1, "widest-vector FMAs started per cycle")                     \
     X(fma_latency, "fma_latency", 4, "cycles")                                               \
     X(l1, "l1", 32768, "bytes of L1 data cache per core")                                    \

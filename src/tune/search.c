@@ -5,7 +5,10 @@
  *   descend    coordinate descent over ordered knobs (Droplet search, TACO 2024: reaches what
  *              population methods reach with a fraction of the trials, given a good start): the
  *              neighbours of the best point, best estimate first; a better one becomes the centre
- *   explore    mutations of the ten fastest, while budget is left */
+ *   explore    mutations of the ten fastest, while budget is left
+ *   polish     the fastest whose operations we order ourselves, with few of them moved (nudge=17.203):
+ *              what gains is kept and moved again. Which operation meets which in the queues of a
+ *              processor is worth some per cent, and no model of ours tells. */
 #include "tune/search.h"
 
 #include <math.h>
@@ -17,6 +20,7 @@
 
 /* A step counts from 1 % on: screening noise is of that order. */
 static const double gain_needed = 0.99;
+static const double gain_of_order = 0.998; /* of careful screening */
 
 /* ---- points ---------------------------------------------------------------------------------- */
 
@@ -38,18 +42,17 @@ static struct point *point_of(struct search *s, char *text, int space, const int
     p->trace = text;
     memcpy(p->hash, hash, sizeof hash);
     p->ns = NAN;
+    p->nudged = strstr(text, " nudge=") != NULL;
     p->estimate = s->estimate(s->estimate_ctx, text);
     map_put(s->by_hash, hash, p);
     vec_push(&s->points, p);
     return p;
 }
 
-/* NULL if the space's requirements fail. */
-static struct point *point_at(struct search *s, int space, const int *choice, bool *fresh)
+/* Takes t. */
+static struct point *point_of_trace(struct search *s, struct trace *t, int space, const int *choice,
+                                    bool *fresh)
 {
-    *fresh = false;
-    struct trace *t = space_trace(s->spaces[space], choice);
-    if (!t) return NULL;
     struct buf b;
     buf_init(&b, 1 << 20);
     trace_print(&b, t);
@@ -57,6 +60,14 @@ static struct point *point_at(struct search *s, int space, const int *choice, bo
     char *text = mem_strdup(b.p);
     buf_fini(&b);
     return point_of(s, text, space, choice, fresh);
+}
+
+/* NULL if the space's requirements fail. */
+static struct point *point_at(struct search *s, int space, const int *choice, bool *fresh)
+{
+    *fresh = false;
+    struct trace *t = space_trace(s->spaces[space], choice);
+    return t ? point_of_trace(s, t, space, choice, fresh) : NULL;
 }
 
 static int by_estimate(const void *a, const void *b)
@@ -225,6 +236,58 @@ static struct point *mutate(struct search *s)
     return NULL;
 }
 
+/* ---- polish ---------------------------------------------------------------------------------- */
+
+/* The rank-th fastest point whose order is ours and stays, if it is near the fastest of all. */
+static struct point *to_polish(const struct search *s, int rank)
+{
+    static const double near = 1.05; /* polishing rarely gains more */
+    for (size_t i = 0; i < s->ranked.n && s->ranked.p[i]->ns <= near * s->ranked.p[0]->ns; i++) {
+        struct point *p = s->ranked.p[i];
+        bool ours = strstr(p->trace, " order=list") && strstr(p->trace, " misched=off");
+        if (ours && rank-- == 0) return p;
+    }
+    return NULL;
+}
+
+/* One nudge more than p has; if it has all, another last one. */
+static struct point *nudged(struct search *s, const struct point *p)
+{
+    enum { ALL = 11 }; /* dots */
+    char list[80], *end = list;
+    struct err e = {0};
+    struct trace *t;
+    if (trace_parse("(point)", p->trace, strlen(p->trace), &t, &e) != RC_OK) return NULL;
+    snprintf(list, sizeof list, "%s", trace_choice(t, "nudge", ""));
+    int dots = 0;
+    for (char *c = list; *c; c++) dots += *c == '.';
+    if (dots == ALL) *strrchr(list, '.') = 0;
+    end += strlen(list);
+    snprintf(end, sizeof list - (size_t)(end - list), "%s%d", *list ? "." : "",
+             (int)rng_range(&s->rng, 1, 9999));
+    trace_choose(t, "nudge", list);
+    bool fresh;
+    return point_of_trace(s, t, -1, NULL, &fresh);
+}
+
+static struct point *next_polish(struct search *s)
+{
+    enum { BASES = 4, FIRST = 32 }; /* moves of so many points, in turn; then of what is fastest */
+    int i = s->polished;
+    if (i >= s->o->polish || s->unmoved >= s->o->polish_patience) return NULL;
+    struct point *p = i < FIRST || s->orders.n == 0 ? to_polish(s, i % BASES) : s->orders.p[0];
+    if (!p && !(p = to_polish(s, 0))) return NULL;
+    s->polished++;
+    s->unmoved++;
+    return nudged(s, p);
+}
+
+bool search_polish(struct search *s)
+{
+    s->phase = SEARCH_POLISH;
+    return s->o->polish > 0 && to_polish(s, 0);
+}
+
 /* ---- the door -------------------------------------------------------------------------------- */
 
 void search_init(struct search *s, struct space *const *spaces, int nspace,
@@ -251,6 +314,7 @@ void search_fini(struct search *s)
     }
     vec_free(&s->points);
     vec_free(&s->ranked);
+    vec_free(&s->orders);
     vec_free(&s->draft);
     vec_free(&s->around);
     vec_free(&s->begun);
@@ -296,6 +360,8 @@ static struct point *next_point(struct search *s)
         struct point *p = mutate(s);
         return p || s->ranked.n || s->bare || s->out ? p : bare(s);
     }
+    case SEARCH_POLISH:
+        return next_polish(s);
     case SEARCH_END:
         break;
     }
@@ -318,6 +384,9 @@ static void next_phase(struct search *s)
             s->phase = SEARCH_EXPLORE;
         break;
     case SEARCH_EXPLORE:
+        search_polish(s);
+        break;
+    case SEARCH_POLISH:
         s->phase = SEARCH_END;
         break;
     case SEARCH_END:
@@ -341,16 +410,30 @@ struct point *search_next(struct search *s)
     return NULL;
 }
 
+static void rank(struct point **all, size_t n)
+{
+    for (size_t i = n - 1; i > 0 && faster(all[i], all[i - 1]); i--) {
+        struct point *p = all[i];
+        all[i] = all[i - 1];
+        all[i - 1] = p;
+    }
+}
+
 void search_result(struct search *s, struct point *p, double ns)
 {
     p->ns = ns;
     s->out--;
     if (isnan(ns)) return;
-    vec_push(&s->ranked, p);
-    for (size_t i = s->ranked.n - 1; i > 0 && faster(p, s->ranked.p[i - 1]); i--) {
-        s->ranked.p[i] = s->ranked.p[i - 1];
-        s->ranked.p[i - 1] = p;
+    if (p->nudged) {
+        vec_push(&s->orders, p);
+        rank(s->orders.p, s->orders.n);
+        if (s->gained > 0 && ns > gain_of_order * s->gained) return;
+        s->gained = ns;
+        s->unmoved = 0;
+        return;
     }
+    vec_push(&s->ranked, p);
+    rank(s->ranked.p, s->ranked.n);
     if (s->phase == SEARCH_DESCEND && p->space >= 0 && ns < s->centre->ns * gain_needed)
         look_around(s, p);
 }
@@ -360,8 +443,13 @@ struct point *search_best(const struct search *s, int rank)
     return (size_t)rank < s->ranked.n ? s->ranked.p[rank] : NULL;
 }
 
+struct point *search_best_order(const struct search *s, int rank)
+{
+    return (size_t)rank < s->orders.n ? s->orders.p[rank] : NULL;
+}
+
 const char *search_phase_name(const struct search *s)
 {
-    static const char *const names[] = {"seeds", "draft", "descend", "explore", "end"};
+    static const char *const names[] = {"seeds", "draft", "descend", "explore", "polish", "end"};
     return names[s->phase];
 }

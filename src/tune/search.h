@@ -3,6 +3,9 @@
  *   search_init(&s, ...);
  *   while ((p = search_next(&s))) search_result(&s, p, measure(p->trace));
  *
+ * search_polish ends the search for schedules; points from then on are the fastest one with its operations in
+ * slightly other orders.
+ *
  * Several points may be out at once; then NULL means "not before another result is in".
  *
  * Invariant: no clock and no address enters; only the seed, the results and the order of the calls.
@@ -23,9 +26,17 @@ struct point {
     double estimate; /* ns, analytic */
     double ns;       /* measured; NaN: not yet or failed */
     bool proposed, was_centre;
+    bool nudged; /* an order of operations of another point; its time is of a careful screening */
 };
 
-enum search_phase { SEARCH_SEEDS, SEARCH_DRAFT, SEARCH_DESCEND, SEARCH_EXPLORE, SEARCH_END };
+enum search_phase {
+    SEARCH_SEEDS,
+    SEARCH_DRAFT,
+    SEARCH_DESCEND,
+    SEARCH_EXPLORE,
+    SEARCH_POLISH,
+    SEARCH_END
+};
 
 struct search {
     struct space *const *spaces;
@@ -46,8 +57,11 @@ struct search {
     VEC(struct point *) begun; /* starts of descents so far */
     const char *const *seeds;
     int nseed;
-    int out;   /* proposed points whose result is not in */
-    bool bare; /* the unscheduled operator was proposed */
+    VEC(struct point *) orders; /* measured and valid nudged ones, fastest first */
+    int polished, unmoved;      /* orders tried; since the last that gained */
+    double gained;              /* its time; 0: none yet */
+    int out;                    /* proposed points whose result is not in */
+    bool bare;                  /* the unscheduled operator was proposed */
 };
 
 void search_init(struct search *s, struct space *const *spaces, int nspace,
@@ -57,9 +71,12 @@ void search_fini(struct search *s);
 /* A new point, which lives as long as the search. NULL: none before the result of one that is out;
  * with none out: nothing left to try. */
 struct point *search_next(struct search *s);
+/* Leaves what it was doing for the last phase; false: there is nothing to polish. */
+bool search_polish(struct search *s);
 void search_result(struct search *s, struct point *p, double ns); /* NaN: it failed */
 struct point *search_best(const struct search *s,
-                          int rank); /* rank-th fastest measured, NULL if fewer */
+                          int rank); /* rank-th fastest that is not nudged, NULL if fewer */
+struct point *search_best_order(const struct search *s, int rank); /* of the nudged ones */
 const char *search_phase_name(const struct search *s);
 
 #endif

@@ -33,6 +33,8 @@ bool tune_effort(const char *word, struct tune_options *out)
          .draft = 300,
          .first = 8,
          .starts = 1,
+         .polish = 0,
+         .polish_patience = 0,
          .finalists = 4,
          .good_pct = 97},
         {.effort = "default",
@@ -40,6 +42,8 @@ bool tune_effort(const char *word, struct tune_options *out)
          .draft = 400,
          .first = 16,
          .starts = 2,
+         .polish = 256,
+         .polish_patience = 64,
          .finalists = 8,
          .good_pct = 99},
         {.effort = "full",
@@ -47,6 +51,8 @@ bool tune_effort(const char *word, struct tune_options *out)
          .draft = 3000,
          .first = 64,
          .starts = 6,
+         .polish = 1000,
+         .polish_patience = 200,
          .finalists = 16,
          .good_pct = 101},
     };
@@ -70,7 +76,9 @@ struct loop {
         struct point *p;
         bool recorded; /* in an earlier life of this run: the builder has no such request */
     } flight[TUNE_QUEUE];
-    int first, flying;
+    int first, flying, landing; /* landing: the one that is taken now, 0 or 1 */
+    int64_t trials;
+    bool polishing;
     int uncommitted;
     char why[400]; /* of the last candidate that was not well */
     bool closing;  /* no more proposals, and nothing in flight is measured */
@@ -98,7 +106,7 @@ static void report(struct loop *l, const char *phase)
         .measurements = l->out->measurements,
         .failures = failures,
         .duplicates = l->out->duplicates,
-        .trials = l->o->trials,
+        .trials = l->trials,
         .step = l->out->steps,
         .best_ns = l->incumbent_ns,
         .phase = phase,
@@ -158,7 +166,7 @@ static enum rc propose(struct loop *l, struct err *e)
 {
     enum rc rc = RC_OK;
     while (rc == RC_OK && !l->closing && l->flying < l->ops->queue &&
-           l->out->steps + l->flying < l->o->trials) {
+           l->out->steps + l->landing + l->flying < l->trials) {
         struct tune_measured m;
         char blob_hash[33];
         struct point *p = search_next(&l->search);
@@ -180,11 +188,11 @@ static enum rc commit(struct loop *l, int at_least, struct err *e)
 
 /* While the bench is busy the search goes on and the log is saved; a failure of the world is tried
  * again. */
-static enum rc screen(struct loop *l, const char *trace, const struct tune_built *b,
+static enum rc screen(struct loop *l, const struct point *p, const struct tune_built *b,
                       struct tune_measured *m, struct err *e)
 {
     for (int tries = 0; tries < 3; tries++) {
-        enum rc rc = l->ops->screen(l->ops->ctx, trace, b, l->incumbent_ns, e);
+        enum rc rc = l->ops->screen(l->ops->ctx, p->trace, b, l->incumbent_ns, p->nudged, e);
         if (rc != RC_OK) return rc;
         if (tries == 0) rc = propose(l, e);
         if (rc == RC_OK) rc = commit(l, TUNE_COMMIT, e);
@@ -202,7 +210,7 @@ static enum rc take_built(struct loop *l, struct point *p, const struct tune_bui
 {
     struct tune_measured m;
     bool same = b->ok && map_get(l->blobs, b->hash);
-    enum rc rc = b->ok && !same ? screen(l, p->trace, b, &m, e) : propose(l, e);
+    enum rc rc = b->ok && !same ? screen(l, p, b, &m, e) : propose(l, e);
     if (same) {
         l->out->duplicates++;
         search_result(&l->search, p, NAN); /* the first of them stands for it */
@@ -236,26 +244,45 @@ static enum rc land(struct loop *l, struct err *e)
     struct flight f = l->flight[l->first];
     l->first = (l->first + 1) % TUNE_QUEUE;
     l->flying--;
-    if (f.recorded) return l->closing ? RC_OK : take_recorded(l, f.p, e);
+    l->landing = 1;
     uint64_t id;
     struct tune_built b = {0};
-    enum rc rc = l->ops->receive(l->ops->ctx, &id, &b, e);
-    if (rc == RC_OK && !l->closing) rc = take_built(l, f.p, &b, e);
+    enum rc rc = f.recorded ? RC_OK : l->ops->receive(l->ops->ctx, &id, &b, e);
+    if (rc == RC_OK && !l->closing)
+        rc = f.recorded ? take_recorded(l, f.p, e) : take_built(l, f.p, &b, e);
     if (b.handle) l->ops->drop(l->ops->ctx, b.handle);
+    l->landing = 0;
     return rc;
 }
 
-static bool out_of_budget(struct loop *l)
+static bool out_of_time(const struct loop *l)
+{
+    return l->o->time_s > 0 && elapsed_s(l) >= l->o->time_s;
+}
+
+/* Schedules enough? */
+static bool searched(struct loop *l)
 {
     if (l->out->steps >= l->o->trials)
         l->out->why = "trials";
-    else if (l->o->time_s > 0 && elapsed_s(l) >= l->o->time_s)
-        l->out->why = "time";
     else if (l->roof_ns > 0 && l->roof_ns / l->incumbent_ns * 100 >= l->o->good_pct)
         l->out->why = "roofline";
     else
         return false;
     return true;
+}
+
+/* Takes the step from searching to polishing, and from there to the end. */
+static void budget(struct loop *l)
+{
+    if (out_of_time(l)) {
+        l->out->why = "time";
+        l->closing = true;
+    } else if (!l->polishing && searched(l)) {
+        l->polishing = true;
+        l->closing = !search_polish(&l->search);
+        l->trials = l->out->steps + l->flying + l->o->polish;
+    }
 }
 
 /* Until the search has nothing left, the budget is spent or somebody says stop. */
@@ -265,7 +292,7 @@ static enum rc screen_all(struct loop *l, struct err *e)
     while (rc == RC_OK && l->flying > 0) {
         if (l->ops->stop && l->ops->stop(l->ops->ctx)) l->closing = l->out->interrupted = true;
         rc = land(l, e);
-        if (rc == RC_OK) l->closing = l->closing || out_of_budget(l);
+        if (rc == RC_OK && !l->closing) budget(l);
         if (rc == RC_OK && l->flying == 0) rc = propose(l, e); /* a phase may have ended */
         report(l, search_phase_name(&l->search));
     }
@@ -288,24 +315,37 @@ static void final_drop(struct loop *l, struct final *f)
         if (f->built[i].handle) l->ops->drop(l->ops->ctx, f->built[i].handle);
 }
 
-/* Builds the best few again, one after the other. */
+static enum rc final_add(struct loop *l, struct final *f, const struct point *p, struct err *e)
+{
+    uint64_t id;
+    struct tune_built *b = &f->built[f->n];
+    memset(b, 0, sizeof *b);
+    enum rc rc = l->ops->submit(l->ops->ctx, 0, p->trace, e);
+    if (rc == RC_OK) rc = l->ops->receive(l->ops->ctx, &id, b, e);
+    if (rc != RC_OK) return rc;
+    if (b->ok)
+        f->trace[f->n++] = p->trace;
+    else if (b->handle)
+        l->ops->drop(l->ops->ctx, b->handle);
+    return RC_OK;
+}
+
+/* Builds the best few again, one after the other: orders of operations, which are many and alike, few of them,
+ * then schedules. */
 static enum rc final_build(struct loop *l, struct final *f, struct err *e)
 {
-    for (int rank = 0; f->n < l->o->finalists && f->n < (int)QN_COUNT(f->trace); rank++) {
-        struct point *p = search_best(&l->search, rank);
+    enum { ORDERS = 4 };
+    enum rc rc = RC_OK;
+    int most = (int)i64_min(l->o->finalists, QN_COUNT(f->trace));
+    struct point *p;
+    for (int rank = 0; rank < ORDERS && f->n < most && rc == RC_OK; rank++)
+        if ((p = search_best_order(&l->search, rank)) != NULL) rc = final_add(l, f, p, e);
+    for (int rank = 0; f->n < most && rc == RC_OK; rank++) {
+        p = search_best(&l->search, rank);
         if (!p || (rank > 0 && p->ns > 1.15 * search_best(&l->search, 0)->ns)) break;
-        uint64_t id;
-        struct tune_built *b = &f->built[f->n];
-        memset(b, 0, sizeof *b);
-        enum rc rc = l->ops->submit(l->ops->ctx, 0, p->trace, e);
-        if (rc == RC_OK) rc = l->ops->receive(l->ops->ctx, &id, b, e);
-        if (rc != RC_OK) return rc;
-        if (b->ok)
-            f->trace[f->n++] = p->trace;
-        else if (b->handle)
-            l->ops->drop(l->ops->ctx, b->handle);
+        rc = final_add(l, f, p, e);
     }
-    return RC_OK;
+    return rc;
 }
 
 /* A finished race of this run is replayed whole or not at all. */
@@ -389,7 +429,12 @@ enum rc tune_run(struct space *const *spaces, int nspace, const char *const *see
                  const struct tune_ops *ops, const struct tune_options *o, struct tune_summary *out,
                  struct err *e)
 {
-    struct loop l = {.ops = ops, .o = o, .out = out, .blobs = map_new(), .start_ns = clock_ns()};
+    struct loop l = {.ops = ops,
+                     .o = o,
+                     .out = out,
+                     .blobs = map_new(),
+                     .start_ns = clock_ns(),
+                     .trials = o->trials};
     memset(out, 0, sizeof *out);
     out->why = "converged";
     search_init(&l.search, spaces, nspace, seeds, nseed, o, ops->estimate, ops->ctx);

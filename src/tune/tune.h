@@ -8,6 +8,7 @@
  *   draft     seeds from the log, then the analytically best of many sampled points
  *   descend   from the best points of different structure: one knob a step up or down, best first
  *   explore   mutations of the leaders, while trials are left
+ *   polish    the fastest one's operations in slightly other orders, until none gains for a while
  *   race      the best few, interleaved, verified at tier 3; only a race crowns
  *
  * Building, screening and proposing overlap: ops.queue candidates are always on their way.
@@ -70,10 +71,11 @@ struct tune_ops {
     enum rc (*receive)(void *ctx, uint64_t *id, struct tune_built *out, struct err *e);
     void (*drop)(void *ctx, void *handle);
     int queue;
-    /* Bench: verify at tier 1 and time briefly, giving up at 1.5 x incumbent (0: none). screen
-     * begins, screened waits for what came of it; nothing else is asked of the bench in between. */
+    /* Bench: verify at tier 1 and time briefly, giving up at 1.5 x incumbent (0: none): the time is that of the
+     * best sample, or, careful, of more of them and what they usually are. screen begins, screened waits
+     * for what came of it; nothing else is asked of the bench in between. */
     enum rc (*screen)(void *ctx, const char *trace, const struct tune_built *b, double incumbent_ns,
-                      struct err *e);
+                      bool careful, struct err *e);
     enum rc (*screened)(void *ctx, struct tune_measured *out, struct err *e);
     /* Verify at tier 3 and time interleaved; entry 0 is the incumbent. out[n]; *winner: index,
      * *separated: by an interval valid at every look. */
@@ -94,15 +96,17 @@ struct tune_ops {
 struct tune_options {
     const char *effort;
     uint64_t seed;
-    int64_t trials;    /* screened candidates */
-    double time_s;     /* 0 = no limit */
-    int draft;         /* sampled points estimated */
-    int first;         /* of those, screened first */
-    int starts;        /* descents */
-    int finalists;     /* in the race, <= 16 */
-    double good_pct;   /* stop descending at this share of the roof */
-    double roof_ns;    /* no kernel of so many operations can be faster; 0 = unknown */
-    double roof_flops; /* a kernel may skip some, as masked triangles do: its roof is lower */
+    int64_t trials;      /* screened candidates */
+    double time_s;       /* 0 = no limit */
+    int draft;           /* sampled points estimated */
+    int first;           /* of those, screened first */
+    int starts;          /* descents */
+    int polish;          /* orders of operations tried */
+    int polish_patience; /* so many that gain nothing are enough */
+    int finalists;       /* in the race, <= 16 */
+    double good_pct;     /* stop descending at this share of the roof */
+    double roof_ns;      /* no kernel of so many operations can be faster; 0 = unknown */
+    double roof_flops;   /* a kernel may skip some, as masked triangles do: its roof is lower */
 };
 /* estimate, quick, default, full; false for another word. */
 bool tune_effort(const char *word, struct tune_options *out);

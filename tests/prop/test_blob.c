@@ -67,6 +67,7 @@ static void load_targets(void)
     if (ntarget) return;
     for (size_t i = 0; i < QN_COUNT(targets); i++) {
         ck_assert_msg(target_load(targets[i], &target[ntarget], &e) == RC_OK, "%s", e.msg);
+        target[ntarget]->int_minmax = i % 2; /* costs less on some, is right on all */
         if (strcmp(targets[i], "x86-64-v4") == 0 && !__builtin_cpu_supports("x86-64-v4")) continue;
         if (strcmp(targets[i], "x86-64-v3") == 0 && !__builtin_cpu_supports("x86-64-v3")) continue;
         ntarget++;
@@ -105,6 +106,8 @@ static bool llvm_case(uint64_t seed, const uint64_t *mask, bool show)
         struct codegen_options o = {.misched = seed % 5 == 0,
                                     .addr_hoist = seed % 2 == 0,
                                     .list = seed % 3 == 0,
+                                    .nudge = {(int)(1 + seed % 9999), 17},
+                                    .nudges = seed % 9 == 0 ? 2 : 0,
                                     .stream = seed % 4 == 0,
                                     .prefetch = seed % 7 == 0,
                                     .prefetch_turn = seed % 7 == 1};

@@ -1,10 +1,13 @@
 /* The LLVM back end against the interpreter, bit for bit, on hand-written kernels. */
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/hash.h"
+#include "base/map.h"
 #include "lib/codegen_cases.h"
 #include "lib/codegen_run.h"
 
@@ -153,6 +156,71 @@ START_TEST(clamp_of_a_magnitude)
 }
 END_TEST
 
+static int count_of(const char *text, const char *word)
+{
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, word)); p += strlen(word)) n++;
+    return n;
+}
+
+/* Where the bits of floats have the order of the floats, and only there; zeros of both signs as floats do. */
+START_TEST(min_max_of_bits)
+{
+    static const struct {
+        const char *value;
+        int ints, floats; /* vpmaxsd and vpminsd; vmaxps and vminps */
+    } rows[] = {
+        {"max(a, splat(0.0, 16))", 1, 0},
+        {"max(splat(0.0, 16), a)", 0, 1}, /* -0 of both zeros, if that is second */
+        {"max(splat(0.5, 16), a)", 1, 0},
+        {"max(a, splat(-0.0, 16))", 0, 1},
+        {"max(a, splat(-1.0, 16))", 0, 1},
+        {"max(a, b)", 0, 1},
+        {"min(a, splat(0.0, 16))", 0, 1},
+        {"min(a, splat(2.0, 16))", 1, 0},
+        {"min(a, splat(-2.0, 16))", 0, 1},
+        {"min(a, b)", 0, 1},
+        {"min(max(a, splat(0.0, 16)), b)", 2, 0},
+        {"min(b, max(a, splat(0.0, 16)))", 1, 1},
+        {"max(min(a, splat(6.0, 16)), splat(0.0, 16))", 2, 0},
+        {"min(max(splat(0.0, 16), a), b)", 0, 2},
+    };
+    static const float some[] = {-0.0F, 0.0F, -1, 1, -INFINITY, INFINITY, -0x1p-140F, 0x1p-140F,
+                                 -3,    3,    -7, 7, -2,        2,        -0.5F,      0.5F};
+    for (size_t i = 0; i < 2 * QN_COUNT(rows) && host_is_v4(); i++) {
+        bool has = i < QN_COUNT(rows);
+        struct buf b, s;
+        struct cgrun r;
+        buf_init(&b, 1 << 16);
+        buf_init(&s, 1 << 20);
+        buf_printf(&b,
+                   "nest t\nin     x: f32[16]\nin     z: f32[256]\nout    y: f32[256]\nfor i in "
+                   "0..16\n  let a = x[ramp(0, 1, 16)]\n    let b = z[ramp(i * 16, 1, 16)]\n"
+                   "      y[ramp(i * 16, 1, 16)] = %s\n",
+                   rows[i % QN_COUNT(rows)].value);
+        struct codegen_options o = {.s = &s};
+        cgrun_open(&r, b.p);
+        r.t.int_minmax = has;
+        ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
+        cgrun_fill(&r, CGRUN_SMALL, 3);
+        for (int k = 0; k < 256; k++) {
+            ((float *)r.buf[0])[k % 16] = some[k % 16];
+            ((float *)r.buf[1])[k] = some[(k + k / 16) % 16];
+        }
+        for (int k = 0; k < 2; k++) memcpy(r.want[k], r.buf[k], r.bytes[k]);
+        ck_assert_msg(cgrun_check(&r, NULL) == 0, "%s", b.p);
+        int ints = count_of(s.p, "vpmaxsd") + count_of(s.p, "vpminsd"),
+            floats = count_of(s.p, "vmaxps") + count_of(s.p, "vminps"),
+            all = rows[i % QN_COUNT(rows)].ints + rows[i % QN_COUNT(rows)].floats;
+        ck_assert_msg(ints == (has ? rows[i].ints : 0), "%s%s", b.p, s.p);
+        ck_assert_msg(floats == (has ? rows[i].floats : all), "%s%s", b.p, s.p);
+        cgrun_close(&r);
+        buf_fini(&b);
+        buf_fini(&s);
+    }
+}
+END_TEST
+
 /* A whole register of 8 or 16 bit results is packed: NaN, infinities, halves and what is out of range too; in
  * one way where there are permutes of bytes, in another where there are none. */
 START_TEST(packed_casts)
@@ -199,7 +267,7 @@ END_TEST
 
 /* Four vectors, each raised to a high power by a chain of products: one after the other, or side by
  * side. Where the last product of the first chain stands among all of them. */
-static int first_chain_ends(bool list)
+static int first_chain_ends(const struct codegen_options *choice)
 {
     struct buf b, s;
     struct cgrun r;
@@ -211,7 +279,8 @@ static int first_chain_ends(bool list)
         for (int k = 0; k < 7; k++) buf_printf(&b, "(x[ramp(%d, 1, 16)] * ", i * 16);
         buf_printf(&b, "x[ramp(%d, 1, 16)]%s\n", i * 16, ")))))))");
     }
-    struct codegen_options o = {.list = list, .ll = &s};
+    struct codegen_options o = *choice;
+    o.ll = &s;
     cgrun_open(&r, b.p);
     ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
     cgrun_fill(&r, CGRUN_SMALL, 3);
@@ -243,17 +312,44 @@ static int first_chain_ends(bool list)
 
 START_TEST(list_order_goes_side_by_side)
 {
-    ck_assert_int_eq(first_chain_ends(false), 7);
-    ck_assert_int_ge(first_chain_ends(true), 25);
+    ck_assert_int_eq(first_chain_ends(&(struct codegen_options){0}), 7);
+    ck_assert_int_ge(first_chain_ends(&(struct codegen_options){.list = true}), 25);
 }
 END_TEST
 
-static int count_of(const char *text, const char *word)
+/* Each number is another order, the same one every time; a second number moves on from the first. */
+START_TEST(nudges_are_other_orders)
 {
-    int n = 0;
-    for (const char *p = text; (p = strstr(p, word)); p += strlen(word)) n++;
-    return n;
+    struct map *seen = map_new();
+    int orders = 0;
+    for (int way = 0; way < 40; way++) {
+        struct buf b, ll[2];
+        struct cgrun r;
+        char hash[33];
+        buf_init(&b, 1 << 16);
+        matmul_text(&b, 8, 64, 12, 4, 4);
+        for (int again = 0; again < 2; again++) {
+            buf_init(&ll[again], 1 << 20);
+            struct codegen_options o = {.list = true, .ll = &ll[again]};
+            for (; o.nudges < way % 4; o.nudges++) o.nudge[o.nudges] = 1 + way / 4 * 777 + o.nudges;
+            cgrun_open(&r, b.p);
+            ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
+            cgrun_fill(&r, CGRUN_SMALL, 3);
+            ck_assert_int_eq(cgrun_check(&r, NULL), 0);
+            cgrun_close(&r);
+        }
+        ck_assert_str_eq(ll[0].p, ll[1].p);
+        hash_id(hash, ll[0].p, ll[0].n);
+        orders += !map_get(seen, hash);
+        map_put(seen, hash, &orders);
+        buf_fini(&ll[0]);
+        buf_fini(&ll[1]);
+        buf_fini(&b);
+    }
+    ck_assert_int_ge(orders, 25); /* of 31 that may differ */
+    map_free(seen);
 }
+END_TEST
 
 /* Whole vectors on the grid of an aligned result go past the caches, fenced before the function that
  * stored them returns; the odd element, the vector off the grid, the local array do not. A result
@@ -651,9 +747,11 @@ static Suite *suite(void)
     tcase_add_test(tile, tile_14x2_has_no_spill);
     tcase_add_test(tile, same_kernel_same_bytes);
     tcase_add_test(tile, clamp_of_a_magnitude);
+    tcase_add_test(tile, min_max_of_bits);
     tcase_add_test(tile, packed_casts);
     tcase_add_test(tile, switches_have_an_effect);
     tcase_add_test(tile, list_order_goes_side_by_side);
+    tcase_add_test(tile, nudges_are_other_orders);
     tcase_add_test(tile, stores_past_the_caches);
     tcase_add_test(tile, prefetch_a_page_ahead);
     tcase_add_test(tile, prefetch_the_next_turn);

@@ -76,6 +76,44 @@ START_TEST(refusals_name_their_stage)
 }
 END_TEST
 
+START_TEST(nudges_are_numbers)
+{
+    static const struct {
+        const char *choices, *says; /* "": taken */
+    } rows[] = {
+        {"order=list nudge=17", ""},
+        {"nudge=17.203 order=list", ""},
+        {"order=list nudge=1.2.3.4.5.6.7.8.9.10.11.9999", ""},
+        {"order=list nudge=1.2.3.4.5.6.7.8.9.10.11.12.13", "1 to 12 numbers from 1 to 9999"},
+        {"order=list nudge=10000", "not '10000'"},
+        {"order=list nudge=0", "not '0'"},
+        {"order=list nudge=017", "not '017'"},
+        {"order=list nudge=17.", "not '17.'"},
+        {"order=list nudge=.17", "not '.17'"},
+        {"order=list nudge=17..4", "not '17..4'"},
+        {"order=list nudge=17,4", "not '17,4'"},
+        {"order=source nudge=17", "order=list; choose that, too"},
+        {"nudge=17", "order=list; choose that, too"},
+    };
+    struct buf host;
+    struct compiler *c;
+    struct err e = {0};
+    host_text(&host);
+    ck_assert_int_eq(compiler_new(&c, op_text, "axpy:N=100", host.p, &e), RC_OK);
+    for (size_t i = 0; i < QN_COUNT(rows); i++) {
+        struct compile_result r;
+        char trace[200];
+        snprintf(trace, sizeof trace, "algorithm direct\ncodegen %s\n", rows[i].choices);
+        compile_candidate(c, trace, COMPILE_BLOB, &r);
+        ck_assert_str_eq(r.code, rows[i].says[0] ? "codegen.choice" : "");
+        ck_assert_msg(strstr(r.msg, rows[i].says) != NULL, "%s: %s", trace, r.msg);
+        compile_result_fini(&r);
+    }
+    compiler_free(c);
+    buf_fini(&host);
+}
+END_TEST
+
 /* Nothing to pack is a pack entry that does nothing: a kernel with packed buffers always has
  * one. */
 START_TEST(an_empty_pack_is_an_entry)
@@ -492,6 +530,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, the_same_texts_give_the_same_blob);
     tcase_add_test(t, refusals_name_their_stage);
+    tcase_add_test(t, nudges_are_numbers);
     tcase_add_test(t, an_empty_pack_is_an_entry);
     tcase_add_test(t, stages_are_texts);
     tcase_add_loop_test(t, a_dead_worker_is_blamed_once, 0, 2);

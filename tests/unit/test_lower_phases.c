@@ -95,7 +95,7 @@ START_TEST(left_alone)
     char nest[6000], e[4000];
     static const struct {
         int n, links;
-    } few[] = {{10, 8}, {5, 20}};
+    } few[] = {{10, 6}, {5, 20}};
     for (size_t i = 0; i < QN_COUNT(few); i++) {
         one(nest, sizeof nest, few[i].n, few[i].links);
         for (int to = PHASES_TWO; to <= PHASES_OVERLAP; to++) {

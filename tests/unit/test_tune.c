@@ -23,13 +23,19 @@ static const char bowl_text[] = "space bowl for op\n"
                                 "split y.n {B} guard y.no y.ni\n"
                                 "split y.k {C} guard y.ko y.ki\n";
 
-static struct space *bowl(void)
+/* The same with an order of operations of our own, which the surface has worth 2, and which can be polished:
+ * numbers that 4 divides gain 8, others lose 8. */
+static const char list_text[] = "knob O in source list\ncodegen misched=off order={O}\n";
+
+static struct space *bowl(bool listed)
 {
     struct facts *f = mem_new(sizeof *f);
     struct space *s = NULL;
     struct err e = {0};
     facts_put(f, "M", 64);
-    enum rc rc = space_parse("bowl.sched", bowl_text, strlen(bowl_text), f, &s, &e);
+    char text[1000];
+    snprintf(text, sizeof text, "%s%s", bowl_text, listed ? list_text : "");
+    enum rc rc = space_parse("bowl.sched", text, strlen(text), f, &s, &e);
     ck_assert_msg(rc == RC_OK && s, "%s", e.msg);
     mem_free(f);
     return s;
@@ -45,11 +51,19 @@ static void knobs_of(const char *trace, int *a, int *b, int *c)
     }
 }
 
+static double polished(const char *trace)
+{
+    double gain = strstr(trace, "order=list") ? 2 : 0;
+    const char *p = strstr(trace, "nudge");
+    while (p && (p = strpbrk(p, "=.")) != NULL) gain += strtol(++p, NULL, 10) % 4 == 0 ? 8 : -8;
+    return gain;
+}
+
 static double surface(const char *trace)
 {
     int a, b, c;
     knobs_of(trace, &a, &b, &c);
-    return 1000 + 10 * (a - 5) * (a - 5) + 7 * (b - 3) * (b - 3) + 40 * (c == 1);
+    return 1000 - polished(trace) + 10 * (a - 5) * (a - 5) + 7 * (b - 3) * (b - 3) + 40 * (c == 1);
 }
 
 struct row {
@@ -70,8 +84,9 @@ struct bench {
     int wrong_every; /* every n-th trace gives wrong results (by hash) */
     int odd_every;   /* every n-th trace is refused by the builder, the one before it built alike */
     int64_t screens;
-    bool blind; /* the estimate knows nothing */
-    bool busy;  /* between screen and screened */
+    bool listed; /* has an order to polish */
+    bool blind;  /* the estimate knows nothing */
+    bool busy;   /* between screen and screened */
     struct tune_measured coming;
 };
 
@@ -121,12 +136,13 @@ static void fill(struct tune_measured *m, const char *verdict, double ns)
 }
 
 static enum rc f_screen(void *ctx, const char *trace, const struct tune_built *built,
-                        double incumbent, struct err *e)
+                        double incumbent, bool careful, struct err *e)
 {
     (void)e;
     struct bench *b = ctx;
     struct tune_measured *out = &b->coming;
     ck_assert(!b->busy);
+    ck_assert(careful == (strstr(trace, "nudge") != NULL));
     b->busy = true;
     b->screens++;
     if (b->world_every && b->screens % b->world_every == 0) {
@@ -249,10 +265,12 @@ static void bench_free(struct bench *b)
 static enum rc tune_below(struct bench *b, uint64_t seed, int64_t trials, double roof_ns,
                           double roof_flops, struct tune_summary *out)
 {
-    struct space *s = bowl();
+    struct space *s = bowl(b->listed);
     struct tune_options o;
     struct err e = {0};
     ck_assert(tune_effort("default", &o));
+    o.polish = 100;
+    o.polish_patience = 40;
     o.seed = seed;
     o.trials = trials;
     o.draft = 60;
@@ -340,6 +358,38 @@ START_TEST(the_world_is_not_the_candidate)
 }
 END_TEST
 
+/* Nudges that gain are kept, and the fastest wins; at most so many, and none where there is no order. */
+START_TEST(polishes_the_best)
+{
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct bench b = {.stop_after = -1, .listed = true}, plain = {.stop_after = -1};
+        struct tune_summary sum;
+        ck_assert_int_eq(tune(&b, seed, 60, &sum), RC_OK);
+        ck_assert_double_le(sum.best.ns, 998 - 4 * 8);
+        ck_assert_ptr_nonnull(strstr(sum.trace, "nudge="));
+        ck_assert_int_gt(sum.measurements, 60 + 40);
+        ck_assert_int_le(sum.measurements, 60 + 100);
+        ck_assert_str_eq(sum.why, "trials");
+        int most = 0;
+        for (size_t i = 0; i < b.proposals.n; i++) {
+            int n = 0;
+            const char *p = strstr(b.proposals.p[i], "nudge");
+            ck_assert(!p || (strstr(b.proposals.p[i], "order=list") && i >= 60));
+            while (p && (p = strpbrk(p + 1, "=."))) n++;
+            most = n > most ? n : most;
+        }
+        ck_assert_int_ge(most, 4);
+        ck_assert_int_le(most, 12);
+        tune_summary_fini(&sum);
+        ck_assert_int_eq(tune(&plain, seed, 60, &sum), RC_OK);
+        ck_assert_int_eq(sum.measurements, 60);
+        tune_summary_fini(&sum);
+        bench_free(&b);
+        bench_free(&plain);
+    }
+}
+END_TEST
+
 START_TEST(wrong_results_never_win)
 {
     struct bench b = {.stop_after = -1, .wrong_every = 3};
@@ -360,12 +410,15 @@ END_TEST
 START_TEST(a_stopped_run_goes_on)
 {
     for (uint64_t seed = 1; seed <= 50; seed++) {
-        struct bench whole = {.stop_after = -1, .odd_every = seed % 2 ? 5 : 0};
+        struct bench whole = {.stop_after = -1,
+                              .odd_every = seed % 2 ? 5 : 0,
+                              .listed = seed % 3 == 0};
         struct tune_summary sum;
         ck_assert_int_eq(tune(&whole, seed, 40, &sum), RC_OK);
         for (int k = 0; k < 20; k++) {
             struct bench b = {.stop_after = k * (int64_t)whole.proposals.n / 20,
-                              .odd_every = whole.odd_every};
+                              .odd_every = whole.odd_every,
+                              .listed = whole.listed};
             struct tune_summary part;
             enum rc rc = tune(&b, seed, 40, &part);
             ck_assert_int_eq(rc, RC_INTERRUPTED);
@@ -391,7 +444,7 @@ END_TEST
 START_TEST(estimate_measures_nothing)
 {
     struct bench b = {.stop_after = -1};
-    struct space *s = bowl();
+    struct space *s = bowl(false);
     struct tune_options o;
     struct tune_summary sum;
     struct err e = {0};
@@ -417,6 +470,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, finds_the_bottom);
     tcase_add_test(t, descends_without_a_model);
+    tcase_add_test(t, polishes_the_best);
     tcase_add_test(t, trials_are_a_limit);
     tcase_add_test(t, a_roof_is_of_what_is_executed);
     tcase_add_test(t, the_world_is_not_the_candidate);
