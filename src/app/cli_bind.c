@@ -92,12 +92,13 @@ static void keep_samples(struct tune_measured *m, const double *ns, size_t n)
     m->hi = sorted[m->nsample - 1];
 }
 
-/* Of a tenth of a millisecond, or one call that is longer: as many as make eight milliseconds. */
-static uint32_t careful_epochs(double ns)
+/* Samples are a tenth of a millisecond, or one call that is longer. Careful: as many as make eight
+ * milliseconds. Of 0, an unknown time, few. */
+static uint32_t epochs_of(double incumbent_ns, bool careful)
 {
-    enum { LEAST = 6 };
-    double n = 8e6 / fmax(ns, 1e5);
-    return n < LEAST ? LEAST : n > TUNE_SAMPLES ? TUNE_SAMPLES : (uint32_t)n;
+    uint32_t few = incumbent_ns > 500000 ? 2 : 4;
+    double n = incumbent_ns > 0 ? 8e6 / fmax(incumbent_ns, 1e5) : 0;
+    return !careful || n < few ? few : n > TUNE_SAMPLES ? TUNE_SAMPLES : (uint32_t)n;
 }
 
 static enum rc bind_screen(void *ctx, const char *trace, const struct tune_built *built,
@@ -113,9 +114,7 @@ static enum rc bind_screen(void *ctx, const char *trace, const struct tune_built
         .limits = {.threads = (uint32_t)b->w->threads},
         .seed = b->w->s->o->seed,
         .incumbent_ns = incumbent_ns,
-        .epochs = careful                 ? careful_epochs(incumbent_ns)
-                  : incumbent_ns > 500000 ? 2
-                                          : 4,
+        .epochs = epochs_of(incumbent_ns, careful),
     };
     job_blob(&m.blob, built->handle, b->w->s->target, a);
     b->screen_ns = clock_ns();

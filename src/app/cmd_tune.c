@@ -114,6 +114,7 @@ static enum rc tune_options_of(const struct options *o, struct tune_options *out
                        "--effort is one of estimate, quick, default, full; not '%.40s'", effort);
     if (o->trials > 0) {
         out->trials = o->trials;
+        out->polish = (int)i64_min(out->polish, o->trials);
         out->good_pct = 1000; /* asked for so many: the roof is no reason to stop */
     }
     out->seed = o->seed;

@@ -305,13 +305,13 @@ static LLVMValueRef int_op(struct cg *c, const struct expr *e, LLVMValueRef *v)
     }
 }
 
-/* A number that e is never below; of 0, the one without a sign. */
-static double least_of(const struct expr *e)
+/* A number that e is never below, of 0 the one without a sign; -infinity after so many *steps. */
+static double least_of(const struct expr *e, int *steps)
 {
     if (e->op == OP_SPLAT) e = e->a[0];
     if (e->op == OP_REAL) return signbit(e->u.f) && e->u.f == 0 ? -INFINITY : e->u.f;
-    if (e->op != OP_MAX && e->op != OP_MIN) return -INFINITY;
-    double x = least_of(e->a[0]), y = least_of(e->a[1]);
+    if ((e->op != OP_MAX && e->op != OP_MIN) || --*steps < 0) return -INFINITY;
+    double x = least_of(e->a[0], steps), y = least_of(e->a[1], steps);
     if (e->op == OP_MIN) return fmin(x, y);
     return x > 0 || y >= 0 ? fmax(x, y) : -INFINITY; /* max(0, -0) is -0 */
 }
@@ -323,7 +323,8 @@ static LLVMValueRef min_max_bits(struct cg *c, const struct expr *e, LLVMValueRe
 {
     bool max = e->op == OP_MAX;
     if (!c->t->int_minmax || e->type.dtype != TYPE_F32 || e->type.lanes == 1) return NULL;
-    double x = least_of(e->a[0]), y = least_of(e->a[1]);
+    int steps = 32;
+    double x = least_of(e->a[0], &steps), y = least_of(e->a[1], &steps);
     if (max ? x <= 0 && y < 0 : x < 0 && y <= 0) return NULL;
     LLVMTypeRef bits = LLVMVectorType(c->i32, e->type.lanes);
     LLVMValueRef a = LLVMBuildBitCast(c->b, v[0], bits, ""),

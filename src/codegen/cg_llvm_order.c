@@ -383,7 +383,8 @@ static void nudge(struct block *b, int number)
         int i = (int)rng_range(&r, 0, b->n - 1);
         const struct instr *o = &b->op[i];
         if (o->given || (!o->vector && !o->writes)) continue;
-        double by = bell(&r) * places[rng_range(&r, 0, QN_COUNT(places) - 1)];
+        double by = bell(&r); /* one draw a statement: the order of two in one is the compiler's */
+        by *= places[rng_range(&r, 0, QN_COUNT(places) - 1)];
         key[i] = key[i] + by < 0 ? 0 : key[i] + by;
         n--;
     }
@@ -456,7 +457,8 @@ static void order_block(struct cg *c, LLVMBasicBlockRef bb, int n, const struct 
         heights(&b);
         out_edges(&b);
         list_schedule(&b);
-        for (int i = 0; i < o->nudges; i++) nudge(&b, o->nudge[i]);
+        for (int i = 0; i < o->nudges; i++)
+            if (o->nudge[i] > 0) nudge(&b, o->nudge[i]);
         put_back(&b, bb);
         mem_free(b.order);
         mem_free(b.out);

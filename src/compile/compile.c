@@ -118,18 +118,20 @@ static bool chosen(const struct trace *t, int k, bool otherwise)
     return strcmp(trace_choice(t, choice_key[k], value[otherwise ? 0 : 1]), value[0]) == 0;
 }
 
+_Static_assert(TRACE_NUDGES == (int)CODEGEN_NUDGES, "a trace has as many as codegen takes");
+
 /* "17.203" of nudge=17.203; how many numbers, or -1: not such a list. */
 static int nudges_of(const struct trace *t, int out[CODEGEN_NUDGES])
 {
     const char *p = trace_choice(t, "nudge", "");
     int n = 0;
     while (*p) {
-        int64_t v = 0;
+        int v = 0;
         const char *start = p;
-        for (; *p >= '0' && *p <= '9' && p - start < 4; p++) v = v * 10 + (*p - '0');
-        bool ends = *p == 0 || (*p == '.' && p[1]);
-        if (*start == '0' || p == start || !ends || n == CODEGEN_NUDGES) return -1;
-        out[n++] = (int)v;
+        for (; *p >= '0' && *p <= '9' && v <= TRACE_NUDGE_MOST; p++) v = v * 10 + (*p - '0');
+        bool longer = *start == '0' && p > start + 1, ends = *p == 0 || (*p == '.' && p[1]);
+        if (p == start || longer || !ends || v > TRACE_NUDGE_MOST || n == TRACE_NUDGES) return -1;
+        out[n++] = v;
         p += *p == '.';
     }
     return n;
@@ -141,9 +143,9 @@ static enum rc check_nudge(const struct trace *t, struct err *e)
     if (nudges_of(t, nudge) < 0)
         return err_set(
             e, RC_INPUT, "codegen.choice",
-            "codegen nudge is 1 to %d numbers from 1 to %d with dots between, as 17.203, not "
+            "codegen nudge is 1 to %d numbers from 0 to %d with dots between, as 17.203, not "
             "'%.70s'",
-            CODEGEN_NUDGES, CODEGEN_NUDGE_MOST, trace_choice(t, "nudge", ""));
+            TRACE_NUDGES, TRACE_NUDGE_MOST, trace_choice(t, "nudge", ""));
     if (!chosen(t, CHOICE_list, false))
         return err_set(e, RC_INPUT, "codegen.choice",
                        "codegen nudge moves operations of order=list; choose that, too");

@@ -57,6 +57,9 @@ struct choice {
     const char *key, *value;
 };
 
+/* Of nudge=17.203: so many numbers at most, from 0 to this one. */
+enum { TRACE_NUDGES = 12, TRACE_NUDGE_MOST = 9999 };
+
 struct trace {
     struct arena *arena; /* owns everything below */
     const char *algorithm;

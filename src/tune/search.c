@@ -238,10 +238,12 @@ static struct point *mutate(struct search *s)
 
 /* ---- polish ---------------------------------------------------------------------------------- */
 
-/* The rank-th fastest point whose order is ours and stays, if it is near the fastest of all. */
+/* The rank-th fastest point whose order is ours and stays, if it is near the fastest of all. NULL of slow
+ * kernels, whose time is not that of one loop. */
 static struct point *to_polish(const struct search *s, int rank)
 {
-    static const double near = 1.05; /* polishing rarely gains more */
+    static const double near = 1.05 /* polishing rarely gains more */, slow_ns = 5e6;
+    if (s->ranked.n == 0 || s->ranked.p[0]->ns > slow_ns) return NULL;
     for (size_t i = 0; i < s->ranked.n && s->ranked.p[i]->ns <= near * s->ranked.p[0]->ns; i++) {
         struct point *p = s->ranked.p[i];
         bool ours = strstr(p->trace, " order=list") && strstr(p->trace, " misched=off");
@@ -251,9 +253,8 @@ static struct point *to_polish(const struct search *s, int rank)
 }
 
 /* One nudge more than p has; if it has all, another last one. */
-static struct point *nudged(struct search *s, const struct point *p)
+static struct point *nudged(struct search *s, const struct point *p, int number)
 {
-    enum { ALL = 11 }; /* dots */
     char list[80], *end = list;
     struct err e = {0};
     struct trace *t;
@@ -261,31 +262,35 @@ static struct point *nudged(struct search *s, const struct point *p)
     snprintf(list, sizeof list, "%s", trace_choice(t, "nudge", ""));
     int dots = 0;
     for (char *c = list; *c; c++) dots += *c == '.';
-    if (dots == ALL) *strrchr(list, '.') = 0;
+    if (dots + 1 == TRACE_NUDGES) *strrchr(list, '.') = 0;
     end += strlen(list);
-    snprintf(end, sizeof list - (size_t)(end - list), "%s%d", *list ? "." : "",
-             (int)rng_range(&s->rng, 1, 9999));
+    snprintf(end, sizeof list - (size_t)(end - list), "%s%d", *list ? "." : "", number);
     trace_choose(t, "nudge", list);
     bool fresh;
     return point_of_trace(s, t, -1, NULL, &fresh);
 }
 
+/* Each base as it is, for a time of the kind that nudged ones have; then moves of the bases in turn; then of
+ * what is fastest. */
 static struct point *next_polish(struct search *s)
 {
-    enum { BASES = 4, FIRST = 32 }; /* moves of so many points, in turn; then of what is fastest */
+    enum { BASES = 4, FIRST = 32 };
     int i = s->polished;
     if (i >= s->o->polish || s->unmoved >= s->o->polish_patience) return NULL;
-    struct point *p = i < FIRST || s->orders.n == 0 ? to_polish(s, i % BASES) : s->orders.p[0];
-    if (!p && !(p = to_polish(s, 0))) return NULL;
+    struct point *from = i < BASES + FIRST || s->orders.n == 0 ? NULL : s->orders.p[0];
+    if (!from && !(from = to_polish(s, i % BASES)) && !(from = to_polish(s, 0))) return NULL;
     s->polished++;
     s->unmoved++;
-    return nudged(s, p);
+    struct point *p = nudged(s, from, i < BASES ? 0 : (int)rng_range(&s->rng, 1, TRACE_NUDGE_MOST));
+    if (p) p->still = i < BASES;
+    return p;
 }
 
 bool search_polish(struct search *s)
 {
+    if (s->o->polish == 0 || !to_polish(s, 0)) return false;
     s->phase = SEARCH_POLISH;
-    return s->o->polish > 0 && to_polish(s, 0);
+    return true;
 }
 
 /* ---- the door -------------------------------------------------------------------------------- */
@@ -384,7 +389,7 @@ static void next_phase(struct search *s)
             s->phase = SEARCH_EXPLORE;
         break;
     case SEARCH_EXPLORE:
-        search_polish(s);
+        if (!search_polish(s)) s->phase = SEARCH_END;
         break;
     case SEARCH_POLISH:
         s->phase = SEARCH_END;
@@ -424,6 +429,10 @@ void search_result(struct search *s, struct point *p, double ns)
     p->ns = ns;
     s->out--;
     if (isnan(ns)) return;
+    if (p->still) {
+        s->yardstick = s->yardstick > 0 ? fmin(s->yardstick, ns) : ns;
+        return;
+    }
     if (p->nudged) {
         vec_push(&s->orders, p);
         rank(s->orders.p, s->orders.n);
@@ -445,7 +454,9 @@ struct point *search_best(const struct search *s, int rank)
 
 struct point *search_best_order(const struct search *s, int rank)
 {
-    return (size_t)rank < s->orders.n ? s->orders.p[rank] : NULL;
+    if ((size_t)rank >= s->orders.n || s->ranked.n == 0) return NULL;
+    double than = s->yardstick > 0 ? gain_of_order * s->yardstick : s->ranked.p[0]->ns;
+    return s->orders.p[rank]->ns < than ? s->orders.p[rank] : NULL;
 }
 
 const char *search_phase_name(const struct search *s)

@@ -3,7 +3,7 @@
  *   search_init(&s, ...);
  *   while ((p = search_next(&s))) search_result(&s, p, measure(p->trace));
  *
- * search_polish ends the search for schedules; points from then on are the fastest one with its operations in
+ * search_polish ends the search for schedules; points from then on are the fastest ones with their operations in
  * slightly other orders.
  *
  * Several points may be out at once; then NULL means "not before another result is in".
@@ -27,6 +27,7 @@ struct point {
     double ns;       /* measured; NaN: not yet or failed */
     bool proposed, was_centre;
     bool nudged; /* an order of operations of another point; its time is of a careful screening */
+    bool still;  /* that point's own order, measured again: its blob is known */
 };
 
 enum search_phase {
@@ -60,6 +61,7 @@ struct search {
     VEC(struct point *) orders; /* measured and valid nudged ones, fastest first */
     int polished, unmoved;      /* orders tried; since the last that gained */
     double gained;              /* its time; 0: none yet */
+    double yardstick;           /* the least time of a still one; 0: none */
     int out;                    /* proposed points whose result is not in */
     bool bare;                  /* the unscheduled operator was proposed */
 };
@@ -76,7 +78,9 @@ bool search_polish(struct search *s);
 void search_result(struct search *s, struct point *p, double ns); /* NaN: it failed */
 struct point *search_best(const struct search *s,
                           int rank); /* rank-th fastest that is not nudged, NULL if fewer */
-struct point *search_best_order(const struct search *s, int rank); /* of the nudged ones */
+/* Of the nudged ones that are faster than what they were made of; NULL: fewer. (Without such a measurement:
+ * than the fastest of all.) */
+struct point *search_best_order(const struct search *s, int rank);
 const char *search_phase_name(const struct search *s);
 
 #endif

@@ -209,7 +209,7 @@ static enum rc take_built(struct loop *l, struct point *p, const struct tune_bui
                           struct err *e)
 {
     struct tune_measured m;
-    bool same = b->ok && map_get(l->blobs, b->hash);
+    bool same = b->ok && !p->still && map_get(l->blobs, b->hash);
     enum rc rc = b->ok && !same ? screen(l, p, b, &m, e) : propose(l, e);
     if (same) {
         l->out->duplicates++;
@@ -281,7 +281,7 @@ static void budget(struct loop *l)
     } else if (!l->polishing && searched(l)) {
         l->polishing = true;
         l->closing = !search_polish(&l->search);
-        l->trials = l->out->steps + l->flying + l->o->polish;
+        if (!l->closing) l->trials = l->out->steps + l->flying + l->o->polish;
     }
 }
 
@@ -330,8 +330,8 @@ static enum rc final_add(struct loop *l, struct final *f, const struct point *p,
     return RC_OK;
 }
 
-/* Builds the best few again, one after the other: orders of operations, which are many and alike, few of them,
- * then schedules. */
+/* Builds the best few again, one after the other: orders of operations that gained, which are many and alike,
+ * few of them, then schedules. */
 static enum rc final_build(struct loop *l, struct final *f, struct err *e)
 {
     enum { ORDERS = 4 };
@@ -372,6 +372,7 @@ static enum rc final_race(struct loop *l, struct err *e)
                      "no candidate survived; `quern log` has the verdicts%s%s",
                      l->why[0] ? "; the last one's: " : "", l->why);
     if (rc == RC_OK && !final_recorded(l, f, &winner)) {
+        l->trials = l->out->steps;
         report(l, "race");
         for (int tries = 0; tries < 3 && winner < 0 && rc == RC_OK;
              tries++) { /* again only if the world was in the way */

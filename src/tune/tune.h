@@ -8,7 +8,7 @@
  *   draft     seeds from the log, then the analytically best of many sampled points
  *   descend   from the best points of different structure: one knob a step up or down, best first
  *   explore   mutations of the leaders, while trials are left
- *   polish    the fastest one's operations in slightly other orders, until none gains for a while
+ *   polish    the operations of the fastest few in slightly other orders, until none gains for a while
  *   race      the best few, interleaved, verified at tier 3; only a race crowns
  *
  * Building, screening and proposing overlap: ops.queue candidates are always on their way.
@@ -20,7 +20,7 @@
  *      recorded; at most TUNE_COMMIT results wait for a commit.
  *  T3  A verdict about the world never reaches the search: the candidate is measured again, at most
  *      twice.
- *  T4  Equal blobs are measured once. */
+ *  T4  Equal blobs are measured once; the few that polishing starts from, twice. */
 #ifndef QN_TUNE_H
 #define QN_TUNE_H
 
@@ -96,7 +96,7 @@ struct tune_ops {
 struct tune_options {
     const char *effort;
     uint64_t seed;
-    int64_t trials;      /* screened candidates */
+    int64_t trials;      /* screened schedules */
     double time_s;       /* 0 = no limit */
     int draft;           /* sampled points estimated */
     int first;           /* of those, screened first */
