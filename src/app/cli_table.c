@@ -68,9 +68,8 @@ static const struct option {
      "the log (default: $QUERN_DB, else ~/.local/share/quern/quern.db)"},
     {"effort", "", "WORD", TEXT, O(effort), "estimate, quick, default or full"},
     {"trials", "", "N", INT, O(trials),
-     "schedules to screen (and at most as many orders of operations of the fastest); without it "
-     "the "
-     "search may stop at the roof"},
+     "schedules to screen, and at most as many orders of operations of the fastest; without it "
+     "the search may stop at the roof"},
     {"time", "", "SECONDS", REAL, O(time_s), "stop proposing after this long"},
     {"threads", "", "N", INT, O(threads), "kernel threads (default 1)"},
     {"seed", "", "S", UINT, O(seed), "of the search (default 1)"},
