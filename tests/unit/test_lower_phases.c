@@ -132,7 +132,7 @@ static void lookups(char *nest, size_t size, int before, int after)
 {
     char one[1500], other[1500], left[1500], right[1500];
     chain(one, sizeof one, "x[k + j]", before);
-    chain(other, sizeof other, "(z[k + j] + 2.0)", before);
+    chain(other, sizeof other, "z[k + j]", before);
     chain(left, sizeof left, "t[min(max(cast(s64, a), 0), 15)]", after);
     chain(right, sizeof right, "t[min(max(cast(s64, b), 0), 15)]", after);
     snprintf(nest, size,
