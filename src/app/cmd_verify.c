@@ -13,6 +13,10 @@
 static void print_verdict(struct work *w, const struct wire_outcome *o, const char *rung, int sizes)
 {
     bool ok = o->verdict == VERDICT_OK;
+    const struct task_tensor *unranged = NULL; /* an input that may have any value */
+    for (int i = w->task->ntensor - 1; i >= 0; i--)
+        if (w->task->tensor[i].scope == SCOPE_IN && !w->task->tensor[i].ranged)
+            unranged = &w->task->tensor[i];
     if (w->s->o->json) {
         print_json(json_pack("{s:i, s:s, s:b, s:o, s:o, s:o, s:s, s:s, s:s, s:i}", "v", 1, "task",
                              w->task->token, "ok", ok, "max_err", json_number(o->max_err), "bound",
@@ -26,12 +30,14 @@ static void print_verdict(struct work *w, const struct wire_outcome *o, const ch
     printf("%s  %s  tier %d, %" PRIu32 " checks%s, error at most %.2f of its bound  schedule: %s\n",
            ok ? "ok" : verdict_name(o->verdict), w->task->token, o->tier, o->checks, at, o->worst,
            rung);
-    if (!ok)
-        printf("  %s (error %.3g, bound %.3g)\n", o->text ? o->text : "", o->max_err, o->bound);
+    if (!ok) printf("  %s\n", o->text ? o->text : "");
     if (o->verdict == VERDICT_WRONG_RESULT && w->task->own && o->worst < 1000)
-        say("quern: rounding alone can do this where large values cancel; if data like these "
-            "cannot "
-            "occur, say which can: in t[N]: f32 in 0..2\n");
+        say("quern: rounding alone can do this, where large values cancel or an angle is large: "
+            "compute "
+            "those in f64; or, if data like these cannot occur, say which can: in %s[...]: %s in "
+            "0..2 "
+            "(DSL.txt, how it is verified)\n",
+            unranged ? unranged->name : "t", unranged ? dtype_name(unranged->dtype) : "f32");
 }
 
 /* The kernel, compiled at the tuning point, on one row of other dynamic extents. */

@@ -16,6 +16,7 @@ static void start(struct compare *c)
     c->worst_at = -1;
     c->max_err = 0;
     c->worst_bound = 0;
+    c->worst_err = 0;
     c->worst = 0;
     c->rel_l2 = 0;
 }
@@ -43,6 +44,7 @@ static void add_element(struct compare *c, struct sums *s, int64_t i, double err
     if (c->worst_at < 0 ? ratio > 0 : worse) {
         c->worst_at = i;
         c->worst_bound = bound;
+        c->worst_err = err;
         s->worst_ratio = c->worst = ratio;
     }
     if (err > c->max_err) c->max_err = err;

@@ -28,6 +28,7 @@ struct compare {
     int64_t worst_at;   /* index of the largest error/bound ratio, -1 if none */
     double max_err;     /* largest |got - want| (inf for NaN) */
     double worst_bound; /* bound that element had */
+    double worst_err;   /* its own |got - want| */
     double worst;       /* its error / bound; CMP_REL_L2: at least rel_l2 / tol; 0 = exact */
     double rel_l2;
 };

@@ -300,12 +300,17 @@ static bool widen_bounds(struct task *t, struct expect *x, const struct stage *g
         if (x->bound[i] == SIZE_MAX) return false;
         double *bound = pile_ptr(t, x->bound[i]), squares = 0;
         const void *want = pile_ptr(t, x->want[i]), *moved = g->places[i].mine + g->places[i].off;
-        for (uint64_t k = 0; first && data_is_real(b) && k < b->count; k++)
-            squares += data_element(b, want, k) * data_element(b, want, k);
-        double base = 30 * t->t.tol * sqrt(squares / fmax(1, (double)b->count));
+        uint64_t finite = 0; /* what is not says nothing about its neighbours */
+        for (uint64_t k = 0; first && data_is_real(b) && k < b->count; k++) {
+            double x = data_element(b, want, k);
+            if (!isfinite(x)) continue;
+            squares += x * x;
+            finite++;
+        }
+        double base = 30 * t->t.tol * sqrt(squares / fmax(1, (double)finite));
         for (uint64_t k = 0; k < b->count; k++) {
             double by = fabs(data_element(b, moved, k) - data_element(b, want, k));
-            bound[k] = (first ? base : bound[k]) + (by > 0 ? 16 * by : 0);
+            bound[k] = (first ? base : bound[k]) + (by > 0 && isfinite(by) ? 16 * by : 0);
         }
     }
     return true;

@@ -163,7 +163,7 @@ static bool judge_output(struct job *job, struct task *t, const struct place *p,
             job->a,
             "%s: %lld of %llu elements of '%s' are wrong, worst at %lld: error %.3g, bound %.3g",
             c->name, (long long)cmp.bad, (unsigned long long)b->count, b->name, (long long)at,
-            cmp.max_err, cmp.worst_bound);
+            cmp.worst_err, cmp.worst_bound);
     }
     return false;
 }

@@ -320,6 +320,32 @@ START_TEST(lists_and_own_operators)
 }
 END_TEST
 
+/* What a stranger wrote that no kernel was to blame for. */
+START_TEST(own_operators_are_judged_fairly)
+{
+    struct app_result r;
+    app_write("negmax.op",
+              "op negmax {\n  in x[N]: f32\n  out y[N]: f32\n  y[n] = max(-x[n], 0)\n}\n");
+    for (int n = 1; n < 18;
+         n += 4) { /* LLVM's instcombine is not done in one round on the plain loop */
+        app_expect(0, &r, "verify negmax.op:N=%d", n);
+    }
+    app_write("few.op", "op few {\n  in x[N]: f32, z[N]: f32\n  out y[N]: f32\n"
+                        "  y[n] = log(sigmoid(x[n]) - z[n])\n}\n");
+    app_expect(0, &r, "verify few.op:N=100"); /* NaN of some elements is no budget for the others */
+    app_write("turn.op", "op turn {\n  in p[N]: s32 in 0..65536, x[N,C]: f32\n  out y[N,C]: f32\n"
+                         "  y[n,c] = x[n,c] * cos(f32(p[n]) * exp(f32(c) * -0.2))\n}\n");
+    app_expect(3, &r, "verify turn.op:N=20,C=32"); /* f32 has no such angles */
+    app_has(
+        r.err,
+        "compute those in f64; or, if data like these cannot occur, say which can: in x[...]: f32");
+    double error = -1, bound = -1;
+    const char *text = strstr(r.out, ": error "); /* of the worst element, both */
+    ck_assert_msg(text && sscanf(text, ": error %lf, bound %lf", &error, &bound) == 2, "%s", r.out);
+    ck_assert_double_gt(error, bound);
+}
+END_TEST
+
 START_TEST(one_failing_task_does_not_stop_the_others)
 {
     struct app_result r;
@@ -366,6 +392,7 @@ int main(void)
     tcase_add_test(t, lower_shows_what_a_step_changed);
     tcase_add_test(t, lower_verifies_what_can_run);
     tcase_add_test(t, lists_and_own_operators);
+    tcase_add_test(t, own_operators_are_judged_fairly);
     tcase_add_test(t, one_failing_task_does_not_stop_the_others);
     tcase_add_test(t, doctor_is_well_here);
     suite_add_tcase(s, t);
