@@ -273,16 +273,20 @@ static LLVMValueRef load_vector(struct cg *c, const struct expr *e, const struct
 
 /* ---- guarded loads --------------------------------------------------------------------------- */
 
-/* From which lanes run to which elements of the window they want: element i is wanted if any lane
- * with sel = i runs. One shuffle for the first lane of each element, one for the second, ... */
-static LLVMValueRef window_mask(struct cg *c, LLVMValueRef mask, const int *sel, int lanes)
+/* From which lanes run to which of `lanes` elements of the window they want, from element `from` on: element i is
+ * wanted if any lane with sel = from + i runs. One shuffle for the first lane of each element, one for the
+ * second, ... */
+static LLVMValueRef window_mask(struct cg *c, LLVMValueRef mask, const int *sel, int from,
+                                int lanes)
 {
     LLVMValueRef none = LLVMConstNull(LLVMTypeOf(mask)), out = NULL, pick[LANES_MAX];
     bool used[LANES_MAX] = {false};
-    for (int left = lanes; left > 0;) {
+    int left = 0;
+    for (int j = 0; j < lanes; j++) left += sel[j] >= from && sel[j] < from + lanes;
+    while (left > 0) {
         for (int i = 0; i < lanes; i++) {
             int j = 0;
-            while (j < lanes && (used[j] || sel[j] != i)) j++;
+            while (j < lanes && (used[j] || sel[j] != from + i)) j++;
             if (j < lanes) used[j] = true, left--;
             pick[i] =
                 LLVMConstInt(c->i32, (unsigned)j, 0); /* lane `lanes` is the first of `none` */
@@ -291,26 +295,35 @@ static LLVMValueRef window_mask(struct cg *c, LLVMValueRef mask, const int *sel,
             LLVMBuildShuffleVector(c->b, mask, none, LLVMConstVector(pick, (unsigned)lanes), "");
         out = out ? LLVMBuildOr(c->b, out, some, "") : some;
     }
-    return out;
+    return out ? out : none;
 }
 
-/* A strided or permuted window that fits one vector: one masked load and one shuffle instead of a
- * gather. */
+/* So many vectors of a window are loaded rather than gathered. */
+enum { MASKED_PARTS = 4 };
+
+/* A strided or permuted window of few vectors: masked loads and as many shuffles instead of a gather. */
 static LLVMValueRef load_masked_window(struct cg *c, const struct expr *e,
                                        const struct access_info *a, LLVMValueRef mask,
                                        LLVMValueRef other)
 {
     const struct tensor *t = e->u.tensor;
-    int lanes = e->type.lanes;
+    int lanes = e->type.lanes, pick[LANES_MAX];
     struct window w;
     window_lanes(a, lanes, &w);
     LLVMTypeRef types[2] = {cg_mem_type(c, e->type), c->ptr};
-    LLVMValueRef p = cg_address(c, t, a->base);
-    if (c->failed) return NULL;
-    LLVMValueRef args[4] = {cg_element_at(c, t, p, w.first), LLVMConstInt(c->i32, cg_align(t), 0),
-                            window_mask(c, mask, w.sel, lanes), LLVMConstNull(types[0])};
-    LLVMValueRef v = cg_call(c, "llvm.masked.load", types, 2, args, 4);
-    return cg_select(c, mask, cg_shuffle(c, v, NULL, w.sel, lanes), other);
+    LLVMValueRef p = cg_address(c, t, a->base), out = NULL;
+    for (int from = 0; from < w.span && !c->failed; from += lanes) {
+        LLVMValueRef args[4] = {cg_element_at(c, t, p, w.first + from),
+                                LLVMConstInt(c->i32, cg_align(t), 0),
+                                window_mask(c, mask, w.sel, from, lanes), LLVMConstNull(types[0])};
+        LLVMValueRef part = cg_call(c, "llvm.masked.load", types, 2, args, 4);
+        for (int i = 0; i < lanes; i++) {
+            bool here = w.sel[i] >= from && w.sel[i] < from + lanes;
+            pick[i] = here ? (out ? lanes : 0) + w.sel[i] - from : out && w.sel[i] < from ? i : -1;
+        }
+        out = cg_shuffle(c, out ? out : part, out ? part : NULL, pick, lanes);
+    }
+    return c->failed ? NULL : cg_select(c, mask, out, other);
 }
 
 static LLVMValueRef load_masked(struct cg *c, const struct expr *e, const struct expr *at)
@@ -321,7 +334,7 @@ static LLVMValueRef load_masked(struct cg *c, const struct expr *e, const struct
     other = cg_to_memory(c, other, e->type);
     access_classify(c->ir, at, &a);
     bool window = (a.kind == ACCESS_STRIDED || a.kind == ACCESS_PERMUTE) &&
-                  a.span <= e->type.lanes && e->type.lanes <= LANES_MAX;
+                  a.span <= MASKED_PARTS * e->type.lanes && e->type.lanes <= LANES_MAX;
     if (window && c->t->masks && dtype_bytes((enum dtype)e->u.tensor->type.dtype) >= 4)
         return load_masked_window(c, e, &a, mask, other);
     if (a.kind != ACCESS_CONTIGUOUS) return gather(c, e, at, mask, other);

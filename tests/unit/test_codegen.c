@@ -163,6 +163,47 @@ static int count_of(const char *text, const char *word)
     return n;
 }
 
+/* Lanes apart under a mask come out of whole vectors loaded under masks, of at most four; what no lane that runs
+ * wants is not touched: operands begin and end at pages that cannot be. */
+START_TEST(masked_windows_without_gathers)
+{
+    static const struct {
+        const char *at, *when;
+        bool whole; /* else gathered */
+    } rows[] = {
+        {"ramp(i * 64 - 1, 2, 16)", "splat(0, 16) <= ramp(i * 64 - 1, 2, 16)", true},
+        {"ramp(i * 61 + 3, 3, 16)", "ramp(i * 61 + 3, 3, 16) < splat(256, 16)", true},
+        {"ramp(i * 66, 4, 16)", "ramp(i * 66, 4, 16) < splat(256, 16)", true},
+        {"ramp(i * 64 + 30, -2, 16)", "ramp(i * 64, 1, 16) < splat(n[i] + i * 64, 16)", true},
+        {"ramp(i * 60, 5, 16)", "ramp(i * 60, 5, 16) < splat(256, 16)", false},
+    };
+    for (size_t i = 0; i < QN_COUNT(rows) && host_is_v4(); i++) {
+        struct buf b, s;
+        struct cgrun r;
+        buf_init(&b, 1 << 16);
+        buf_init(&s, 1 << 20);
+        buf_printf(
+            &b,
+            "nest t\nin     x: f32[256]\nin     n: s64[4]\nout    y: f32[64]\nfor i in 0..4\n"
+            "  y[ramp(i * 16, 1, 16)] = (x[%s] if %s else splat(7.0, 16))\n",
+            rows[i].at, rows[i].when);
+        struct codegen_options o = {.s = &s};
+        cgrun_open(&r, b.p);
+        ck_assert_msg(cgrun_compile(&r, &o) == RC_OK, "%s", r.e.msg);
+        for (int fill = 0; fill < 8; fill++) {
+            cgrun_fill(&r, CGRUN_SMALL, (uint64_t)fill);
+            for (int k = 0; k < 4; k++) ((int64_t *)r.buf[1])[k] = (fill * 5 + k * 3) % 18;
+            memcpy(r.want[1], r.buf[1], r.bytes[1]);
+            ck_assert_msg(cgrun_check(&r, NULL) == 0, "%s", b.p);
+        }
+        ck_assert_msg((count_of(s.p, "vgather") == 0) == rows[i].whole, "%s%s", b.p, s.p);
+        cgrun_close(&r);
+        buf_fini(&b);
+        buf_fini(&s);
+    }
+}
+END_TEST
+
 /* Where the bits of floats have the order of the floats, and only there; zeros of both signs as floats do. */
 START_TEST(min_max_of_bits)
 {
@@ -747,6 +788,7 @@ static Suite *suite(void)
     tcase_add_test(tile, tile_14x2_has_no_spill);
     tcase_add_test(tile, same_kernel_same_bytes);
     tcase_add_test(tile, clamp_of_a_magnitude);
+    tcase_add_test(tile, masked_windows_without_gathers);
     tcase_add_test(tile, min_max_of_bits);
     tcase_add_test(tile, packed_casts);
     tcase_add_test(tile, switches_have_an_effect);
