@@ -9,14 +9,25 @@
 #include "cli.h"
 #include "compile/sizes.h"
 
+/* What to do about an own operator that is right and rounds too much; a range is asked of the first input
+ * that has none. */
+static void say_rounding(const struct task *t)
+{
+    const struct task_tensor *x = NULL;
+    for (int i = 0; i < t->ntensor && !x; i++)
+        if (t->tensor[i].scope == SCOPE_IN && !t->tensor[i].ranged) x = &t->tensor[i];
+    say("quern: rounding alone can do this, where large values cancel or an angle is large: compute "
+        "those in f64");
+    if (x)
+        say("; or, if data like these cannot occur, say which can: in %s[...]: %s in 0..2", x->name,
+            dtype_name(x->dtype));
+    say(" (DSL.txt, how it is verified)\n");
+}
+
 /* sizes: values of dynamic extents it was checked at; 0: there are none. */
 static void print_verdict(struct work *w, const struct wire_outcome *o, const char *rung, int sizes)
 {
     bool ok = o->verdict == VERDICT_OK;
-    const struct task_tensor *unranged = NULL; /* an input that may have any value */
-    for (int i = w->task->ntensor - 1; i >= 0; i--)
-        if (w->task->tensor[i].scope == SCOPE_IN && !w->task->tensor[i].ranged)
-            unranged = &w->task->tensor[i];
     if (w->s->o->json) {
         print_json(json_pack("{s:i, s:s, s:b, s:o, s:o, s:o, s:s, s:s, s:s, s:i}", "v", 1, "task",
                              w->task->token, "ok", ok, "max_err", json_number(o->max_err), "bound",
@@ -32,12 +43,7 @@ static void print_verdict(struct work *w, const struct wire_outcome *o, const ch
            rung);
     if (!ok) printf("  %s\n", o->text ? o->text : "");
     if (o->verdict == VERDICT_WRONG_RESULT && w->task->own && o->worst < 1000)
-        say("quern: rounding alone can do this, where large values cancel or an angle is large: "
-            "compute "
-            "those in f64; or, if data like these cannot occur, say which can: in %s[...]: %s in "
-            "0..2 "
-            "(DSL.txt, how it is verified)\n",
-            unranged ? unranged->name : "t", unranged ? dtype_name(unranged->dtype) : "f32");
+        say_rounding(w->task);
 }
 
 /* The kernel, compiled at the tuning point, on one row of other dynamic extents. */

@@ -302,9 +302,9 @@ static bool widen_bounds(struct task *t, struct expect *x, const struct stage *g
         const void *want = pile_ptr(t, x->want[i]), *moved = g->places[i].mine + g->places[i].off;
         uint64_t finite = 0; /* what is not says nothing about its neighbours */
         for (uint64_t k = 0; first && data_is_real(b) && k < b->count; k++) {
-            double x = data_element(b, want, k);
-            if (!isfinite(x)) continue;
-            squares += x * x;
+            double v = data_element(b, want, k);
+            if (!isfinite(v)) continue;
+            squares += v * v;
             finite++;
         }
         double base = 30 * t->t.tol * sqrt(squares / fmax(1, (double)finite));

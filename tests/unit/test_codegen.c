@@ -164,7 +164,7 @@ static int count_of(const char *text, const char *word)
 }
 
 /* Lanes apart under a mask come out of whole vectors loaded under masks, of at most four; what no lane that runs
- * wants is not touched: operands begin and end at pages that cannot be. */
+ * wants is not touched: operands end at a page that cannot be. */
 START_TEST(masked_windows_without_gathers)
 {
     static const struct {
