@@ -16,7 +16,8 @@ static void say_rounding(const struct task *t)
     const struct task_tensor *x = NULL;
     for (int i = 0; i < t->ntensor && !x; i++)
         if (t->tensor[i].scope == SCOPE_IN && !t->tensor[i].ranged) x = &t->tensor[i];
-    say("quern: rounding alone can do this, where large values cancel or an angle is large: compute "
+    say("quern: rounding alone can do this, where large values cancel or an angle is large: "
+        "compute "
         "those in f64");
     if (x)
         say("; or, if data like these cannot occur, say which can: in %s[...]: %s in 0..2", x->name,

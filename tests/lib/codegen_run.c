@@ -292,3 +292,12 @@ void cgrun_close(struct cgrun *r)
     ir_free(r->ir);
     memset(r, 0, sizeof *r);
 }
+
+bool cgrun_host_is_v4(void) { return __builtin_cpu_supports("x86-64-v4"); }
+
+int cgrun_count(const char *text, const char *word)
+{
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, word)); p += strlen(word)) n++;
+    return n;
+}

@@ -55,5 +55,7 @@ int64_t cgrun_compare(struct cgrun *r); /* buf against want, after running by ot
 void cgrun_interp(struct cgrun *r);     /* fills want */
 cgrun_kernel *cgrun_entry(struct cgrun *r, int64_t at);
 void cgrun_close(struct cgrun *r);
+bool cgrun_host_is_v4(void);
+int cgrun_count(const char *text, const char *word); /* how often the word stands there */
 
 #endif

@@ -103,7 +103,7 @@ suites() { # TREE
     local pattern path
     for pattern in unit/test_dsl\*.c error/test_dsl_errors.c unit/test_lower\*.c \
         unit/test_sched\*.c unit/test_ir\*.c prop/test_region.c prop/test_lower\*.c \
-        prop/test_sched\*.c unit/test_codegen.c prop/test_blob.c prop/test_ops.c; do
+        prop/test_sched\*.c unit/test_codegen.c unit/test_codegen_mem.c prop/test_blob.c prop/test_ops.c; do
         for path in "$1"/tests/$pattern; do
             [ -f "$path" ] || continue
             path=${path#"$1/tests/"} path=${path%.c}
